@@ -1,0 +1,3 @@
+//! The `smbench` binary: parse, call, exit code.
+
+fn main() {}
