@@ -1,0 +1,153 @@
+//! Tests against a real server: a private Samba on loopback, started by each test.
+//!
+//! Built with `--features samba-tests` only; see `scripts/test`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops where it fails"
+)]
+
+mod support;
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+
+use support::samba::{Options, PrivateSamba};
+
+fn start(options: &Options) -> PrivateSamba {
+    PrivateSamba::start(options).unwrap_or_else(|reason| panic!("Samba did not start: {reason}"))
+}
+
+/// Runs `smbclient` and fails with what it wrote when it fails.
+fn client(server: &PrivateSamba, user: Option<&str>, share: &str, script: &str) -> String {
+    let output = server.smbclient(user, share, script).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{user:?} {share} {script}: {text}{errors}"
+    );
+    text
+}
+
+#[test]
+fn users_and_guests_read_and_write() {
+    let server = start(&Options::default());
+    let local = server.share_folder("private").with_file_name("local.txt");
+    fs::write(&local, "one\n").unwrap();
+    let put = |name: &str| format!("put {} {name}", local.display());
+
+    client(
+        &server,
+        Some(server.user()),
+        server.share(),
+        &put("user.txt"),
+    );
+    client(&server, None, server.share(), &put("guest.txt"));
+    let listing = client(&server, Some("user20"), server.share(), "ls");
+    assert!(
+        listing.contains("user.txt") && listing.contains("guest.txt"),
+        "{listing}"
+    );
+    let folder = server.share_folder(server.share());
+    assert_eq!(
+        fs::read_to_string(folder.join("guest.txt")).unwrap(),
+        "one\n"
+    );
+
+    client(&server, Some("alice"), "data", &put("alice.txt"));
+    client(&server, Some("bob"), "secret", "ls");
+    let refused = server.smbclient(None, "data", "ls").unwrap();
+    assert!(
+        !refused.status.success(),
+        "a guest got into a share for users"
+    );
+}
+
+#[test]
+fn servers_side_by_side_keep_apart() {
+    let servers: Vec<PrivateSamba> = std::thread::scope(|scope| {
+        let starting: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| start(&Options::default())))
+            .collect();
+        starting
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    for (number, server) in servers.iter().enumerate() {
+        client(
+            server,
+            Some("carol"),
+            "data",
+            &format!("mkdir only-on-{number}"),
+        );
+    }
+    for (number, server) in servers.iter().enumerate() {
+        let names: Vec<String> = fs::read_dir(server.share_folder("data"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(names, [format!("only-on-{number}")]);
+    }
+}
+
+#[test]
+fn signing_and_encryption_are_as_asked() {
+    let sealed = start(&Options {
+        signing: "mandatory",
+        encrypt: "required",
+        guest: false,
+        ..Options::default()
+    });
+    client(&sealed, Some("dave"), "data", "ls");
+    let modest = start(&Options {
+        encrypt: "off",
+        extra: vec!["server max protocol = SMB2_10".to_owned()],
+        ..Options::default()
+    });
+    client(&modest, Some("dave"), "data", "ls");
+    let refused = modest.smbclient(Some("dave"), "secret", "ls").unwrap();
+    assert!(
+        !refused.status.success(),
+        "2.1 has no encryption, and yet the share opened"
+    );
+    assert!(
+        !sealed
+            .smbclient(None, "share", "ls")
+            .unwrap()
+            .status
+            .success(),
+        "a guest got in"
+    );
+}
+
+#[test]
+fn a_wrong_setting_is_an_error() {
+    let extra = vec!["no such setting = 1".to_owned()];
+    let failed = PrivateSamba::start(&Options {
+        extra,
+        ..Options::default()
+    });
+    let reason = failed.err().unwrap_or_default();
+    assert!(reason.contains("no such setting"), "{reason:?}");
+}
+
+#[test]
+fn nothing_is_left_after_a_server() {
+    let server = start(&Options::default());
+    let (folder, port) = (server.share_folder("."), server.port());
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    drop(server);
+    assert!(
+        !Path::new(&folder).exists(),
+        "{} is still there",
+        folder.display()
+    );
+    assert!(
+        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "port {port} still answers"
+    );
+}
