@@ -1,1 +1,3 @@
-//! See ARCHITECTURE.md.
+//! Packet captures to SMBench workloads. See ARCHITECTURE.md.
+
+pub mod capture;

@@ -1,0 +1,178 @@
+//! Captures to SMB transport frames, streaming and in bounded memory.
+//!
+//! `container` reads packets out of files, `link` finds the TCP segment in each, `flow` and `tcp`
+//! put the segments of a connection in order, `framing` cuts the streams into messages of the SMB
+//! transport. Frames are handed to a sink as they are completed, mostly as slices of the read
+//! buffer. Nothing here looks deeper into a message than its first few bytes, decrypts it or
+//! unpacks it. What could not be used is in [`CaptureStats`], by reason.
+
+mod bytes;
+mod container;
+mod emit;
+mod event;
+mod flow;
+mod fragment;
+mod framing;
+mod link;
+mod pcapng;
+mod stats;
+mod tcp;
+
+use std::io::{self, Read};
+
+use thiserror::Error;
+
+pub use event::{CaptureEvent, CloseKind, ConnInfo, Direction, FrameInfo, FrameKind};
+pub use stats::{CaptureStats, problem};
+
+use container::{Packet, Source};
+use emit::{Out, Stamp};
+use flow::Flows;
+use link::Dissector;
+
+/// Why a capture could not be read at all.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// The input failed.
+    #[error("reading the capture")]
+    Io {
+        /// What the input said.
+        #[source]
+        source: io::Error,
+    },
+    /// The input has no bytes.
+    #[error("the capture is empty")]
+    Empty,
+    /// The input is neither pcap nor pcapng, packed or not.
+    #[error("not a capture: it starts with {found:02x?}, which is neither pcap nor pcapng")]
+    NotACapture {
+        /// Its first bytes, at most eight.
+        found: Vec<u8>,
+    },
+    /// No input was given.
+    #[error("no capture was given")]
+    NoInput,
+}
+
+/// How to read captures.
+#[derive(Clone, Copy, Debug)]
+pub struct CaptureOptions {
+    /// Whether to compute the BLAKE3 of each input.
+    pub hash: bool,
+    /// Bytes that may wait in all streams together: unfinished frames and out-of-order data.
+    pub memory_bytes: usize,
+    /// Connections remembered at once.
+    pub flows: usize,
+}
+
+impl Default for CaptureOptions {
+    fn default() -> Self {
+        Self {
+            hash: false,
+            memory_bytes: 96 * 1024 * 1024,
+            flows: 65_536,
+        }
+    }
+}
+
+/// Reads captures with the default options; several are merged by time.
+///
+/// # Errors
+///
+/// As [`read_capture_with`].
+pub fn read_capture(
+    inputs: Vec<Box<dyn Read>>,
+    sink: &mut dyn FnMut(CaptureEvent<'_>),
+) -> Result<CaptureStats, CaptureError> {
+    read_capture_with(&CaptureOptions::default(), inputs, sink)
+}
+
+/// Reads captures and tells `sink` what is in them; several are merged by time.
+///
+/// Packets are numbered from 1 across all inputs. A damaged or truncated capture is read as far as
+/// it goes and the damage counted in [`CaptureStats::problems`].
+///
+/// # Errors
+///
+/// [`CaptureError::NotACapture`] or [`CaptureError::Empty`] when an input is none,
+/// [`CaptureError::Io`] when reading fails, [`CaptureError::NoInput`] without inputs.
+pub fn read_capture_with(
+    options: &CaptureOptions,
+    inputs: Vec<Box<dyn Read>>,
+    sink: &mut dyn FnMut(CaptureEvent<'_>),
+) -> Result<CaptureStats, CaptureError> {
+    let opened = inputs
+        .into_iter()
+        .map(|input| Source::open(input, options.hash));
+    let mut sources = opened.collect::<Result<Vec<_>, _>>()?;
+    let mut reader = Reader {
+        out: Out::new(sink, options.memory_bytes),
+        dissector: Dissector::default(),
+        flows: Flows::new(options.flows),
+    };
+    match sources.as_mut_slice() {
+        [] => return Err(CaptureError::NoInput),
+        [source] => {
+            while let Some(packet) = source.advance(&mut reader.out.stats)? {
+                reader.packet(&packet, source.data(&packet));
+            }
+        }
+        several => reader.merge(several)?,
+    }
+    reader.flows.finish(&mut reader.out);
+    let mut stats = reader.out.stats;
+    reader.dissector.finish(&mut stats);
+    stats.digests = sources.iter().filter_map(Source::digest).collect();
+    Ok(stats)
+}
+
+struct Reader<'s> {
+    out: Out<'s>,
+    dissector: Dissector,
+    flows: Flows,
+}
+
+impl Reader<'_> {
+    /// Takes always the earliest packet of all sources, of equal ones that of the first source.
+    fn merge(&mut self, sources: &mut [Source]) -> Result<(), CaptureError> {
+        for source in sources.iter_mut() {
+            source.advance(&mut self.out.stats)?;
+        }
+        loop {
+            let heads = sources
+                .iter_mut()
+                .filter_map(|source| Some((source.head()?, source)));
+            let Some((packet, source)) = heads.min_by_key(|(packet, _)| packet.time_ns) else {
+                return Ok(());
+            };
+            self.packet(&packet, source.data(&packet));
+            source.advance(&mut self.out.stats)?;
+        }
+    }
+
+    #[inline]
+    fn packet(&mut self, packet: &Packet, data: &[u8]) {
+        let stats = &mut self.out.stats;
+        stats.packets += 1;
+        stats.bytes += u64::try_from(data.len()).unwrap_or_default();
+        stats.wire_bytes += u64::try_from(packet.wire_len).unwrap_or_default();
+        stats.cut_packets += u64::from(data.len() < packet.wire_len);
+        let time_ns = packet.time_ns;
+        if stats.last_time_ns.is_some_and(|last| time_ns < last) {
+            stats.problem(problem::TIME_BACKWARDS);
+        }
+        stats.first_time_ns = Some(stats.first_time_ns.map_or(time_ns, |t| t.min(time_ns)));
+        stats.last_time_ns = Some(stats.last_time_ns.map_or(time_ns, |t| t.max(time_ns)));
+        let at = Stamp {
+            time_ns,
+            frame_no: stats.packets,
+        };
+        let segment = self
+            .dissector
+            .segment(packet.link, data, packet.wire_len, stats);
+        if let Some(segment) = segment {
+            self.flows.segment(&segment, at, &mut self.out);
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! TCP connections: which segment belongs to which, where one ends and the next begins.
+//!
+//! | state  | segment                      | to     | effect                                     |
+//! |--------|------------------------------|--------|--------------------------------------------|
+//! | none   | any                          | open   | a connection, from its middle without SYN  |
+//! | open   | SYN with the known ISN       | open   | nothing (retransmitted)                    |
+//! | open   | SYN with another ISN         | open   | Closed(Reuse), another connection          |
+//! | open   | RST                          | closed | Closed(Rst)                                |
+//! | open   | FINs of both sides, no holes | closed | Closed(Fin)                                |
+//! | closed | SYN, or data far away        | open   | another connection                         |
+//! | closed | anything else                | closed | counted as late                            |
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::emit::{End, Ident, Out, Side, Stamp};
+use super::event::CloseKind;
+use super::link::Segment;
+use super::tcp::Half;
+
+/// All connections of a capture.
+pub(super) struct Flows {
+    index: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
+    flows: Vec<Flow>,
+    last: Option<(Key, usize)>,
+    limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Key {
+    low: End,
+    high: End,
+}
+
+struct Flow {
+    key: Key,
+    ident: Ident,
+    low: Half,
+    high: Half,
+    last: Stamp,
+    first_fin: Option<Side>,
+    closed: bool,
+}
+
+impl Flows {
+    /// Room for `limit` connections at once.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            index: HashMap::default(),
+            flows: Vec::new(),
+            last: None,
+            limit: limit.max(2),
+        }
+    }
+
+    /// Takes one segment.
+    #[inline]
+    pub(super) fn segment(&mut self, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
+        let (src, dst) = (
+            (segment.src, segment.src_port),
+            (segment.dst, segment.dst_port),
+        );
+        let (key, from) = if src <= dst {
+            (
+                Key {
+                    low: src,
+                    high: dst,
+                },
+                Side::Low,
+            )
+        } else {
+            (
+                Key {
+                    low: dst,
+                    high: src,
+                },
+                Side::High,
+            )
+        };
+        let place = match self.last {
+            Some((last, place)) if last == key => place,
+            _ => self.place(key, from, segment, at, out),
+        };
+        self.last = Some((key, place));
+        if let Some(flow) = self.flows.get_mut(place) {
+            flow.segment(from, segment, at, out);
+        }
+        if out.memory.is_tight() {
+            self.relieve(out);
+        }
+    }
+
+    /// The capture is over.
+    pub(super) fn finish(&mut self, out: &mut Out<'_>) {
+        self.flows.sort_by_key(|flow| flow.last.frame_no);
+        for flow in &mut self.flows {
+            flow.end(out);
+        }
+        self.flows.clear();
+        self.index.clear();
+        self.last = None;
+    }
+
+    fn place(
+        &mut self,
+        key: Key,
+        from: Side,
+        segment: &Segment<'_>,
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) -> usize {
+        if let Some(&place) = self.index.get(&key) {
+            return place;
+        }
+        if self.flows.len() >= self.limit {
+            self.evict(out);
+        }
+        let place = self.flows.len();
+        self.flows.push(Flow::new(key, from, segment, at, out));
+        self.index.insert(key, place);
+        place
+    }
+
+    /// Forgets a quarter of the connections: ended ones first, then those still for longest.
+    fn evict(&mut self, out: &mut Out<'_>) {
+        self.flows
+            .sort_by_key(|flow| (!flow.closed, flow.last.frame_no));
+        let gone = (self.limit / 4).max(1).min(self.flows.len());
+        for mut flow in self.flows.drain(..gone) {
+            out.stats.evicted_flows += u64::from(!flow.closed);
+            flow.end(out);
+        }
+        self.index.clear();
+        self.index.extend(
+            self.flows
+                .iter()
+                .enumerate()
+                .map(|(place, flow)| (flow.key, place)),
+        );
+        self.last = None;
+    }
+
+    /// Makes the connections still for longest give up the bytes they hold.
+    fn relieve(&mut self, out: &mut Out<'_>) {
+        let mut holders: Vec<&mut Flow> = self
+            .flows
+            .iter_mut()
+            .filter(|flow| flow.holds_bytes())
+            .collect();
+        holders.sort_by_key(|flow| flow.last.frame_no);
+        for flow in holders {
+            if out.memory.is_relaxed() {
+                break;
+            }
+            flow.release(out);
+        }
+    }
+}
+
+impl Flow {
+    fn new(key: Key, from: Side, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) -> Self {
+        out.stats.flows += 1;
+        let midstream = !segment.has(Segment::SYN);
+        out.stats.midstream_flows += u64::from(midstream);
+        let client = match (midstream, segment.has(Segment::ACK)) {
+            (true, _) => None,
+            (false, false) => Some(from),
+            (false, true) => Some(from.other()),
+        };
+        let Key { low, high } = key;
+        Self {
+            key,
+            ident: Ident {
+                low,
+                high,
+                conn: None,
+                client,
+                midstream,
+                first: at,
+            },
+            low: Half::default(),
+            high: Half::default(),
+            last: at,
+            first_fin: None,
+            closed: false,
+        }
+    }
+
+    #[inline]
+    fn half(&mut self, side: Side) -> &mut Half {
+        match side {
+            Side::Low => &mut self.low,
+            Side::High => &mut self.high,
+        }
+    }
+
+    #[inline]
+    fn segment(&mut self, from: Side, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
+        if segment.has(Segment::SYN) {
+            self.syn(from, segment, at, out);
+        } else if self.closed && !self.restarts(from, segment, at, out) {
+            out.stats.late_segments += 1;
+            return;
+        }
+        self.last = at;
+        if self.ident.conn.is_none() && self.low.framer.is_dead() && self.high.framer.is_dead() {
+            out.stats.non_smb_segments += 1;
+            if segment.has(Segment::RST) {
+                self.closed = true;
+            }
+            return;
+        }
+        let ident = &mut self.ident;
+        let (own, peer) = match from {
+            Side::Low => (&mut self.low, &mut self.high),
+            Side::High => (&mut self.high, &mut self.low),
+        };
+        if segment.has(Segment::ACK) {
+            peer.acknowledge(segment.ack);
+        }
+        if segment.wire_len > 0 || segment.has(Segment::FIN) {
+            if own.framer.is_dead() && ident.conn.is_some() {
+                own.framer.revive();
+            }
+            let seq = segment
+                .seq
+                .wrapping_add(u32::from(segment.has(Segment::SYN)));
+            own.segment(ident, from, seq, segment, at, out);
+        }
+        own.review(ident, from, at, out);
+        peer.review(ident, from.other(), at, out);
+        if segment.has(Segment::FIN | Segment::RST) || self.first_fin.is_some() {
+            self.ending(from, segment, at, out);
+        }
+    }
+
+    /// A SYN: the beginning of this connection, a repetition, or the beginning of another one.
+    fn syn(&mut self, from: Side, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
+        let isn = segment.seq;
+        let is_answer = segment.has(Segment::ACK);
+        let half = self.half(from);
+        let same = match half.isn() {
+            Some(known) => known == isn,
+            None => !half.is_started() || half.is_late_syn(isn),
+        };
+        if !same || (self.closed && half_is_fresh(self.half(from), isn)) {
+            if !self.closed {
+                self.close(from, CloseKind::Reuse, at, out);
+            }
+            *self = Self::new(self.key, from, segment, at, out);
+        }
+        if self.ident.client.is_none() {
+            self.ident.client = Some(if is_answer { from.other() } else { from });
+        }
+        self.half(from).syn(isn);
+    }
+
+    /// Whether a segment without SYN after the end is far enough away to be of a new connection.
+    fn restarts(
+        &mut self,
+        from: Side,
+        segment: &Segment<'_>,
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let half = self.half(from);
+        let far = half.is_started() && half.distance(segment.seq) > RESTART_DISTANCE;
+        if !far || segment.wire_len == 0 {
+            return false;
+        }
+        *self = Self::new(self.key, from, segment, at, out);
+        true
+    }
+
+    fn ending(&mut self, from: Side, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
+        if segment.has(Segment::FIN) && self.first_fin.is_none() {
+            self.first_fin = Some(from);
+        }
+        if segment.has(Segment::RST) {
+            self.close(from, CloseKind::Rst, at, out);
+        } else if self.low.is_finished() && self.high.is_finished() {
+            self.close(self.first_fin.unwrap_or(from), CloseKind::Fin, at, out);
+        }
+    }
+
+    fn close(&mut self, by: Side, how: CloseKind, at: Stamp, out: &mut Out<'_>) {
+        self.release_at(at, out);
+        if self.ident.conn.is_none() {
+            out.stats.non_smb_flows += 1;
+        }
+        out.closed(&self.ident, by, how, at);
+        self.closed = true;
+    }
+
+    /// The capture ends, or there is no more room.
+    fn end(&mut self, out: &mut Out<'_>) {
+        if self.closed {
+            return;
+        }
+        let how = if self.low.has_fin() || self.high.has_fin() {
+            CloseKind::Fin
+        } else {
+            CloseKind::End
+        };
+        let by = self.first_fin.or(self.ident.client).unwrap_or(Side::Low);
+        self.close(by, how, self.last, out);
+    }
+
+    fn holds_bytes(&self) -> bool {
+        self.low.holds_bytes() || self.high.holds_bytes()
+    }
+
+    fn release(&mut self, out: &mut Out<'_>) {
+        self.release_at(self.last, out);
+    }
+
+    fn release_at(&mut self, at: Stamp, out: &mut Out<'_>) {
+        self.low.end(&mut self.ident, Side::Low, at, out);
+        self.high.end(&mut self.ident, Side::High, at, out);
+    }
+}
+
+/// Whether a direction has neither this SYN nor anything else: the SYN begins something new.
+fn half_is_fresh(half: &Half, isn: u32) -> bool {
+    half.isn() != Some(isn)
+}
+
+impl std::hash::Hash for Key {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let fold = |wide: u128| {
+            let [a, b, c, d, e, f, g, h, low @ ..] = wide.to_be_bytes();
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ u64::from_be_bytes(low)
+        };
+        state.write_u64(fold(self.low.0.0).rotate_left(16) ^ u64::from(self.low.1));
+        state.write_u64(fold(self.high.0.0).rotate_left(16) ^ u64::from(self.high.1));
+    }
+}
+
+/// A multiplicative hasher: the same order in every run, and fast on the two words of a key.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 29;
+    }
+}
+
+/// A segment without SYN this far from where a connection ended is of another one.
+const RESTART_DISTANCE: u32 = 16 * 1024 * 1024;

@@ -1,0 +1,469 @@
+//! One direction of a TCP stream to SMB transport frames.
+//!
+//! The transport is found by its bytes, on any port: a zero byte, a 24-bit length, and a protocol
+//! id ([MS-SMB2] 2.1; on port 139 the same with `NetBIOS` session service messages between, RFC
+//! 1002 4.3). A frame within one segment is handed out where it lies; others are put together.
+//!
+//! | state    | data                     | hole                                           |
+//! |----------|--------------------------|------------------------------------------------|
+//! | Boundary | a header begins          | Search                                         |
+//! | Frame    | the payload goes on      | within the frame: it stays, cut; else Search   |
+//! | Control  | passed over              | within it: it stays; else Search               |
+//! | Search   | looks for a header       | nothing changes                                |
+//! | Dead     | not SMB: ignored         | nothing changes                                |
+
+use memchr::memmem;
+
+use super::emit::{FrameShape, Ident, Out, Side, Stamp};
+use super::event::FrameKind;
+use super::stats::problem;
+
+/// Finds the frames in one direction of a stream.
+#[derive(Default)]
+pub(super) struct Framer {
+    state: State,
+    /// Start of a header or of a candidate for one, cut by the end of a segment.
+    head: Head,
+    /// Payload of the frame in progress.
+    body: Vec<u8>,
+    frame: Progress,
+    /// Bytes passed over in search of a first frame.
+    searched: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    #[default]
+    Boundary,
+    Frame,
+    Control(usize),
+    Search,
+    Dead,
+}
+
+/// How far the frame in progress has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    total: usize,
+    got: usize,
+    /// Bytes are missing: `body` has ended.
+    cut: bool,
+    first: Stamp,
+}
+
+/// A few bytes carried over from the segment before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    bytes: [u8; HEAD_MAX],
+    len: usize,
+    first: Stamp,
+}
+
+impl Head {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Adds bytes until `want` are here; returns the rest.
+    fn add<'a>(&mut self, data: &'a [u8], want: usize, at: Stamp) -> &'a [u8] {
+        if self.len == 0 {
+            self.first = at;
+        }
+        let n = want.saturating_sub(self.len).min(data.len());
+        let (taken, rest) = data.split_at_checked(n).unwrap_or_default();
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + n) {
+            room.copy_from_slice(taken);
+            self.len += n;
+        }
+        rest
+    }
+
+    fn set(&mut self, bytes: &[u8], at: Stamp) {
+        self.len = 0;
+        self.add(bytes, HEAD_MAX, at);
+    }
+}
+
+/// What the bytes at a frame boundary are.
+enum Header {
+    /// Too few to tell.
+    Short,
+    /// A session message without payload.
+    Empty,
+    /// Another session service message with this many bytes.
+    Control(usize),
+    /// A frame with this many bytes of payload.
+    Message(usize),
+    /// None of these.
+    Other,
+}
+
+impl Framer {
+    /// Whether this direction was found not to speak SMB.
+    pub(super) fn is_dead(&self) -> bool {
+        self.state == State::Dead
+    }
+
+    /// Whether bytes of an unfinished frame are held.
+    pub(super) fn holds_bytes(&self) -> bool {
+        !self.body.is_empty()
+    }
+
+    /// Looks for frames again, in a direction given up before its connection spoke SMB.
+    pub(super) fn revive(&mut self) {
+        if self.state == State::Dead {
+            self.state = State::Search;
+        }
+    }
+
+    /// Takes the next bytes of the stream.
+    #[inline]
+    pub(super) fn feed(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        mut data: &[u8],
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) {
+        while !data.is_empty() {
+            data = match self.state {
+                State::Boundary if self.head.len == 0 => self.whole(ident, from, data, at, out),
+                State::Boundary => self.pieces(ident, data, at, out),
+                State::Frame => self.payload(ident, from, data, at, out),
+                State::Control(left) => {
+                    let n = left.min(data.len());
+                    self.state = control(left - n);
+                    data.get(n..).unwrap_or_default()
+                }
+                State::Search => self.search(ident, data, at, out),
+                State::Dead => return,
+            };
+        }
+    }
+
+    /// Takes note of bytes that are missing from the stream.
+    pub(super) fn gap(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        missing: u64,
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) {
+        let missing = usize::try_from(missing).unwrap_or(usize::MAX);
+        match self.state {
+            State::Boundary | State::Search => {
+                self.drop_head(out);
+                self.state = State::Search;
+            }
+            State::Frame => {
+                let left = self.frame.total - self.frame.got;
+                self.frame.cut = true;
+                if missing < left {
+                    self.frame.got += missing;
+                } else {
+                    self.finish(ident, from, at, out);
+                    if missing > left {
+                        self.state = State::Search;
+                    }
+                }
+            }
+            State::Control(left) if missing <= left => self.state = control(left - missing),
+            State::Control(_) => self.state = State::Search,
+            State::Dead => {}
+        }
+    }
+
+    /// The stream is over: what there is of a frame goes out as a part.
+    pub(super) fn end(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+        if self.state == State::Frame {
+            out.stats.problem(problem::FRAME_UNFINISHED);
+            self.frame.cut = true;
+            self.finish(ident, from, at, out);
+        }
+        self.drop_head(out);
+        self.state = State::Search;
+    }
+
+    /// At a boundary with nothing carried over: the way most frames go.
+    #[inline]
+    fn whole<'a>(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        data: &'a [u8],
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) -> &'a [u8] {
+        match header(data) {
+            Header::Message(len) => {
+                let rest = data.get(4..).unwrap_or_default();
+                if let Some((payload, rest)) = rest.split_at_checked(len)
+                    && let Some(kind) = FrameKind::of(payload)
+                {
+                    let shape = FrameShape {
+                        first: at,
+                        last: at,
+                        wire_len: len,
+                        complete: true,
+                    };
+                    out.frame(ident, from, kind, shape, payload);
+                    return rest;
+                }
+                self.begin(len, at, out);
+                rest
+            }
+            Header::Empty | Header::Control(_) => self.pieces(ident, data, at, out),
+            Header::Short => {
+                self.head.add(data, HEADER, at);
+                &[]
+            }
+            Header::Other => {
+                self.lose(ident, out);
+                data
+            }
+        }
+    }
+
+    /// At a boundary with a header that comes in pieces.
+    fn pieces<'a>(
+        &mut self,
+        ident: &Ident,
+        data: &'a [u8],
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) -> &'a [u8] {
+        // A control message may be only four bytes long: look as early as that.
+        let want = if self.head.len < 4 { 4 } else { HEADER };
+        let rest = self.head.add(data, want, at);
+        match header(self.head.bytes()) {
+            Header::Short => {}
+            Header::Empty | Header::Control(0) => {
+                out.stats.netbios_control += 1;
+                self.head.len = 0;
+            }
+            Header::Control(len) => {
+                out.stats.netbios_control += 1;
+                self.head.len = 0;
+                self.state = State::Control(len);
+            }
+            Header::Message(len) => {
+                let head = self.head;
+                self.begin(len, head.first, out);
+                let start = head.bytes().get(4..).unwrap_or_default();
+                self.keep(start, out);
+                self.frame.got = start.len();
+                self.head.len = 0;
+            }
+            Header::Other => self.lose(ident, out),
+        }
+        rest
+    }
+
+    fn begin(&mut self, total: usize, first: Stamp, out: &mut Out<'_>) {
+        self.body = out.memory.buffer();
+        self.frame = Progress {
+            total,
+            got: 0,
+            cut: false,
+            first,
+        };
+        self.state = State::Frame;
+    }
+
+    fn payload<'a>(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        data: &'a [u8],
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) -> &'a [u8] {
+        let left = self.frame.total - self.frame.got;
+        let (taken, rest) = data.split_at_checked(left).unwrap_or((data, &[]));
+        self.keep(taken, out);
+        self.frame.got += taken.len();
+        if self.frame.got == self.frame.total {
+            self.finish(ident, from, at, out);
+        }
+        rest
+    }
+
+    /// Adds payload to the frame in progress, unless bytes before it are missing.
+    fn keep(&mut self, bytes: &[u8], out: &mut Out<'_>) {
+        if self.frame.cut {
+            return;
+        }
+        if !out.memory.take(bytes.len()) {
+            out.stats.problem(problem::MEMORY_LIMIT);
+            self.frame.cut = true;
+            return;
+        }
+        if self.body.capacity() == 0 && self.frame.total <= RESERVE_MAX {
+            self.body.reserve_exact(self.frame.total);
+        }
+        self.body.extend_from_slice(bytes);
+    }
+
+    fn finish(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+        let body = std::mem::take(&mut self.body);
+        match FrameKind::of(&body) {
+            Some(kind) => {
+                let shape = FrameShape {
+                    first: self.frame.first,
+                    last: at,
+                    wire_len: self.frame.total,
+                    complete: !self.frame.cut,
+                };
+                out.frame(ident, from, kind, shape, &body);
+            }
+            None => out.stats.problem(problem::FRAME_HEADER_LOST),
+        }
+        out.memory.give(body.len());
+        out.memory.recycle(body);
+        self.state = State::Boundary;
+    }
+
+    /// What stands at a boundary is no header: the stream is of another protocol, or out of step.
+    fn lose(&mut self, ident: &Ident, out: &mut Out<'_>) {
+        if ident.conn.is_some() {
+            out.stats.problem(problem::LOST_BOUNDARY);
+            self.state = State::Search;
+        } else if ident.midstream || ident.on_smb_port() {
+            self.state = State::Search;
+        } else {
+            self.drop_head(out);
+            self.state = State::Dead;
+        }
+    }
+
+    /// Looks for the next plausible header; bytes before it are counted and gone.
+    fn search<'a>(
+        &mut self,
+        ident: &Ident,
+        data: &'a [u8],
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) -> &'a [u8] {
+        let rest = if self.head.len > 0 {
+            let mut joined = [0; 2 * HEAD_MAX];
+            let carried = self.head.len;
+            let added = data.len().min(HEAD_MAX);
+            let parts = self.head.bytes().iter().chain(data.iter().take(added));
+            for (slot, byte) in joined.iter_mut().zip(parts) {
+                *slot = *byte;
+            }
+            let joined = joined.get(..carried + added).unwrap_or_default();
+            match find(joined).filter(|&found| found < carried) {
+                Some(found) => {
+                    let first = self.head.first;
+                    self.head
+                        .set(joined.get(found..carried).unwrap_or_default(), first);
+                    self.skipped(found, ident, out);
+                    self.state = State::Boundary;
+                    return data;
+                }
+                None if added < CANDIDATE - 1 => {
+                    // Still too short for a candidate that starts in what is carried.
+                    let keep = joined.len().min(CANDIDATE - 1);
+                    let gone = joined.len() - keep;
+                    self.head.set(joined.get(gone..).unwrap_or_default(), at);
+                    self.skipped(gone, ident, out);
+                    return &[];
+                }
+                None => self.drop_head(out),
+            }
+            data
+        } else {
+            data
+        };
+        if let Some(found) = find(rest) {
+            self.skipped(found, ident, out);
+            self.state = State::Boundary;
+            return rest.get(found..).unwrap_or_default();
+        }
+        let keep = rest.len().min(CANDIDATE - 1);
+        let gone = rest.len() - keep;
+        self.head.set(rest.get(gone..).unwrap_or_default(), at);
+        self.skipped(gone, ident, out);
+        &[]
+    }
+
+    fn skipped(&mut self, len: usize, ident: &Ident, out: &mut Out<'_>) {
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        out.stats.skipped_bytes += len;
+        self.searched += len;
+        let limit = if ident.on_smb_port() {
+            SEARCH_MAX_SMB_PORT
+        } else {
+            SEARCH_MAX
+        };
+        if ident.conn.is_none() && self.searched > limit {
+            self.head.len = 0;
+            self.state = State::Dead;
+        }
+    }
+
+    fn drop_head(&mut self, out: &mut Out<'_>) {
+        out.stats.skipped_bytes += u64::try_from(self.head.len).unwrap_or(u64::MAX);
+        self.head.len = 0;
+    }
+}
+
+fn control(left: usize) -> State {
+    if left == 0 {
+        State::Boundary
+    } else {
+        State::Control(left)
+    }
+}
+
+#[inline]
+fn header(data: &[u8]) -> Header {
+    let Some(&[kind, high, middle, low]) = data.first_chunk::<4>() else {
+        return match data.first() {
+            Some(0 | 0x81..=0x85) | None => Header::Short,
+            Some(_) => Header::Other,
+        };
+    };
+    let len = u32::from_be_bytes([0, high, middle, low]) as usize;
+    match (kind, len) {
+        (0, 0) => Header::Empty,
+        (0, _) => match data.get(4..) {
+            Some(payload) if payload.len() >= 4 => match FrameKind::of(payload) {
+                Some(kind) if len >= kind.header_len() => Header::Message(len),
+                _ => Header::Other,
+            },
+            _ => Header::Short,
+        },
+        (0x81..=0x85, ..=CONTROL_MAX) => Header::Control(len),
+        _ => Header::Other,
+    }
+}
+
+/// Place of the first plausible frame header.
+fn find(data: &[u8]) -> Option<usize> {
+    memmem::find_iter(data, b"SMB").find_map(|at| {
+        let start = at.checked_sub(5)?;
+        let candidate = data.get(start..)?;
+        let is_header = matches!(header(candidate), Header::Message(_));
+        // StructureSize of the SMB2 header is 64. [MS-SMB2] 2.2.1.2
+        let id = candidate.get(4)?;
+        let size = candidate.get(8..CANDIDATE)?;
+        (is_header && (*id != 0xfe || size == [64, 0])).then_some(start)
+    })
+}
+
+/// Length and protocol id.
+const HEADER: usize = 8;
+/// Header and, in SMB2, the field after it.
+const CANDIDATE: usize = 10;
+const HEAD_MAX: usize = 12;
+/// RFC 1002 names are far below this.
+const CONTROL_MAX: usize = 1024;
+/// Frames up to here get their whole buffer at once.
+const RESERVE_MAX: usize = 256 * 1024;
+/// Bytes to search for a first frame: a READ or WRITE of the largest size may be under way.
+const SEARCH_MAX_SMB_PORT: u64 = 32 * 1024 * 1024;
+const SEARCH_MAX: u64 = 256 * 1024;

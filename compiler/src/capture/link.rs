@@ -1,0 +1,489 @@
+//! Packets to TCP segments: link layers, IP, fragments and tunnels are taken off.
+//!
+//! Nothing here checks a checksum (offloading makes them all wrong in a capture made on the host).
+//! Lengths come from the IP headers, so Ethernet padding is no payload and a packet cut by the snap
+//! length still tells how long it was. Plain IPv4 is read by hand; IPv6, extension headers and
+//! fragments go through etherparse's lax slices.
+
+use std::net::IpAddr;
+
+use etherparse::{Ipv6ExtensionSlice, LaxIpv4Slice, LaxIpv6Slice, ip_number};
+
+use super::bytes::{be_u16, be_u32};
+use super::fragment::{Fragment, Fragments, Key};
+use super::stats::CaptureStats;
+
+/// One TCP segment of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment<'a> {
+    pub(super) src: Ip,
+    pub(super) dst: Ip,
+    pub(super) src_port: u16,
+    pub(super) dst_port: u16,
+    pub(super) seq: u32,
+    pub(super) ack: u32,
+    pub(super) flags: u8,
+    /// The captured part of the payload.
+    pub(super) payload: &'a [u8],
+    /// Length of the payload on the wire.
+    pub(super) wire_len: usize,
+}
+
+impl Segment<'_> {
+    pub(super) const FIN: u8 = 0x01;
+    pub(super) const SYN: u8 = 0x02;
+    pub(super) const RST: u8 = 0x04;
+    pub(super) const ACK: u8 = 0x10;
+
+    /// Whether any of these flags is set.
+    pub(super) fn has(&self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
+}
+
+/// An IPv4 or IPv6 address; IPv4 is kept in the IPv4-mapped range.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct Ip(pub(super) u128);
+
+impl Ip {
+    fn v4(address: u32) -> Self {
+        Self(0xffff_0000_0000 | u128::from(address))
+    }
+
+    /// The address in its own family.
+    pub(super) fn addr(self) -> IpAddr {
+        IpAddr::from(self.0.to_be_bytes()).to_canonical()
+    }
+}
+
+/// Takes packets apart; holds the IP fragments that wait for the rest of their datagram.
+#[derive(Default)]
+pub(super) struct Dissector {
+    fragments: Fragments,
+    datagram: Vec<u8>,
+}
+
+impl Dissector {
+    /// The TCP segment in a packet; everything that is none is counted.
+    pub(super) fn segment<'a>(
+        &'a mut self,
+        link: u16,
+        data: &'a [u8],
+        wire_len: usize,
+        stats: &mut CaptureStats,
+    ) -> Option<Segment<'a>> {
+        let mut found = by_link(
+            link,
+            Span {
+                data,
+                wire: wire_len,
+            },
+            stats,
+        );
+        if let Found::Fragment(fragment) = &found {
+            stats.fragments += 1;
+            if !self.fragments.add(fragment, &mut self.datagram, stats) {
+                return None;
+            }
+            let span = Span {
+                data: &self.datagram,
+                wire: self.datagram.len(),
+            };
+            found = transport(fragment.key.protocol, fragment.key.ends(), span, 0, stats);
+        }
+        let counter = match found {
+            Found::Segment(segment) => {
+                stats.segments += 1;
+                return Some(segment);
+            }
+            Found::Fragment(_) => &mut stats.dropped_fragments, // a fragment inside a fragment
+            Found::UnknownLink => &mut stats.unknown_link_packets,
+            Found::NotIp => &mut stats.non_ip_packets,
+            Found::NotTcp => &mut stats.non_tcp_packets,
+            Found::Malformed => &mut stats.malformed_packets,
+        };
+        *counter += 1;
+        None
+    }
+
+    /// Counts the fragments whose datagram never became whole.
+    pub(super) fn finish(&mut self, stats: &mut CaptureStats) {
+        self.fragments.finish(stats);
+    }
+}
+
+enum Found<'a> {
+    Segment(Segment<'a>),
+    Fragment(Fragment<'a>),
+    UnknownLink,
+    NotIp,
+    NotTcp,
+    Malformed,
+}
+
+/// Captured bytes and how many there were on the wire.
+#[derive(Clone, Copy)]
+struct Span<'a> {
+    data: &'a [u8],
+    wire: usize,
+}
+
+impl<'a> Span<'a> {
+    /// The rest after `n` bytes; `None` when they were not all captured.
+    #[inline]
+    fn after(self, n: usize) -> Option<Self> {
+        Some(Self {
+            data: self.data.get(n..)?,
+            wire: self.wire.saturating_sub(n),
+        })
+    }
+
+    /// The first `n` bytes of the wire.
+    #[inline]
+    fn first(self, n: usize) -> Self {
+        Self {
+            data: self.data.get(..n).unwrap_or(self.data),
+            wire: n,
+        }
+    }
+}
+
+fn by_link<'a>(link: u16, span: Span<'a>, stats: &mut CaptureStats) -> Found<'a> {
+    let inner = match link {
+        ETHERNET => return ethernet(span, 0, stats),
+        LINUX_SLL => be_u16(span.data, 14).map(|kind| (kind, 16)),
+        LINUX_SLL2 => be_u16(span.data, 0).map(|kind| (kind, 20)),
+        RAW | RAW_BSD | RAW_OPENBSD | RAW_IPV4 | RAW_IPV6 => {
+            return by_version(span, 0, stats);
+        }
+        NULL | LOOP => {
+            // The family's number and byte order are the capturing machine's; the version is not.
+            return span
+                .after(4)
+                .map_or(Found::Malformed, |span| by_version(span, 0, stats));
+        }
+        _ => return Found::UnknownLink,
+    };
+    match inner.and_then(|(kind, header)| Some((kind, span.after(header)?))) {
+        Some((kind, span)) => by_ethertype(kind, span, 0, stats),
+        None => Found::Malformed,
+    }
+}
+
+#[inline]
+fn ethernet<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+    match (be_u16(span.data, 12), span.after(14)) {
+        (Some(kind), Some(span)) => by_ethertype(kind, span, depth, stats),
+        _ => Found::Malformed,
+    }
+}
+
+#[inline]
+fn by_ethertype<'a>(
+    mut kind: u16,
+    mut span: Span<'a>,
+    depth: u8,
+    stats: &mut CaptureStats,
+) -> Found<'a> {
+    for _ in 0..LABELS_MAX {
+        let (next, header) = match kind {
+            ETHERTYPE_IPV4 => return ipv4(span, depth, stats),
+            ETHERTYPE_IPV6 => return ipv6(span, depth, stats),
+            0x8100 | 0x88a8 | 0x9100 | 0x9200 => (be_u16(span.data, 2), 4),
+            // An MPLS label stack ends at the label with the bottom bit.
+            0x8847 | 0x8848 => match be_u32(span.data, 0) {
+                Some(label) if label & 0x100 != 0 => {
+                    let inner = span.after(4);
+                    return inner.map_or(Found::Malformed, |s| by_version(s, depth, stats));
+                }
+                _ => (Some(kind), 4),
+            },
+            // PPPoE session: six bytes, then the PPP protocol.
+            0x8864 => match be_u16(span.data, 6) {
+                Some(0x21) => (Some(ETHERTYPE_IPV4), 8),
+                Some(0x57) => (Some(ETHERTYPE_IPV6), 8),
+                _ => return Found::NotIp,
+            },
+            _ => return Found::NotIp,
+        };
+        match (next, span.after(header)) {
+            (Some(next), Some(rest)) => (kind, span) = (next, rest),
+            _ => return Found::Malformed,
+        }
+    }
+    Found::NotIp
+}
+
+fn by_version<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+    match span.data.first().map(|byte| byte >> 4) {
+        Some(4) => ipv4(span, depth, stats),
+        Some(6) => ipv6(span, depth, stats),
+        Some(_) => Found::NotIp,
+        None => Found::Malformed,
+    }
+}
+
+#[inline]
+fn ipv4<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+    let Some(header) = span.data.first_chunk::<20>() else {
+        return Found::Malformed;
+    };
+    let [
+        version,
+        _,
+        len_high,
+        len_low,
+        _,
+        _,
+        frag_high,
+        frag_low,
+        _,
+        protocol,
+        ..,
+    ] = *header;
+    let header_len = usize::from(version & 0x0f) * 4;
+    if version >> 4 != 4 || header_len < 20 {
+        return Found::Malformed;
+    }
+    if u16::from_be_bytes([frag_high, frag_low]) & 0x3fff != 0 || protocol == AUTHENTICATION {
+        return ipv4_with_extras(span, depth, stats);
+    }
+    let total = match usize::from(u16::from_be_bytes([len_high, len_low])) {
+        0 => span.wire, // segmentation offload: the length was not yet known to the host
+        total => total,
+    };
+    let ends = match (be_u32(header, 12), be_u32(header, 16)) {
+        (Some(src), Some(dst)) => (Ip::v4(src), Ip::v4(dst)),
+        _ => return Found::Malformed,
+    };
+    match span.first(total).after(header_len) {
+        Some(inner) => transport(protocol, ends, inner, depth, stats),
+        None => Found::Malformed,
+    }
+}
+
+/// IPv4 with an authentication header, or a fragment.
+fn ipv4_with_extras<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+    let Ok((slice, _)) = LaxIpv4Slice::from_slice(span.data) else {
+        return Found::Malformed;
+    };
+    let header = slice.header();
+    let ends = (
+        Ip::v4(u32::from_be_bytes(header.source())),
+        Ip::v4(u32::from_be_bytes(header.destination())),
+    );
+    let extensions = slice.extensions().auth.map_or(0, |auth| auth.slice().len());
+    let Some(inner) = span
+        .first(usize::from(header.total_len()))
+        .after(header.slice().len() + extensions)
+    else {
+        return Found::Malformed;
+    };
+    let protocol = slice.payload_ip_number().0;
+    if !slice.is_payload_fragmented() {
+        return transport(protocol, ends, inner, depth, stats);
+    }
+    Found::Fragment(Fragment {
+        key: Key {
+            src: ends.0,
+            dst: ends.1,
+            id: header.identification().into(),
+            protocol,
+        },
+        offset: usize::from(header.fragments_offset().byte_offset()),
+        more: header.more_fragments(),
+        data: inner.data,
+        whole: inner.data.len() == inner.wire,
+    })
+}
+
+fn ipv6<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+    let Ok((slice, _)) = LaxIpv6Slice::from_slice(span.data) else {
+        return Found::Malformed;
+    };
+    let header = slice.header();
+    let ends = (
+        Ip(u128::from_be_bytes(header.source())),
+        Ip(u128::from_be_bytes(header.destination())),
+    );
+    let total = match usize::from(header.payload_length()) {
+        0 => span.wire, // segmentation offload, or a jumbogram
+        len => IPV6_HEADER + len,
+    };
+    let extensions = slice.extensions().slice().len();
+    let Some(inner) = span.first(total).after(IPV6_HEADER + extensions) else {
+        return Found::Malformed;
+    };
+    let protocol = slice.payload().ip_number.0;
+    if !slice.is_payload_fragmented() {
+        return transport(protocol, ends, inner, depth, stats);
+    }
+    let fragment = slice
+        .extensions()
+        .clone()
+        .into_iter()
+        .find_map(|extension| match extension {
+            Ipv6ExtensionSlice::Fragment(fragment) => Some(fragment),
+            _ => None,
+        });
+    let Some(fragment) = fragment else {
+        return Found::Malformed;
+    };
+    Found::Fragment(Fragment {
+        key: Key {
+            src: ends.0,
+            dst: ends.1,
+            id: fragment.identification(),
+            protocol,
+        },
+        offset: usize::from(fragment.fragment_offset().byte_offset()),
+        more: fragment.more_fragments(),
+        data: inner.data,
+        whole: inner.data.len() == inner.wire,
+    })
+}
+
+#[inline]
+fn transport<'a>(
+    protocol: u8,
+    (src, dst): (Ip, Ip),
+    span: Span<'a>,
+    depth: u8,
+    stats: &mut CaptureStats,
+) -> Found<'a> {
+    if protocol != TCP {
+        return tunnel(protocol, span, depth, stats);
+    }
+    let Some(header) = span.data.first_chunk::<20>() else {
+        return Found::Malformed;
+    };
+    let [
+        s0,
+        s1,
+        d0,
+        d1,
+        q0,
+        q1,
+        q2,
+        q3,
+        a0,
+        a1,
+        a2,
+        a3,
+        offset,
+        flags,
+        ..,
+    ] = *header;
+    let header_len = usize::from(offset >> 4) * 4;
+    if header_len < 20 {
+        return Found::Malformed;
+    }
+    // Options cut by the snap length still leave a payload of known length.
+    Found::Segment(Segment {
+        src,
+        dst,
+        src_port: u16::from_be_bytes([s0, s1]),
+        dst_port: u16::from_be_bytes([d0, d1]),
+        seq: u32::from_be_bytes([q0, q1, q2, q3]),
+        ack: u32::from_be_bytes([a0, a1, a2, a3]),
+        flags,
+        payload: span.data.get(header_len..).unwrap_or_default(),
+        wire_len: span.wire.saturating_sub(header_len),
+    })
+}
+
+/// Looks into what carries whole packets: IP in IP, GRE, ERSPAN, VXLAN, GENEVE.
+fn tunnel<'a>(protocol: u8, span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+    if depth >= TUNNELS_MAX {
+        return Found::NotTcp;
+    }
+    let inner = match protocol {
+        IPV4_IN_IP | IPV6_IN_IP => Some((Inner::Ip, span)),
+        GRE => gre(span),
+        UDP => udp(span),
+        _ => None,
+    };
+    let Some((inner, span)) = inner else {
+        return Found::NotTcp;
+    };
+    stats.tunnelled_packets += 1;
+    match inner {
+        Inner::Ip => by_version(span, depth + 1, stats),
+        Inner::Ethernet => ethernet(span, depth + 1, stats),
+        Inner::Other(kind) => by_ethertype(kind, span, depth + 1, stats),
+    }
+}
+
+enum Inner {
+    Ip,
+    Ethernet,
+    Other(u16),
+}
+
+/// RFC 2784, RFC 2890; ERSPAN types I to III (draft-foschiano-erspan).
+fn gre(span: Span<'_>) -> Option<(Inner, Span<'_>)> {
+    let (flags, kind) = (be_u16(span.data, 0)?, be_u16(span.data, 2)?);
+    if flags & 0x0007 != 0 {
+        return None; // version 1 carries PPP
+    }
+    let optional = |bit: u16| if flags & bit == 0 { 0 } else { 4 };
+    let sequenced = flags & 0x1000 != 0;
+    let body = span.after(4 + optional(0x8000) + optional(0x2000) + optional(0x1000))?;
+    match kind {
+        0x6558 => Some((Inner::Ethernet, body)),
+        0x88be => Some((Inner::Ethernet, body.after(if sequenced { 8 } else { 0 })?)),
+        0x22eb => {
+            let has_platform = be_u16(body.data, 10)? & 1 != 0;
+            Some((
+                Inner::Ethernet,
+                body.after(if has_platform { 20 } else { 12 })?,
+            ))
+        }
+        _ => Some((Inner::Other(kind), body)),
+    }
+}
+
+/// VXLAN (RFC 7348) and GENEVE (RFC 8926) by their ports.
+fn udp(span: Span<'_>) -> Option<(Inner, Span<'_>)> {
+    let port = be_u16(span.data, 2)?;
+    let body = span.after(8)?;
+    let first = be_u16(body.data, 0)?;
+    match port {
+        4789 | 8472 if first & 0x0800 != 0 => Some((Inner::Ethernet, body.after(8)?)),
+        6081 if first >> 14 == 0 => {
+            let options = usize::from((first >> 8) & 0x3f) * 4;
+            let rest = body.after(8 + options)?;
+            match be_u16(body.data, 2)? {
+                0x6558 => Some((Inner::Ethernet, rest)),
+                kind => Some((Inner::Other(kind), rest)),
+            }
+        }
+        _ => None,
+    }
+}
+
+const NULL: u16 = 0;
+const ETHERNET: u16 = 1;
+const RAW_BSD: u16 = 12;
+const RAW_OPENBSD: u16 = 14;
+const RAW: u16 = 101;
+const LOOP: u16 = 108;
+const LINUX_SLL: u16 = 113;
+const RAW_IPV4: u16 = 228;
+const RAW_IPV6: u16 = 229;
+const LINUX_SLL2: u16 = 276;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const IPV6_HEADER: usize = 40;
+
+const TCP: u8 = ip_number::TCP.0;
+const UDP: u8 = ip_number::UDP.0;
+const GRE: u8 = ip_number::GRE.0;
+const IPV4_IN_IP: u8 = ip_number::IPV4.0;
+const IPV6_IN_IP: u8 = ip_number::IPV6.0;
+const AUTHENTICATION: u8 = ip_number::AUTH.0;
+
+/// Tags and labels in a row before a packet is taken for something else.
+const LABELS_MAX: usize = 8;
+const TUNNELS_MAX: u8 = 4;

@@ -1,0 +1,202 @@
+//! Blocks of a pcapng file: sections, interfaces and the three kinds of packet block.
+//!
+//! The framing of blocks and the packet blocks are read here, because they are on the hot path and
+//! need no options; section and interface headers with their options are `pcap-parser`'s.
+
+use pcap_parser::pcapng::{
+    InterfaceDescriptionBlock, parse_interfacedescriptionblock_be,
+    parse_interfacedescriptionblock_le,
+};
+
+use super::bytes::{le_u16, le_u32};
+use super::container::{Packet, Record};
+use super::stats::{CaptureStats, problem};
+
+/// The section being read: its byte order and its interfaces.
+#[derive(Debug, Default)]
+pub(super) struct Section {
+    big_endian: bool,
+    interfaces: Vec<Interface>,
+    last_time_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Interface {
+    link: u16,
+    snaplen: u32,
+    ticks_per_second: u64,
+    offset_seconds: i64,
+}
+
+impl Section {
+    /// Reads the block at the front of `have`.
+    pub(super) fn record(&mut self, have: &[u8], stats: &mut CaptureStats) -> Record {
+        let Some(kind) = le_u32(have, 0) else {
+            return Record::Need(BLOCK_MIN);
+        };
+        if kind == SECTION {
+            // The byte order of a section is known from inside its first block only.
+            match le_u32(have, 8) {
+                None => return Record::Need(BLOCK_MIN),
+                Some(ORDER) => self.big_endian = false,
+                Some(order) if order.swap_bytes() == ORDER => self.big_endian = true,
+                Some(_) => return Record::Bad,
+            }
+        }
+        let (Some(kind), Some(len)) = (self.u32(have, 0), self.u32(have, 4)) else {
+            return Record::Need(BLOCK_MIN);
+        };
+        let len = len as usize;
+        if len < BLOCK_MIN || !len.is_multiple_of(4) {
+            return Record::Bad;
+        }
+        let known = matches!(kind, SECTION | INTERFACE | ENHANCED | SIMPLE | OBSOLETE);
+        if !known {
+            stats.other_blocks += 1;
+            return Record::Skip(len);
+        }
+        let Some(block) = have.get(..len) else {
+            return Record::Need(len);
+        };
+        if self.u32(block, len - 4) != Some(u32::try_from(len).unwrap_or_default()) {
+            return Record::Bad;
+        }
+        let packet = match kind {
+            ENHANCED => self.enhanced(block),
+            OBSOLETE => self.obsolete(block),
+            SIMPLE => self.simple(block),
+            SECTION => {
+                self.interfaces.clear();
+                return Record::Skip(len);
+            }
+            _ => {
+                self.interface(block, stats);
+                return Record::Skip(len);
+            }
+        };
+        if let Some(packet) = packet {
+            self.last_time_ns = packet.time_ns;
+            return Record::Packet(packet, len);
+        }
+        stats.problem(problem::BAD_BLOCK);
+        Record::Skip(len)
+    }
+
+    fn interface(&mut self, block: &[u8], stats: &mut CaptureStats) {
+        let parsed = if self.big_endian {
+            parse_interfacedescriptionblock_be(block)
+        } else {
+            parse_interfacedescriptionblock_le(block)
+        };
+        let interface = match parsed {
+            Ok((_, block)) => Interface::from_block(&block),
+            Err(_) => None,
+        };
+        if interface.is_none() {
+            stats.problem(problem::BAD_BLOCK);
+        }
+        // A broken one keeps its place: packets name interfaces by number.
+        self.interfaces
+            .push(interface.unwrap_or(Interface::UNKNOWN));
+    }
+
+    fn enhanced(&self, block: &[u8]) -> Option<Packet> {
+        let interface = self.interfaces.get(self.u32(block, 8)? as usize)?;
+        let time_ns = interface.time_ns(self.u32(block, 12)?, self.u32(block, 16)?);
+        self.packet(block, *interface, time_ns, 20)
+    }
+
+    fn obsolete(&self, block: &[u8]) -> Option<Packet> {
+        let id = le_u16(block, 8)?;
+        let id = if self.big_endian { id.swap_bytes() } else { id };
+        let interface = self.interfaces.get(usize::from(id))?;
+        let time_ns = interface.time_ns(self.u32(block, 12)?, self.u32(block, 16)?);
+        self.packet(block, *interface, time_ns, 20)
+    }
+
+    /// A simple packet has no time of its own: it gets that of the packet before.
+    fn simple(&self, block: &[u8]) -> Option<Packet> {
+        let interface = self.interfaces.first()?;
+        let wire = self.u32(block, 8)?;
+        let snaplen = if interface.snaplen == 0 {
+            u32::MAX
+        } else {
+            interface.snaplen
+        };
+        let room = block.len().checked_sub(16)?;
+        let len = (wire.min(snaplen) as usize).min(room);
+        Some(Packet::new(
+            self.last_time_ns,
+            interface.link,
+            wire as usize,
+            12,
+            len,
+        ))
+    }
+
+    /// The two lengths at `at`, then the bytes; padding and options after them are left out.
+    fn packet(&self, block: &[u8], on: Interface, time_ns: u64, at: usize) -> Option<Packet> {
+        let (len, wire) = (
+            self.u32(block, at)? as usize,
+            self.u32(block, at + 4)? as usize,
+        );
+        let data = at + 8;
+        (data.checked_add(len)? <= block.len().checked_sub(4)?)
+            .then(|| Packet::new(time_ns, on.link, wire, data, len))
+    }
+
+    fn u32(&self, have: &[u8], at: usize) -> Option<u32> {
+        le_u32(have, at).map(|value| {
+            if self.big_endian {
+                value.swap_bytes()
+            } else {
+                value
+            }
+        })
+    }
+}
+
+impl Interface {
+    const UNKNOWN: Self = Self {
+        link: u16::MAX,
+        snaplen: 0,
+        ticks_per_second: 1_000_000,
+        offset_seconds: 0,
+    };
+
+    fn from_block(block: &InterfaceDescriptionBlock<'_>) -> Option<Self> {
+        Some(Self {
+            link: u16::try_from(block.linktype.0).ok()?,
+            snaplen: block.snaplen,
+            ticks_per_second: block.ts_resolution().filter(|&ticks| ticks > 0)?,
+            offset_seconds: block.ts_offset(),
+        })
+    }
+
+    fn time_ns(&self, high: u32, low: u32) -> u64 {
+        const NANOS: u64 = 1_000_000_000;
+        let ticks = (u64::from(high) << 32) | u64::from(low);
+        let time_ns = match self.ticks_per_second {
+            1_000_000 => ticks.saturating_mul(1000),
+            NANOS => ticks,
+            per_second => {
+                let wide = u128::from(ticks) * u128::from(NANOS) / u128::from(per_second);
+                u64::try_from(wide).unwrap_or(u64::MAX)
+            }
+        };
+        let offset = self.offset_seconds.unsigned_abs().saturating_mul(NANOS);
+        if self.offset_seconds < 0 {
+            time_ns.saturating_sub(offset)
+        } else {
+            time_ns.saturating_add(offset)
+        }
+    }
+}
+
+const BLOCK_MIN: usize = 12;
+const SECTION: u32 = 0x0a0d_0d0a;
+const ORDER: u32 = 0x1a2b_3c4d;
+const INTERFACE: u32 = 1;
+const OBSOLETE: u32 = 2;
+const SIMPLE: u32 = 3;
+const ENHANCED: u32 = 6;

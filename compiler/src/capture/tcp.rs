@@ -1,0 +1,356 @@
+//! One direction of a TCP connection: segments in capture order to bytes in stream order.
+//!
+//! Positions are 64-bit and relative to the first byte seen, so that sequence numbers may wrap.
+//! Bytes seen first win over what a retransmission says. What comes before its turn waits; a hole
+//! is given up for lost when the other side acknowledged past it and it stays open for a while, or
+//! when too much waits behind it. A segment cut by the snap length leaves a hole of known size.
+
+use std::collections::BTreeMap;
+
+use super::emit::{Ident, Out, Side, Stamp};
+use super::framing::Framer;
+use super::link::Segment;
+use super::stats::problem;
+
+/// One direction of a connection.
+#[derive(Default)]
+pub(super) struct Half {
+    pub(super) framer: Framer,
+    started: bool,
+    /// Sequence number of the SYN, when it was seen.
+    isn: Option<u32>,
+    /// Next expected position, and the same as a sequence number.
+    next: u64,
+    next_seq: u32,
+    start: u64,
+    /// Position up to which the other side has acknowledged.
+    acked: u64,
+    /// Position of the FIN.
+    fin: Option<u64>,
+    waiting: BTreeMap<u64, Chunk>,
+    waiting_bytes: usize,
+    hole: Hole,
+}
+
+/// How long the hole at `next` has been open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hole {
+    since_ns: u64,
+    segments: u32,
+}
+
+/// Bytes that came before their turn.
+struct Chunk {
+    data: Vec<u8>,
+    /// Length with what the snap length cut off.
+    wire_len: usize,
+    at: Stamp,
+}
+
+impl Half {
+    /// Whether a SYN or payload was seen.
+    pub(super) fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// Sequence number of the SYN, when it was seen.
+    pub(super) fn isn(&self) -> Option<u32> {
+        self.isn
+    }
+
+    /// Whether all bytes up to a FIN were seen.
+    pub(super) fn is_finished(&self) -> bool {
+        self.fin.is_some_and(|fin| self.next >= fin)
+    }
+
+    /// Whether this direction sent a FIN.
+    pub(super) fn has_fin(&self) -> bool {
+        self.fin.is_some()
+    }
+
+    /// Whether it holds bytes for later.
+    pub(super) fn holds_bytes(&self) -> bool {
+        !self.waiting.is_empty() || self.framer.holds_bytes()
+    }
+
+    /// Distance of a sequence number from the next expected one, in bytes.
+    pub(super) fn distance(&self, seq: u32) -> u32 {
+        seq.wrapping_sub(self.next_seq).cast_signed().unsigned_abs()
+    }
+
+    /// The SYN of this direction: the stream begins right after it.
+    pub(super) fn syn(&mut self, isn: u32) {
+        self.isn = Some(isn);
+        if !self.started {
+            self.begin(isn.wrapping_add(1));
+        }
+    }
+
+    /// Whether a SYN fits a direction that began without one: it was captured late.
+    pub(super) fn is_late_syn(&self, isn: u32) -> bool {
+        let first = self.next_seq.wrapping_sub(low_u32(self.next - self.start));
+        self.isn.is_none() && first.wrapping_sub(isn.wrapping_add(1)) <= LATE_SYN_MAX
+    }
+
+    /// The other side acknowledged up to `ack`.
+    #[inline]
+    pub(super) fn acknowledge(&mut self, ack: u32) {
+        if self.started {
+            self.acked = self.acked.max(self.position(ack));
+        }
+    }
+
+    /// Takes the payload (and the FIN) of a segment that starts at `seq`.
+    #[inline]
+    pub(super) fn segment(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        seq: u32,
+        segment: &Segment<'_>,
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) {
+        if !self.started {
+            self.begin(seq);
+        }
+        let position = self.position(seq);
+        let end = position + wide(segment.wire_len);
+        if segment.has(Segment::FIN) {
+            self.fin = Some(end);
+        }
+        if segment.wire_len == 0 {
+            return;
+        }
+        let wire_len = segment.wire_len;
+        if position == self.next {
+            self.deliver(ident, from, segment.payload, wire_len, at, out);
+        } else if end <= self.next {
+            out.stats.retransmitted_bytes += wide(wire_len);
+            if end <= self.start {
+                self.before_start(ident, from, segment, at, out);
+            }
+            return;
+        } else if position < self.next {
+            let seen = self.next - position;
+            out.stats.retransmitted_bytes += seen;
+            let seen = narrow(seen);
+            let rest = segment.payload.get(seen..).unwrap_or_default();
+            self.deliver(ident, from, rest, wire_len - seen, at, out);
+        } else {
+            out.stats.out_of_order_segments += 1;
+            if self.waiting.is_empty() {
+                self.hole = Hole {
+                    since_ns: at.time_ns,
+                    segments: 0,
+                };
+            }
+            self.wait(position, segment.payload, wire_len, at, out);
+            return;
+        }
+        if !self.waiting.is_empty() {
+            self.drain(ident, from, at, out);
+        }
+    }
+
+    /// Gives up the hole that keeps bytes waiting when it has been open for too long.
+    pub(super) fn review(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+        while let Some((&first, _)) = self.waiting.first_key_value() {
+            self.hole.segments = self.hole.segments.saturating_add(1);
+            let open_ns = at.time_ns.saturating_sub(self.hole.since_ns);
+            let lost = if self.acked > self.next {
+                self.hole.segments > ACKED_SEGMENTS_MAX || open_ns > ACKED_OPEN_NS_MAX
+            } else {
+                self.hole.segments > OPEN_SEGMENTS_MAX || open_ns > OPEN_NS_MAX
+            };
+            let full = self.waiting_bytes > WAITING_BYTES_MAX || out.memory.is_tight();
+            if !lost && !full {
+                return;
+            }
+            if full && !lost {
+                out.stats.problem(problem::HOLE_LIMIT);
+            }
+            self.give_up(ident, from, first, at, out);
+        }
+    }
+
+    /// The stream is over: everything still waiting comes out, with the holes between.
+    pub(super) fn end(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+        while let Some((&first, _)) = self.waiting.first_key_value() {
+            self.give_up(ident, from, first, at, out);
+        }
+        self.framer.end(ident, from, at, out);
+    }
+
+    fn begin(&mut self, seq: u32) {
+        self.started = true;
+        self.next = ORIGIN;
+        self.start = ORIGIN;
+        self.next_seq = seq;
+    }
+
+    #[inline]
+    fn position(&self, seq: u32) -> u64 {
+        let distance = seq.wrapping_sub(self.next_seq).cast_signed();
+        self.next.saturating_add_signed(i64::from(distance))
+    }
+
+    fn advance(&mut self, len: u64) {
+        self.next += len;
+        self.next_seq = self.next_seq.wrapping_add(low_u32(len));
+    }
+
+    /// Hands on bytes whose turn it is; what was cut off behind them is a hole.
+    #[inline]
+    fn deliver(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        data: &[u8],
+        wire_len: usize,
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) {
+        let data = data.get(..wire_len).unwrap_or(data);
+        self.advance(wide(wire_len));
+        self.framer.feed(ident, from, data, at, out);
+        if data.len() < wire_len {
+            self.gap(ident, from, wide(wire_len - data.len()), at, out);
+        }
+    }
+
+    fn gap(&mut self, ident: &mut Ident, from: Side, missing: u64, at: Stamp, out: &mut Out<'_>) {
+        out.gap(ident, from, missing, at);
+        self.framer.gap(ident, from, missing, at, out);
+    }
+
+    /// Keeps the parts of a segment that nothing waiting covers.
+    fn wait(&mut self, start: u64, data: &[u8], wire_len: usize, at: Stamp, out: &mut Out<'_>) {
+        let end = start + wide(wire_len);
+        let mut from = start;
+        while from < end {
+            let before = self.waiting.range(..=from).next_back();
+            let covered = before.map_or(0, |(&key, chunk)| key + wide(chunk.wire_len));
+            if covered > from {
+                out.stats.retransmitted_bytes += covered.min(end) - from;
+                from = covered;
+                continue;
+            }
+            let to = self
+                .waiting
+                .range(from..end)
+                .next()
+                .map_or(end, |(&key, _)| key);
+            let part = narrow(from - start)..narrow(to - start).min(data.len());
+            let part = data.get(part).unwrap_or_default();
+            if !out.memory.take(part.len()) {
+                out.stats.problem(problem::MEMORY_LIMIT);
+                return;
+            }
+            let mut bytes = out.memory.buffer();
+            bytes.extend_from_slice(part);
+            self.waiting_bytes += part.len();
+            self.waiting.insert(
+                from,
+                Chunk {
+                    data: bytes,
+                    wire_len: narrow(to - from),
+                    at,
+                },
+            );
+            from = to;
+        }
+    }
+
+    /// Hands on what waited for the bytes that have just come.
+    fn drain(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+        while let Some(entry) = self.waiting.first_entry()
+            && *entry.key() <= self.next
+        {
+            let (start, chunk) = entry.remove_entry();
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(chunk.data.len());
+            let seen = narrow(self.next - start);
+            if seen < chunk.wire_len {
+                let rest = chunk.data.get(seen..).unwrap_or_default();
+                let at = at.later(chunk.at);
+                self.deliver(ident, from, rest, chunk.wire_len - seen, at, out);
+            }
+            out.stats.retransmitted_bytes += wide(seen.min(chunk.wire_len));
+            out.memory.give(chunk.data.len());
+            out.memory.recycle(chunk.data);
+            self.hole = Hole {
+                since_ns: at.time_ns,
+                segments: 0,
+            };
+        }
+    }
+
+    fn give_up(&mut self, ident: &mut Ident, from: Side, to: u64, at: Stamp, out: &mut Out<'_>) {
+        let missing = to.saturating_sub(self.next);
+        // What waited was there at its own time: nothing else completes it.
+        let seen = self
+            .waiting
+            .first_key_value()
+            .map_or(at, |(_, chunk)| chunk.at);
+        if missing > 0 {
+            self.advance(missing);
+            self.gap(ident, from, missing, seen, out);
+        }
+        self.drain(ident, from, seen, out);
+        self.hole = Hole {
+            since_ns: at.time_ns,
+            segments: 0,
+        };
+    }
+
+    /// A stream seen from the middle may begin out of order: whole frames before its first byte
+    /// are taken for themselves.
+    fn before_start(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        segment: &Segment<'_>,
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) {
+        if self.isn.is_some() || self.next - self.start > BEFORE_START_MAX {
+            return;
+        }
+        self.start -= wide(segment.wire_len).min(self.start);
+        let mut early = Framer::default();
+        early.feed(ident, from, segment.payload, at, out);
+        early.end(ident, from, at, out);
+    }
+}
+
+fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+fn narrow(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "sequence numbers count modulo 2^32"
+)]
+fn low_u32(value: u64) -> u32 {
+    value as u32
+}
+
+/// Position of the first byte; leaves room for bytes before it.
+const ORIGIN: u64 = 1 << 40;
+/// A SYN this close before the first data seen belongs to them.
+const LATE_SYN_MAX: u32 = 256 * 1024;
+/// Bytes after which a stream seen from the middle takes nothing from before its start.
+const BEFORE_START_MAX: u64 = 1024 * 1024;
+
+/// Segments of the connection and time that a hole stays open once it is acknowledged.
+const ACKED_SEGMENTS_MAX: u32 = 24;
+const ACKED_OPEN_NS_MAX: u64 = 100_000_000;
+/// The same while nobody has acknowledged it.
+const OPEN_SEGMENTS_MAX: u32 = 1024;
+const OPEN_NS_MAX: u64 = 30_000_000_000;
+/// Bytes that may wait behind one hole.
+const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
