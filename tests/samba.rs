@@ -136,6 +136,19 @@ fn a_wrong_setting_is_an_error() {
 }
 
 #[test]
+fn a_taken_port_is_an_error() {
+    // Samba itself would share the port, and clients would reach either server.
+    let first = start(&Options::default());
+    let second = PrivateSamba::start(&Options {
+        port: Some(first.port()),
+        ..Options::default()
+    });
+    let reason = second.err().unwrap_or_default();
+    assert!(reason.contains("is taken"), "{reason:?}");
+    client(&first, Some("erin"), "data", "ls");
+}
+
+#[test]
 fn nothing_is_left_after_a_server() {
     let server = start(&Options::default());
     let (folder, port) = (server.share_folder("."), server.port());

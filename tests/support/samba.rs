@@ -11,6 +11,8 @@ use std::process::{Command, Output, Stdio};
 /// How the server is to behave; the default is what the captures in `tests/captures` were made with.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The TCP port; without one, a free one.
+    pub port: Option<u16>,
     /// `server signing`: `auto`, `mandatory` or `disabled`.
     pub signing: &'static str,
     /// `server smb encrypt`: `off`, `enabled` or `required`.
@@ -26,6 +28,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            port: None,
             signing: "auto",
             encrypt: "enabled",
             guest: true,
@@ -61,6 +64,9 @@ impl PrivateSamba {
             .args(["--guest", if options.guest { "yes" } else { "no" }])
             .args(["--max-processes", &options.max_processes.to_string()])
             .args(["--watch", &std::process::id().to_string()]);
+        if let Some(port) = options.port {
+            command.args(["--port", &port.to_string()]);
+        }
         for setting in &options.extra {
             command.args(["--set", setting]);
         }
