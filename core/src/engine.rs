@@ -1,1 +1,410 @@
-//! Under construction.
+//! The replay engine: a pure function of workload, configuration and inputs.
+//!
+//! [`Engine::handle`] takes a fact, [`Engine::poll`] gives work until it is drained; [`feed`] does
+//! both. Nothing here knows whether the facts come from a socket, a simulator or a journal.
+//!
+//! | file       | holds                                                        |
+//! |------------|--------------------------------------------------------------|
+//! | `plan`     | the workload made flat: templates, expectations, order       |
+//! | `op`       | the life of an operation, as a table                         |
+//! | `conn`     | the life of a connection, its credits and requests in flight |
+//! | `schedule` | when an operation's turn comes, time-outs, wakes             |
+//! | `issue`    | putting requests on the wire                                 |
+//! | `login`    | the legs of a login                                          |
+//! | `receive`  | responses                                                    |
+//! | `breaks`   | break notifications and their acknowledgements               |
+//! | `compare`  | what a response says, and in what it differs                 |
+//!
+//! What it refuses: sockets, clocks, bulk data, secrets. It does not log; it reports.
+
+mod breaks;
+mod compare;
+mod config;
+mod conn;
+mod issue;
+mod login;
+mod op;
+mod plan;
+mod receive;
+mod schedule;
+mod view;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use thiserror::Error;
+
+use self::{breaks::BreakBook, conn::Conn, schedule::Schedule};
+pub use self::{
+    config::{AckMode, OrderMode, Pace, RunConfig, Speed, TreeTarget},
+    conn::ConnState,
+    op::{OpEvent, OpState, TransitionError},
+    plan::{Plan, PlanError},
+};
+use crate::{
+    event::{Divergence, Effect, EffectsDigest, Input, Milestone, NetFailure, Output, Report},
+    ids::{ConnId, LogicalTime, OpId},
+    order::Progress,
+};
+
+/// The program is broken, or was fed what no run can contain. (A replay that went otherwise than
+/// the recording is no error: it is reported.)
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// An operation was taken out of its life's order.
+    #[error(transparent)]
+    Transition(#[from] TransitionError),
+    /// Time went backwards.
+    #[error("input at {now:?} after one at {last:?}: time cannot go back")]
+    TimeWentBack {
+        /// The input's time.
+        now: LogicalTime,
+        /// The time of the input before.
+        last: LogicalTime,
+    },
+    /// An input names something that the plan does not have.
+    #[error("an input names {what} {number}, which the workload does not have")]
+    Unknown {
+        /// What it names.
+        what: &'static str,
+        /// Its number.
+        number: u32,
+    },
+}
+
+/// Something of the server's that has to be known before it can be used.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Slot<T> {
+    /// Not yet given.
+    #[default]
+    Unset,
+    /// Given.
+    Held(T),
+    /// It will never be given, because of this operation.
+    Failed(OpId),
+}
+
+/// What the engine keeps of an operation while it runs.
+#[derive(Clone, Copy, Debug, Default)]
+struct OpRun {
+    state: OpState,
+    reached_interim: bool,
+    held_by_server: bool,
+    held_by_credits: bool,
+    released_at: LogicalTime,
+    due_at: LogicalTime,
+}
+
+/// The replay engine of one shard.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    plan: Plan,
+    config: RunConfig,
+    now: LogicalTime,
+    progress: Progress,
+    runs: Vec<OpRun>,
+    conns: Vec<Conn>,
+    sessions: Vec<Slot<u64>>,
+    trees: Vec<Slot<u32>>,
+    opens: Vec<Slot<crate::smb2::FileId>>,
+    resume_keys: BTreeMap<OpId, [u8; 24]>,
+    schedule: Schedule,
+    breaks: BreakBook,
+    out: VecDeque<Effect>,
+    unsettled: usize,
+    unanswerable: usize,
+    phase: Phase,
+}
+
+/// How far the run is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    /// `Start` has not come.
+    New,
+    Running,
+    /// Asked to stop: nothing new goes out.
+    Stopping,
+    Done,
+}
+
+impl Engine {
+    /// An engine at the start of its run.
+    #[must_use]
+    pub fn new(plan: Plan, config: RunConfig) -> Self {
+        let own = plan
+            .ops
+            .iter()
+            .filter(|op| op.kind != plan::Kind::Foreign)
+            .count();
+        Self {
+            progress: plan.graph.progress(),
+            runs: vec![OpRun::default(); plan.ops.len()],
+            conns: vec![Conn::default(); plan.connections.len()],
+            sessions: vec![Slot::Unset; plan.sessions],
+            trees: vec![Slot::Unset; plan.trees],
+            opens: vec![Slot::Unset; plan.opens],
+            resume_keys: BTreeMap::new(),
+            schedule: Schedule::new(&config),
+            breaks: BreakBook::new(&plan),
+            out: VecDeque::new(),
+            unsettled: own,
+            unanswerable: 0,
+            phase: Phase::New,
+            now: LogicalTime::ZERO,
+            plan,
+            config,
+        }
+    }
+
+    /// Takes a fact.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] when the fact cannot be part of any run, or the engine is broken. The
+    /// engine must not be used afterwards.
+    pub fn handle(&mut self, now: LogicalTime, input: Input) -> Result<(), EngineError> {
+        if now < self.now {
+            return Err(EngineError::TimeWentBack {
+                now,
+                last: self.now,
+            });
+        }
+        self.now = now;
+        match input {
+            Input::Start => self.start()?,
+            Input::Connected { conn } => self.connected(conn)?,
+            Input::ConnectFailed { conn, reason } | Input::Closed { conn, reason } => {
+                self.connection_lost(conn, reason)?;
+            }
+            Input::Received { conn, frame, seal } => self.received(conn, &frame, seal)?,
+            Input::TokenReady {
+                conn,
+                session,
+                outcome,
+            } => {
+                self.token_ready(conn, session, outcome)?;
+            }
+            Input::Wake => {}
+            Input::Completed { op, milestone, .. } => self.completed_elsewhere(op, milestone)?,
+            Input::Stop => self.stop()?,
+        }
+        self.pump()
+    }
+
+    /// What to do next.
+    pub fn poll(&mut self) -> Output {
+        match self.out.pop_front() {
+            Some(effect) => Output::Do(effect),
+            None if self.phase == Phase::Done => Output::WakeAt(None),
+            None => Output::WakeAt(self.schedule.next_wake()),
+        }
+    }
+
+    /// Whether the run is over.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// Operations that are not over yet.
+    #[must_use]
+    pub const fn unsettled(&self) -> usize {
+        self.unsettled
+    }
+
+    /// How far an operation is; `None` for one that does not exist.
+    #[must_use]
+    pub fn state_of(&self, op: OpId) -> Option<OpState> {
+        self.runs.get(op.index()).map(|run| run.state)
+    }
+
+    fn start(&mut self) -> Result<(), EngineError> {
+        self.phase = Phase::Running;
+        let roots: Vec<OpId> = self.progress.roots().collect();
+        for op in roots {
+            if self
+                .plan
+                .ops
+                .get(op.index())
+                .is_some_and(|it| it.leader == op)
+            {
+                self.release(op)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<(), EngineError> {
+        if self.phase == Phase::Done {
+            return Ok(());
+        }
+        self.phase = Phase::Stopping;
+        self.schedule.clear_due();
+        let deadline = self.now.plus_nanos(STOP_GRACE_NS);
+        for (op, run) in (0u32..).zip(&self.runs) {
+            if run.state.in_flight() {
+                self.schedule.watch(OpId(op), deadline, false);
+            }
+        }
+        let idle: Vec<OpId> = (0u32..)
+            .zip(&self.runs)
+            .filter(|(_, run)| !run.state.in_flight() && run.state != OpState::Settled)
+            .map(|(op, _)| OpId(op))
+            .collect();
+        for op in idle {
+            self.skip(op, crate::event::SkipReason::Stopped)?;
+        }
+        Ok(())
+    }
+
+    /// Runs everything whose time has come, then sees whether the run is over.
+    fn pump(&mut self) -> Result<(), EngineError> {
+        while let Some(turn) = self.schedule.pop(self.now, self.phase == Phase::Stopping) {
+            self.take_turn(turn)?;
+        }
+        let over = self.unsettled <= self.unanswerable;
+        if over && matches!(self.phase, Phase::Running | Phase::Stopping) {
+            self.finish();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        self.phase = Phase::Done;
+        for (conn, state) in (0u32..).zip(&mut self.conns) {
+            if state.state == ConnState::Open {
+                state.state = ConnState::Closed;
+                self.out.push_back(Effect::Close {
+                    conn: ConnId(conn),
+                    reset: false,
+                });
+            }
+        }
+        self.report(Report::Done);
+    }
+
+    fn report(&mut self, report: Report) {
+        self.out.push_back(Effect::Report(report));
+    }
+
+    fn diverged(&mut self, op: OpId, divergence: Divergence) {
+        self.report(Report::Diverged { op, divergence });
+    }
+
+    fn step(&mut self, op: OpId, event: OpEvent) -> Result<OpState, EngineError> {
+        let unknown = EngineError::Unknown {
+            what: "operation",
+            number: op.0,
+        };
+        let answers = self
+            .plan
+            .ops
+            .get(op.index())
+            .is_some_and(|it| it.expect.is_some());
+        let run = self.runs.get_mut(op.index()).ok_or(unknown)?;
+        let before = run.state;
+        run.state = before.step(op, event)?;
+        if !answers && !before.in_flight() && run.state.in_flight() {
+            self.unanswerable += 1;
+        }
+        if run.state == OpState::Settled {
+            self.unsettled -= 1;
+            if !answers && before.in_flight() {
+                self.unanswerable -= 1;
+            }
+        }
+        Ok(run.state)
+    }
+
+    fn conn_mut(&mut self, conn: ConnId) -> Result<&mut Conn, EngineError> {
+        let unknown = EngineError::Unknown {
+            what: "connection",
+            number: conn.0,
+        };
+        self.conns.get_mut(conn.index()).ok_or(unknown)
+    }
+
+    fn connected(&mut self, conn: ConnId) -> Result<(), EngineError> {
+        let it = self.conn_mut(conn)?;
+        if it.state == ConnState::Connecting {
+            it.open();
+        }
+        self.drain(conn)
+    }
+
+    /// The connection is gone: everything on it is lost, what waits for it is a cascade.
+    fn connection_lost(&mut self, conn: ConnId, reason: NetFailure) -> Result<(), EngineError> {
+        let it = self.conn_mut(conn)?;
+        if matches!(it.state, ConnState::Closed | ConnState::Lost { .. }) {
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut it.queue);
+        let flights = std::mem::take(&mut it.flights);
+        let foreseen = self.breaks.server_disconnect(conn);
+        let mut cause = None;
+        for owner in flights.into_values().map(|flight| flight.owner) {
+            let conn::Owner::Op(op) = owner else { continue };
+            let answered = self
+                .plan
+                .ops
+                .get(op.index())
+                .is_some_and(|it| it.expect.is_some());
+            if answered {
+                cause = cause.or(Some(op));
+                self.diverged(op, Divergence::ConnectionLost { reason });
+            }
+            self.lose(op)?;
+        }
+        if cause.is_none() && foreseen.is_none() {
+            cause = waiting.front().copied();
+            if let Some(op) = cause {
+                self.diverged(op, Divergence::ConnectionLost { reason });
+            }
+        }
+        self.conn_mut(conn)?.state = ConnState::Lost { cause };
+        if let Some(op) = foreseen {
+            self.observe(op)?;
+        }
+        for op in waiting {
+            self.give_up_group(op, cause)?;
+        }
+        Ok(())
+    }
+
+    fn completed_elsewhere(&mut self, op: OpId, on: Milestone) -> Result<(), EngineError> {
+        let foreign = self
+            .plan
+            .ops
+            .get(op.index())
+            .is_some_and(|it| it.kind == plan::Kind::Foreign);
+        if foreign { self.reach(op, on) } else { Ok(()) }
+    }
+}
+
+/// How long a run that stops waits for what is in flight, in nanoseconds.
+const STOP_GRACE_NS: u64 = 2_000_000_000;
+
+/// Feeds one input and performs all that comes of it; the time of the next wake.
+///
+/// # Errors
+///
+/// As [`Engine::handle`].
+pub fn feed(
+    engine: &mut Engine,
+    now: LogicalTime,
+    input: Input,
+    digest: &mut EffectsDigest,
+    mut perform: impl FnMut(Effect),
+) -> Result<Option<LogicalTime>, EngineError> {
+    engine.handle(now, input)?;
+    let mut scratch = Vec::new();
+    loop {
+        match engine.poll() {
+            Output::Do(effect) => {
+                digest.update(&effect, &mut scratch);
+                perform(effect);
+            }
+            Output::WakeAt(deadline) => return Ok(deadline),
+        }
+    }
+}

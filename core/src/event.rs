@@ -199,8 +199,8 @@ pub enum Report {
     Finished {
         /// Which.
         op: OpId,
-        /// With what status.
-        status: NtStatus,
+        /// What it said.
+        outcome: Outcome,
         /// Nanoseconds from request to final response.
         latency_ns: u64,
     },
@@ -223,8 +223,77 @@ pub enum Report {
         /// The operation that diverged first.
         cause: OpId,
     },
+    /// An operation was left out, without anybody's fault.
+    Skipped {
+        /// Which.
+        op: OpId,
+        /// Why.
+        why: SkipReason,
+    },
+    /// A response that belongs to no request.
+    Stray {
+        /// The connection it came on.
+        conn: ConnId,
+        /// Its command.
+        command: u16,
+        /// Its status.
+        status: NtStatus,
+    },
     /// The run is over: nothing is in flight and nothing is left to issue.
     Done,
+}
+
+/// What a final response said, as far as it is compared.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Its status.
+    pub status: NtStatus,
+    /// CREATE: the oplock level granted, or `0x100` plus the bits of the lease state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<u32>,
+    /// CREATE: 0 superseded, 1 opened, 2 created, 3 overwritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_action: Option<u32>,
+    /// CREATE: end of file; READ and WRITE: the count; in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// READ: digest of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Digest>,
+    /// NEGOTIATE: the dialect chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<u16>,
+}
+
+/// Why an operation was left out.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// It uses a session, tree or open whose set-up the capture does not hold.
+    NotCaptured,
+    /// A leg of a login that this run's login did not need.
+    Absorbed,
+    /// An acknowledgement, and the run withholds them.
+    Withheld,
+    /// The run was stopped before its turn came.
+    Stopped,
+    /// Its connection had ended in the recording too.
+    Ended,
+}
+
+impl SkipReason {
+    /// The name it is counted under.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotCaptured => "not_captured",
+            Self::Absorbed => "absorbed",
+            Self::Withheld => "withheld",
+            Self::Stopped => "stopped",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// How much later than planned an operation was issued, in nanoseconds, by what it waited for.
@@ -308,13 +377,17 @@ pub enum Divergence {
         /// Now.
         seen: u32,
     },
+    /// Another dialect.
+    Dialect {
+        /// In the recording.
+        recorded: u16,
+        /// Now.
+        seen: u16,
+    },
     /// No response in time.
     NoResponse,
-    /// A response where the recording has none.
-    UnexpectedResponse {
-        /// Its status.
-        seen: NtStatus,
-    },
+    /// The server granted too few credits to go on.
+    NoCredits,
     /// The connection was lost while the operation was in flight.
     ConnectionLost {
         /// Why.
@@ -341,8 +414,9 @@ impl Divergence {
             Self::UnexpectedBreak { .. } => "unexpected_break",
             Self::MissingBreak => "missing_break",
             Self::BreakLevel { .. } => "break_level",
+            Self::Dialect { .. } => "dialect",
             Self::NoResponse => "no_response",
-            Self::UnexpectedResponse { .. } => "unexpected_response",
+            Self::NoCredits => "no_credits",
             Self::ConnectionLost { .. } => "connection_lost",
             Self::LoginFailed => "login_failed",
             Self::BadSignature => "bad_signature",

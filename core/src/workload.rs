@@ -1,1 +1,200 @@
-//! Under construction.
+//! The portable workload: who did what, in which order, and what came of it.
+//!
+//! Types and their JSON shape only; folders and files are the compiler's business. A workload is
+//! `workload.json` ([`Workload`]), `ops.jsonl` ([`Operation`], one a line, in capture order),
+//! `namespace.jsonl` ([`Entry`]) and `blobs.pack` (write data and observed content by digest).
+//! The schema with an example of each line is in `docs/WORKLOAD.md`.
+
+mod namespace;
+mod operation;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    namespace::{Entry, EntryKind, Extent},
+    operation::{
+        Action, BreakNotice, Compound, DataRef, Disconnect, Edge, Expect, LeaseGrant, Operation,
+        Rule,
+    },
+};
+use crate::{
+    ids::{ClientId, ConnId, OpenRef, SessionRef, TreeRef},
+    smb2::{Dialect, FileId, SessionId, TreeId},
+};
+
+/// The format this code writes. Older ones are read; newer ones are refused.
+pub const FORMAT: u32 = 1;
+
+/// `workload.json`: the tables that operations point into, and how the workload came to be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Workload {
+    /// [`FORMAT`] of the writer.
+    pub format: u32,
+    /// What it was made from, by what.
+    pub provenance: Provenance,
+    /// Client hosts, by [`ClientId`].
+    pub clients: Vec<Client>,
+    /// Transport connections, by [`ConnId`].
+    pub connections: Vec<Connection>,
+    /// Users, by index.
+    pub principals: Vec<Principal>,
+    /// Sessions, by [`SessionRef`].
+    pub sessions: Vec<Session>,
+    /// Tree connects, by [`TreeRef`].
+    pub trees: Vec<Tree>,
+    /// Opens that operations use but no captured CREATE made.
+    pub inferred_opens: Vec<InferredOpen>,
+    /// Number of opens: every [`OpenRef`] is below it.
+    pub opens: u32,
+    /// Lines in `ops.jsonl`.
+    pub operations: u64,
+    /// What was seen, used, inferred and skipped.
+    pub coverage: Coverage,
+}
+
+/// Where a workload comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// `smbench` and its version.
+    pub tool: String,
+    /// The captures, in the order given.
+    pub captures: Vec<CaptureFile>,
+    /// Unix time of the first packet in nanoseconds: time 0 of every `at_us`.
+    pub epoch_ns: u64,
+    /// What was done to it after compiling: `slice`, `anonymize`, with their arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<String>,
+}
+
+/// One capture a workload was compiled from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CaptureFile {
+    /// Its file name, without folders; `-` for standard input.
+    pub name: String,
+    /// BLAKE3 of its bytes, in hex.
+    pub blake3: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// A client host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its address in the capture.
+    pub address: String,
+}
+
+/// A transport connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Who opened it.
+    pub client: ClientId,
+    /// Client side, `address:port`.
+    pub from: String,
+    /// Server side, `address:port`.
+    pub to: String,
+    /// When it was first seen, in microseconds from the start of the capture.
+    pub at_us: u64,
+    /// Negotiated dialect, when the negotiation was captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
+    /// Its beginning is not in the capture.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub midstream: bool,
+}
+
+/// A user.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Principal {
+    /// `DOMAIN\user`, `user`, or `user@REALM`; empty for anonymous or unknown.
+    pub name: String,
+}
+
+/// An authenticated session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Index into [`Workload::principals`].
+    pub principal: u32,
+    /// The connection it was set up on.
+    pub conn: ConnId,
+    /// Its id on the captured wire.
+    pub wire_id: SessionId,
+    /// `SMB2_SESSION_FLAG_IS_GUEST` (1), `IS_NULL` (2), `ENCRYPT_DATA` (4). [MS-SMB2] 2.2.6.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub flags: u16,
+    /// Its set-up is not in the capture.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub inferred: bool,
+}
+
+/// A tree connect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tree {
+    /// The session it belongs to.
+    pub session: SessionRef,
+    /// `\\server\share`; empty when inferred.
+    pub path: String,
+    /// 1 disk, 2 pipe, 3 printer; 0 unknown. [MS-SMB2] 2.2.10.
+    pub share_type: u8,
+    /// Its id on the captured wire.
+    pub wire_id: TreeId,
+    /// Its set-up is not in the capture.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub inferred: bool,
+}
+
+impl Tree {
+    /// The share's name: what follows the last backslash of the path.
+    #[must_use]
+    pub fn share(&self) -> &str {
+        self.path.rsplit('\\').next().unwrap_or("")
+    }
+}
+
+/// An open whose CREATE is not in the capture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InferredOpen {
+    /// Its number.
+    pub open: OpenRef,
+    /// The tree it is used in.
+    pub tree: Option<TreeRef>,
+    /// Its id on the captured wire.
+    pub wire_id: FileId,
+}
+
+/// What a compilation saw, used, inferred and skipped. Nothing is skipped without a reason here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Packets read.
+    pub packets: u64,
+    /// SMB frames found in them.
+    pub frames: u64,
+    /// SMB2 requests found in those.
+    pub requests_seen: u64,
+    /// SMB2 responses found, interim ones and notifications included.
+    pub responses: u64,
+    /// Operations by command, `NEGOTIATE` to `OPLOCK_BREAK`.
+    pub by_command: BTreeMap<String, u64>,
+    /// Complete requests whose bytes the workload gives back exactly, ids restored.
+    pub reencoded_exact: u64,
+    /// Complete requests.
+    pub reencoded_total: u64,
+    /// Messages, packets and streams that were not used, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// What was not in the capture but concluded from it, by kind.
+    pub inferred: BTreeMap<String, u64>,
+    /// Order edges by rule.
+    pub edges: BTreeMap<String, u64>,
+    /// Damage and contradictions in the capture, by kind.
+    pub problems: BTreeMap<String, u64>,
+}
+
+pub(crate) fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+pub(crate) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
+}

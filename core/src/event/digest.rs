@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{AuthStep, Divergence, Effect, Lateness, Report};
+use super::{AuthStep, Divergence, Effect, Lateness, Outcome, Report};
 use crate::frame::{Content, Cut, Frame};
 
 /// A running digest of every effect so far: two runs with the same digest did the same.
@@ -103,14 +103,11 @@ fn put_report(report: &Report, out: &mut Vec<u8>) {
         }
         Report::Finished {
             op,
-            status,
+            outcome,
             latency_ns,
         } => {
-            put(
-                out,
-                17,
-                &[u64::from(op.0), u64::from(status.0), *latency_ns],
-            );
+            put(out, 17, &[u64::from(op.0), *latency_ns]);
+            put_outcome(outcome, out);
         }
         Report::Observed { op } => put(out, 18, &[u64::from(op.0)]),
         Report::Diverged { op, divergence } => {
@@ -119,6 +116,41 @@ fn put_report(report: &Report, out: &mut Vec<u8>) {
         }
         Report::Cascaded { op, cause } => put(out, 20, &[u64::from(op.0), u64::from(cause.0)]),
         Report::Done => put(out, 21, &[]),
+        Report::Skipped { op, why } => put(out, 22, &[u64::from(op.0), *why as u64]),
+        Report::Stray {
+            conn,
+            command,
+            status,
+        } => {
+            put(
+                out,
+                23,
+                &[u64::from(conn.0), u64::from(*command), u64::from(status.0)],
+            );
+        }
+    }
+}
+
+fn put_outcome(outcome: &Outcome, out: &mut Vec<u8>) {
+    let Outcome {
+        status,
+        grant,
+        create_action,
+        size,
+        data,
+        dialect,
+    } = outcome;
+    let absent = u64::MAX;
+    let numbers = [
+        u64::from(status.0),
+        grant.map_or(absent, u64::from),
+        create_action.map_or(absent, u64::from),
+        size.unwrap_or(absent),
+        dialect.map_or(absent, u64::from),
+    ];
+    put(out, 24, &numbers);
+    if let Some(digest) = data {
+        out.extend_from_slice(&digest.0);
     }
 }
 
@@ -142,10 +174,13 @@ fn put_divergence(divergence: &Divergence, out: &mut Vec<u8>) {
             let open = open.map_or(u64::MAX, |open| u64::from(open.0));
             put(out, 0, &[open, u64::from(*level)]);
         }
-        Divergence::UnexpectedResponse { seen } => put(out, 0, &[u64::from(seen.0)]),
+        Divergence::Dialect { recorded, seen } => {
+            put(out, 0, &[u64::from(*recorded), u64::from(*seen)]);
+        }
         Divergence::ConnectionLost { reason } => put(out, 0, &[*reason as u64]),
         Divergence::MissingBreak
         | Divergence::NoResponse
+        | Divergence::NoCredits
         | Divergence::LoginFailed
         | Divergence::BadSignature
         | Divergence::Malformed => {}

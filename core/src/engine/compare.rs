@@ -1,0 +1,127 @@
+//! What a response said, and in what it differs from the recorded one.
+
+use super::{
+    plan::PlanOp,
+    view::{View, create},
+};
+use crate::{
+    event::{Divergence, Outcome},
+    frame::{Content, Cut, Digest},
+    smb2::{Command, HEADER_LEN, Header, OplockLevel},
+    workload::Expect,
+};
+
+/// An oplock level, or `0x100` plus the bits of a lease state.
+pub(super) fn grant_code(oplock: u8, lease_state: Option<u32>) -> u32 {
+    match lease_state {
+        Some(state) if OplockLevel(oplock) == OplockLevel::LEASE => LEASE_BASE | state & 0xff,
+        _ => u32::from(oplock),
+    }
+}
+
+/// Grant code of a lease state.
+pub(super) const fn lease_code(state: u32) -> u32 {
+    LEASE_BASE | state & 0xff
+}
+
+/// What a final response says. `None` when it claims success and its body does not parse.
+pub(super) fn outcome(header: &Header, pdu: &[u8], cut: Option<&Cut>) -> Option<Outcome> {
+    let status = header.nt_status();
+    let mut outcome = Outcome {
+        status,
+        ..Outcome::default()
+    };
+    let view = View(pdu);
+    let size = view.structure_size()?;
+    if size == ERROR_SIZE && status.is_error() {
+        return Some(outcome);
+    }
+    match (header.command, size) {
+        (Command::CREATE, 89) => {
+            let oplock = view.u8(create::OPLOCK)?;
+            view.file_id(create::FILE_ID)?;
+            outcome.grant = Some(grant_code(oplock, view.lease().map(|(_, state)| state)));
+            outcome.create_action = view.u32(create::ACTION);
+            outcome.size = view.u64(create::END_OF_FILE);
+        }
+        (Command::READ, 17) => {
+            outcome.size = view.u32(HEADER_LEN + 4).map(u64::from);
+            outcome.data = cut.and_then(data_digest);
+        }
+        (Command::WRITE, 17) => outcome.size = view.u32(HEADER_LEN + 4).map(u64::from),
+        (Command::NEGOTIATE, 65) => outcome.dialect = view.u16(HEADER_LEN + 4),
+        (Command::CREATE | Command::READ | Command::WRITE | Command::NEGOTIATE, _) => return None,
+        _ => {}
+    }
+    Some(outcome)
+}
+
+/// In what `seen` differs from what `op` had in the recording, most telling first.
+pub(super) fn differences(op: &PlanOp, seen: &Outcome, mut found: impl FnMut(Divergence)) {
+    let Some(expect) = op.expect.as_deref() else {
+        return;
+    };
+    if expect.status != seen.status {
+        found(Divergence::Status {
+            recorded: expect.status,
+            seen: seen.status,
+        });
+        return;
+    }
+    if let (Some(recorded), Some(seen)) = (expect.dialect, seen.dialect)
+        && recorded.0 != seen
+    {
+        found(Divergence::Dialect {
+            recorded: recorded.0,
+            seen,
+        });
+    }
+    if let (Some(recorded), Some(seen)) = (expect.action, seen.create_action)
+        && recorded != seen
+    {
+        found(Divergence::CreateAction { recorded, seen });
+    }
+    if let (Some(oplock), Some(seen)) = (expect.oplock, seen.grant) {
+        let recorded = grant_code(oplock.0, expect.lease.map(|lease| lease.state.bits()));
+        if recorded != seen {
+            found(Divergence::Grant { recorded, seen });
+        }
+    }
+    sizes_and_data(op, expect, seen, found);
+}
+
+fn sizes_and_data(op: &PlanOp, expect: &Expect, seen: &Outcome, mut found: impl FnMut(Divergence)) {
+    let directory = expect
+        .attributes
+        .is_some_and(|bits| bits & ATTRIBUTE_DIRECTORY != 0);
+    let recorded_size = match op.cmd {
+        Command::CREATE if directory => None,
+        Command::CREATE => expect.size,
+        _ => expect.count.map(u64::from),
+    };
+    if let (Some(recorded), Some(seen)) = (recorded_size, seen.size)
+        && recorded != seen
+    {
+        found(Divergence::Size { recorded, seen });
+        return;
+    }
+    if let (Some(recorded), Some(seen)) = (expect.data, seen.data)
+        && recorded.blake3 != seen
+    {
+        found(Divergence::Data {
+            recorded: recorded.blake3,
+            seen,
+        });
+    }
+}
+
+fn data_digest(cut: &Cut) -> Option<Digest> {
+    match cut.content {
+        Content::Data(digest) => Some(digest),
+        Content::Token => None,
+    }
+}
+
+const LEASE_BASE: u32 = 0x100;
+const ERROR_SIZE: u16 = 9;
+const ATTRIBUTE_DIRECTORY: u32 = 0x10;

@@ -1,0 +1,113 @@
+//! One transport connection: its life, its credits, and what is in flight on it.
+//!
+//! | from       | event        | to         | when                                         |
+//! |------------|--------------|------------|----------------------------------------------|
+//! | Idle       | Dial         | Connecting | the first operation on it is due             |
+//! | Connecting | Connected    | Open       | the driver says so                           |
+//! | Connecting | Lost         | Lost       | it could not be opened                       |
+//! | Open       | Lost         | Lost       | the peer or the network ended it             |
+//! | Open       | Hang up      | Closed     | the recording ended it, or the run is over   |
+//!
+//! Credits follow [MS-SMB2] 3.2.4.1.2 and 3.2.5.1.4: a connection begins with one, a request of
+//! charge n takes n consecutive MessageIds, each response gives back what it grants.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::ids::{LogicalTime, OpId, SessionRef};
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ConnState {
+    /// Nobody has asked for it yet.
+    #[default]
+    Idle,
+    /// The driver is opening it.
+    Connecting,
+    /// It is open.
+    Open,
+    /// It failed, or was lost; the operation that noticed first.
+    Lost {
+        /// The operation later ones are a cascade of.
+        cause: Option<OpId>,
+    },
+    /// The replay closed it.
+    Closed,
+}
+
+/// A request on the wire that has no final response yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Flight {
+    pub(super) owner: Owner,
+    pub(super) sent_at: LogicalTime,
+}
+
+/// Who a request belongs to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Owner {
+    /// An operation of the workload.
+    Op(OpId),
+    /// The engine: a handle closed that the recording does not have, a break acknowledged that the
+    /// recording does not have.
+    Engine,
+}
+
+/// How far a login on one connection is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum LoginState {
+    /// The driver makes a token for this operation.
+    AwaitingToken(OpId),
+    /// A token of this length waits for the next recorded leg.
+    HasToken(u32),
+    /// A leg is on the wire.
+    InFlight,
+    /// It came to its end.
+    Done,
+}
+
+/// One connection of the run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Conn {
+    pub(super) state: ConnState,
+    pub(super) credits: u32,
+    pub(super) next_mid: u64,
+    pub(super) flights: BTreeMap<u64, Flight>,
+    pub(super) queue: VecDeque<OpId>,
+    pub(super) logins: Vec<(SessionRef, LoginState)>,
+}
+
+impl Conn {
+    /// Ready to be used: one credit, MessageId 0.
+    pub(super) fn open(&mut self) {
+        self.state = ConnState::Open;
+        self.credits = 1;
+        self.next_mid = 0;
+    }
+
+    /// Takes `charge` credits and as many consecutive MessageIds; the first one. The caller has
+    /// checked that there are enough.
+    pub(super) fn take(&mut self, charge: u16) -> u64 {
+        let charge = charge.max(1);
+        self.credits = self.credits.saturating_sub(u32::from(charge));
+        let mid = self.next_mid;
+        self.next_mid = mid.wrapping_add(u64::from(charge));
+        mid
+    }
+
+    pub(super) fn grant(&mut self, credits: u16) {
+        self.credits = self.credits.saturating_add(u32::from(credits));
+    }
+
+    pub(super) fn login(&self, session: SessionRef) -> Option<LoginState> {
+        self.logins
+            .iter()
+            .find(|(of, _)| *of == session)
+            .map(|(_, state)| *state)
+    }
+
+    pub(super) fn set_login(&mut self, session: SessionRef, state: LoginState) {
+        match self.logins.iter_mut().find(|(of, _)| *of == session) {
+            Some((_, old)) => *old = state,
+            None => self.logins.push((session, state)),
+        }
+    }
+}

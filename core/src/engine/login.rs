@@ -1,0 +1,252 @@
+//! The legs of a login.
+//!
+//! A recorded login has as many legs as the captured client needed; this run's may need more or
+//! fewer (Kerberos in the recording, NTLM now). The engine walks the recorded legs, repeats the
+//! last one while the server wants more, and absorbs those that are left when it is content.
+//!
+//! | login state   | recorded leg is due        | driver has a token | server wants more | server is content |
+//! |---------------|----------------------------|--------------------|-------------------|-------------------|
+//! | none, Done    | Authenticate(Begin)        |                    |                   |                   |
+//! | AwaitingToken | wait                       | send               |                   |                   |
+//! | HasToken      | send                       |                    |                   |                   |
+//! | InFlight      | wait                       |                    | Authenticate(Continue) | Done         |
+//!
+//! [MS-SMB2] 3.2.4.2.3, 3.2.5.3.
+
+use super::{Engine, EngineError, Slot, conn::LoginState, plan::PlanOp};
+use crate::{
+    event::{AuthStep, Divergence, Effect, SkipReason, TokenOutcome},
+    ids::{ConnId, OpId, SessionRef},
+    smb2::{Command, NtStatus},
+};
+
+impl Engine {
+    /// Whether the request may go out as far as logins are concerned: true for everything but a
+    /// SESSION_SETUP without its token.
+    pub(super) fn login_ready(&mut self, conn: ConnId, op: OpId) -> Result<bool, EngineError> {
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return Ok(false);
+        };
+        let Some(session) = planned
+            .session
+            .filter(|_| planned.cmd == Command::SESSION_SETUP)
+        else {
+            return Ok(true);
+        };
+        if let Some(Slot::Failed(cause)) = self.sessions.get(session.index()).copied() {
+            self.cascade(op, cause)?;
+            return Ok(false);
+        }
+        let refused = planned.login_ends.is_some_and(NtStatus::is_error);
+        match self.conn_mut(conn)?.login(session) {
+            Some(LoginState::HasToken(_)) => Ok(true),
+            Some(LoginState::AwaitingToken(_) | LoginState::InFlight) => Ok(false),
+            Some(LoginState::Done) if self.is_later_leg(op, session) => {
+                self.skip(op, SkipReason::Absorbed)?;
+                Ok(false)
+            }
+            None | Some(LoginState::Done) => {
+                self.conn_mut(conn)?
+                    .set_login(session, LoginState::AwaitingToken(op));
+                let step = if refused {
+                    AuthStep::BeginRefused
+                } else {
+                    AuthStep::Begin
+                };
+                self.out.push_back(Effect::Authenticate {
+                    conn,
+                    session,
+                    step,
+                });
+                Ok(false)
+            }
+        }
+    }
+
+    /// Whether the recorded SESSION_SETUP goes on with a login instead of beginning one: the one
+    /// before it on the same connection and session was asked for more.
+    fn is_later_leg(&self, op: OpId, session: SessionRef) -> bool {
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return false;
+        };
+        let earlier = self
+            .plan
+            .ops
+            .get(..op.index())
+            .unwrap_or_default()
+            .iter()
+            .rev();
+        let mut legs = earlier.filter(|it| {
+            it.cmd == Command::SESSION_SETUP
+                && it.session == Some(session)
+                && it.conn == planned.conn
+        });
+        legs.next()
+            .and_then(|it| it.expect.as_deref())
+            .is_some_and(|expect| expect.status == NtStatus::MORE_PROCESSING_REQUIRED)
+    }
+
+    pub(super) fn token_ready(
+        &mut self,
+        conn: ConnId,
+        session: SessionRef,
+        outcome: TokenOutcome,
+    ) -> Result<(), EngineError> {
+        let login = self.conn_mut(conn)?.login(session);
+        match (outcome, login) {
+            (TokenOutcome::Ready { len }, Some(LoginState::AwaitingToken(_))) => {
+                self.conn_mut(conn)?
+                    .set_login(session, LoginState::HasToken(len));
+                self.drain(conn)
+            }
+            (TokenOutcome::Ready { len }, Some(LoginState::InFlight)) => {
+                self.conn_mut(conn)?
+                    .set_login(session, LoginState::HasToken(len));
+                match self.leg_in_hand(conn, session) {
+                    Some(op) => self.send_extra_leg(conn, op),
+                    None => self.drain(conn),
+                }
+            }
+            (TokenOutcome::Failed, Some(login)) => self.login_failed(conn, session, login),
+            _ => Ok(()),
+        }
+    }
+
+    fn login_failed(
+        &mut self,
+        conn: ConnId,
+        session: SessionRef,
+        login: LoginState,
+    ) -> Result<(), EngineError> {
+        self.conn_mut(conn)?.set_login(session, LoginState::Done);
+        let waiting = match login {
+            LoginState::AwaitingToken(op) => Some(op),
+            _ => self
+                .leg_in_hand(conn, session)
+                .or_else(|| self.next_leg(conn, session)),
+        };
+        let Some(op) = waiting else { return Ok(()) };
+        self.diverged(op, Divergence::LoginFailed);
+        if let Some(slot) = self.sessions.get_mut(session.index()) {
+            *slot = Slot::Failed(op);
+        }
+        if self.state_of(op).is_some_and(super::OpState::in_flight) {
+            self.lose(op)?;
+        } else if self.state_of(op) == Some(super::OpState::Queued) {
+            self.conn_mut(conn)?.queue.retain(|it| *it != op);
+            self.cascade(op, op)?;
+        }
+        self.drain(conn)
+    }
+
+    /// The recorded leg that is on the wire, answered with "more" where the recording was content.
+    fn leg_in_hand(&self, conn: ConnId, session: SessionRef) -> Option<OpId> {
+        self.legs(conn, session)
+            .find(|op| self.state_of(*op).is_some_and(super::OpState::in_flight))
+    }
+
+    fn next_leg(&self, conn: ConnId, session: SessionRef) -> Option<OpId> {
+        self.legs(conn, session)
+            .find(|op| self.state_of(*op) != Some(super::OpState::Settled))
+    }
+
+    fn legs(&self, conn: ConnId, session: SessionRef) -> impl Iterator<Item = OpId> + '_ {
+        (0u32..).zip(&self.plan.ops).filter_map(move |(at, op)| {
+            let leg =
+                op.cmd == Command::SESSION_SETUP && op.conn == conn && op.session == Some(session);
+            leg.then_some(OpId(at))
+        })
+    }
+
+    /// The session that the frame's token belongs to.
+    pub(super) fn login_session(&self, op: OpId) -> Option<SessionRef> {
+        let planned = self.plan.ops.get(op.index())?;
+        planned
+            .session
+            .filter(|_| planned.cmd == Command::SESSION_SETUP)
+    }
+
+    /// Length of the token that waits to go out with `op`.
+    pub(super) fn token_len(&self, op: &PlanOp) -> u32 {
+        let conn = self.conns.get(op.conn.index());
+        match op.session.and_then(|session| conn?.login(session)) {
+            Some(LoginState::HasToken(len)) => len,
+            _ => 0,
+        }
+    }
+
+    /// Repeats the recorded leg `op`: the server wants one more than the recording has.
+    fn send_extra_leg(&mut self, conn: ConnId, op: OpId) -> Result<(), EngineError> {
+        self.resend(conn, op)?;
+        self.login_sent(op)
+    }
+
+    /// A SESSION_SETUP is on its way.
+    pub(super) fn login_sent(&mut self, op: OpId) -> Result<(), EngineError> {
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return Ok(());
+        };
+        let conn = planned.conn;
+        if let Some(session) = self.login_session(op) {
+            self.conn_mut(conn)?
+                .set_login(session, LoginState::InFlight);
+        }
+        Ok(())
+    }
+
+    /// A SESSION_SETUP was answered. True when the operation is over with it.
+    pub(super) fn login_answered(
+        &mut self,
+        conn: ConnId,
+        op: OpId,
+        status: NtStatus,
+        session_id: u64,
+    ) -> Result<bool, EngineError> {
+        let Some(session) = self.login_session(op) else {
+            return Ok(true);
+        };
+        let recorded = self
+            .plan
+            .ops
+            .get(op.index())
+            .and_then(|it| it.expect.as_deref());
+        let recorded_more =
+            recorded.is_none_or(|it| it.status == NtStatus::MORE_PROCESSING_REQUIRED);
+        if status == NtStatus::MORE_PROCESSING_REQUIRED {
+            self.hold_session(session, session_id);
+            let step = AuthStep::Continue;
+            self.out.push_back(Effect::Authenticate {
+                conn,
+                session,
+                step,
+            });
+            return Ok(recorded_more);
+        }
+        self.conn_mut(conn)?.set_login(session, LoginState::Done);
+        if status.is_error() {
+            if let Some(slot) = self.sessions.get_mut(session.index()) {
+                *slot = Slot::Failed(op);
+            }
+        } else {
+            self.hold_session(session, session_id);
+        }
+        Ok(true)
+    }
+
+    fn hold_session(&mut self, session: SessionRef, id: u64) {
+        if let Some(slot) = self.sessions.get_mut(session.index()) {
+            *slot = Slot::Held(id);
+        }
+    }
+
+    /// Absorbs the recorded legs that a login over already does not need.
+    pub(super) fn is_absorbed_difference(&self, op: OpId, seen: NtStatus) -> bool {
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return false;
+        };
+        let recorded = planned.expect.as_deref().map(|it| it.status);
+        planned.cmd == Command::SESSION_SETUP
+            && recorded == Some(NtStatus::MORE_PROCESSING_REQUIRED)
+            && planned.login_ends == Some(seen)
+    }
+}

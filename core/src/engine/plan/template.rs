@@ -1,0 +1,220 @@
+//! Request bytes with holes: everything of a request that does not change from run to run.
+
+use std::ops::Range;
+
+use super::super::config::{RunConfig, TreeTarget};
+use crate::{
+    ids::TreeRef,
+    smb2::{
+        Body, ContextData, CreateRequest, FileId, Header, HeaderFlags, InfoClass, InfoType,
+        Message, MessageId, Name, Quirks, Request, TreeId, WireError,
+    },
+    workload::{Action, Operation, Workload},
+};
+
+/// Where an operation's bytes are, and which of them this run fills in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(in crate::engine) struct Template {
+    start: u32,
+    len: u32,
+    /// Where bulk data belongs, from the PDU's start.
+    pub(in crate::engine) bulk_at: Option<u32>,
+    /// Where the handle belongs.
+    pub(in crate::engine) file_id_at: Option<u32>,
+    /// Where the handle that a CREATE reclaims belongs.
+    pub(in crate::engine) reclaim_at: Option<u32>,
+}
+
+impl Template {
+    pub(in crate::engine) fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+}
+
+/// Appends the bytes of `op` to `arena`.
+pub(super) fn build(
+    workload: &Workload,
+    op: &Operation,
+    config: &RunConfig,
+    arena: &mut Vec<u8>,
+) -> Result<Template, WireError> {
+    let start = arena.len();
+    let mut template = Template {
+        start: index(start),
+        ..Template::default()
+    };
+    match &op.action {
+        Action::Smb1Negotiate(bytes) => arena.extend_from_slice(bytes),
+        Action::Break(_) | Action::Disconnect(_) => {}
+        Action::Request(request) => {
+            let mut request = request.clone();
+            let moved = remap(workload, op, config, &mut request);
+            let quirks = if moved {
+                Quirks::default()
+            } else {
+                op.quirks.clone()
+            };
+            if op.open.is_some() && request.file_id() == Some(FileId::ZERO) {
+                template.file_id_at = request.file_id_offset().map(index);
+            }
+            if op.reclaims.is_some() {
+                mark_reclaim(&mut request);
+            }
+            let message = Message {
+                header: header_of(op),
+                body: Body::Request(request),
+                quirks,
+            };
+            template.bulk_at = message.encode_detached(arena).map(index);
+            if op.reclaims.is_some() {
+                let written = arena.get(start..).unwrap_or_default();
+                template.reclaim_at = find(written, &RECLAIM_MARK.to_bytes()).map(index);
+            }
+        }
+    }
+    template.len = index(arena.len() - start);
+    Ok(template)
+}
+
+/// The header as the workload has it; ids are filled in at run time.
+pub(crate) fn header_of(op: &Operation) -> Header {
+    let mut flags = op.flags;
+    if op.compound.is_some_and(|compound| compound.related) {
+        flags |= HeaderFlags::RELATED;
+    }
+    let mut header = Header {
+        credit_charge: op.charge,
+        status: op.channel_sequence,
+        command: op.cmd,
+        credits: op.credits,
+        flags,
+        message_id: MessageId(op.mid),
+        id: u64::from(op.process_id),
+        ..Header::default()
+    };
+    header.set_tree_id(TreeId(op.raw_tree.unwrap_or_default()));
+    header
+}
+
+/// Moves names under the configured root, and trees to the configured server. Whether anything
+/// changed.
+fn remap(workload: &Workload, op: &Operation, config: &RunConfig, request: &mut Request) -> bool {
+    let Some((target, disk)) = target_of(workload, op.tree, config) else {
+        return false;
+    };
+    match request {
+        Request::TreeConnect(connect) => {
+            connect.path = Name::Text(target.path.clone());
+            true
+        }
+        Request::Create(create) if disk => under_root(&mut create.name, target),
+        Request::SetInfo(set) if disk && set.info_type == InfoType::FILE => {
+            match names_a_target(set.file_info_class)
+                .then(|| target_under_root(&set.buffer, &target.root))
+                .flatten()
+            {
+                Some(buffer) => {
+                    set.buffer = buffer;
+                    true
+                }
+                None => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+fn target_of<'a>(
+    workload: &Workload,
+    tree: Option<TreeRef>,
+    config: &'a RunConfig,
+) -> Option<(&'a TreeTarget, bool)> {
+    let tree = workload.trees.get(tree?.index())?;
+    let target = config.trees.get(&tree.path)?;
+    Some((target, tree.share_type == SHARE_TYPE_DISK))
+}
+
+fn under_root(name: &mut Name, target: &TreeTarget) -> bool {
+    if target.root.is_empty() {
+        return false;
+    }
+    let Name::Text(text) = name else { return false };
+    *text = join(&target.root, text);
+    true
+}
+
+/// `name` below `root`; the root itself for the empty name, a stream of the root for `:name`.
+pub(crate) fn join(root: &str, name: &str) -> String {
+    match name {
+        "" => root.to_owned(),
+        stream if stream.starts_with(':') => format!("{root}{stream}"),
+        name => format!("{root}\\{}", name.trim_start_matches('\\')),
+    }
+}
+
+fn names_a_target(class: InfoClass) -> bool {
+    class == FILE_RENAME_INFORMATION || class == FILE_LINK_INFORMATION
+}
+
+/// The new name in a rename or link, put under `root`. [MS-FSCC] 2.4.42.2, 2.4.28.2. A rename of a
+/// stream names the new stream alone and stays as it is.
+fn target_under_root(buffer: &[u8], root: &str) -> Option<Vec<u8>> {
+    let head = buffer.get(..TARGET_NAME_AT - 4)?;
+    let len = buffer
+        .get(TARGET_NAME_AT - 4..TARGET_NAME_AT)?
+        .try_into()
+        .ok()?;
+    let len = usize::try_from(u32::from_le_bytes(len)).ok()?;
+    let name = buffer.get(TARGET_NAME_AT..TARGET_NAME_AT.checked_add(len)?)?;
+    let units: Vec<u16> = name
+        .chunks_exact(2)
+        .filter_map(|it| it.try_into().ok())
+        .map(u16::from_le_bytes)
+        .collect();
+    let name = String::from_utf16(&units).ok()?;
+    if root.is_empty() || name.starts_with(':') {
+        return None;
+    }
+    let moved: Vec<u8> = join(root, &name)
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let mut out = head.to_vec();
+    out.extend_from_slice(&index(moved.len()).to_le_bytes());
+    out.extend_from_slice(&moved);
+    Some(out)
+}
+
+fn mark_reclaim(request: &mut Request) {
+    let Request::Create(CreateRequest { contexts, .. }) = request else {
+        return;
+    };
+    for context in contexts {
+        match &mut context.data {
+            ContextData::DurableReconnect(it) => it.file_id = RECLAIM_MARK,
+            ContextData::DurableReconnectV2(it) => it.file_id = RECLAIM_MARK,
+            _ => {}
+        }
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
+}
+
+fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// Stands for the handle to reclaim until the run knows it.
+const RECLAIM_MARK: FileId = FileId {
+    persistent: 0x5be7_c4a1_90d3_2f68,
+    volatile: 0xa81c_36f2_7d09_e45b,
+};
+const SHARE_TYPE_DISK: u8 = 1;
+const TARGET_NAME_AT: usize = 20;
+// [MS-FSCC] 2.4
+const FILE_RENAME_INFORMATION: InfoClass = InfoClass(10);
+const FILE_LINK_INFORMATION: InfoClass = InfoClass(11);

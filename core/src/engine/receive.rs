@@ -1,0 +1,334 @@
+//! Responses: to whom they belong, what they give, and what follows.
+//!
+//! [MS-SMB2] 3.2.5.1.
+
+use super::{
+    Engine, EngineError, OpEvent, Slot, compare,
+    conn::{Flight, Owner},
+    issue::patch,
+    view::{View, create},
+};
+use crate::{
+    event::{Divergence, Effect, Milestone, Outcome, Report, Seal},
+    frame::{Cut, Frame},
+    ids::{ConnId, LogicalTime, OpId},
+    smb2::{Command, FileId, Fsctl, HEADER_LEN, Header, NtStatus},
+};
+
+/// One response PDU of a frame.
+#[derive(Clone, Copy)]
+pub(super) struct Pdu<'a> {
+    pub(super) header: &'a Header,
+    /// From its header on, without bulk data.
+    pub(super) bytes: &'a [u8],
+    pub(super) cut: Option<&'a Cut>,
+}
+
+impl Engine {
+    pub(super) fn received(
+        &mut self,
+        conn: ConnId,
+        frame: &Frame,
+        seal: Seal,
+    ) -> Result<(), EngineError> {
+        self.conn_mut(conn)?;
+        let mut malformed = false;
+        for pdu in frame.pdus() {
+            let Ok((header, bytes, cut)) = pdu else {
+                malformed = true;
+                break;
+            };
+            let pdu = Pdu {
+                header: &header,
+                bytes,
+                cut,
+            };
+            self.response(conn, pdu, seal)?;
+        }
+        if malformed {
+            self.malformed(conn);
+        }
+        self.drain(conn)
+    }
+
+    fn response(&mut self, conn: ConnId, pdu: Pdu<'_>, seal: Seal) -> Result<(), EngineError> {
+        let Pdu { header, .. } = pdu;
+        let unsolicited = header.message_id.0 == u64::MAX;
+        if header.command == Command::OPLOCK_BREAK && unsolicited {
+            return self.break_arrived(conn, pdu);
+        }
+        let interim = header.is_async() && header.nt_status() == NtStatus::PENDING;
+        let it = self.conn_mut(conn)?;
+        it.grant(header.credits);
+        let mid = header.message_id.0;
+        let flight = if interim {
+            it.flights.get(&mid).copied()
+        } else {
+            it.flights.remove(&mid)
+        };
+        match flight {
+            Some(Flight {
+                owner: Owner::Op(op),
+                sent_at,
+            }) => {
+                if seal == Seal::BadSignature {
+                    self.diverged(op, Divergence::BadSignature);
+                }
+                if interim {
+                    self.interim(op, header.async_id().unwrap_or_default())
+                } else {
+                    self.answered(conn, op, sent_at, pdu)
+                }
+            }
+            Some(Flight {
+                owner: Owner::Engine,
+                ..
+            }) => Ok(()),
+            None => {
+                let (command, status) = (header.command.0, header.nt_status());
+                self.report(Report::Stray {
+                    conn,
+                    command,
+                    status,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// STATUS_PENDING: the request is the server's to finish. [MS-SMB2] 3.2.5.1.5.
+    fn interim(&mut self, op: OpId, async_id: u64) -> Result<(), EngineError> {
+        let again = self
+            .runs
+            .get(op.index())
+            .is_none_or(|run| run.reached_interim);
+        if again {
+            return Ok(());
+        }
+        self.step(op, OpEvent::Interim { async_id })?;
+        if let Some(run) = self.runs.get_mut(op.index()) {
+            run.reached_interim = true;
+        }
+        self.reach(op, Milestone::Interim)
+    }
+
+    fn answered(
+        &mut self,
+        conn: ConnId,
+        op: OpId,
+        sent_at: LogicalTime,
+        pdu: Pdu<'_>,
+    ) -> Result<(), EngineError> {
+        let Pdu { header, bytes, cut } = pdu;
+        let status = header.nt_status();
+        let over = self.login_answered(conn, op, status, header.session_id.0)?;
+        if !over {
+            return Ok(());
+        }
+        let outcome = compare::outcome(header, bytes, cut);
+        let malformed = outcome.is_none();
+        let outcome = outcome.unwrap_or(Outcome {
+            status,
+            ..Outcome::default()
+        });
+        let latency_ns = self.now.nanos_since(sent_at);
+        self.report(Report::Finished {
+            op,
+            outcome,
+            latency_ns,
+        });
+        if malformed {
+            self.diverged(op, Divergence::Malformed);
+        } else if !self.is_absorbed_difference(op, status) {
+            self.report_differences(op, &outcome);
+        }
+        self.take_what_it_gives(conn, op, pdu, malformed)?;
+        self.step(op, OpEvent::Final)?;
+        self.schedule.forget_settled(settled(&self.runs));
+        let interim = self
+            .runs
+            .get(op.index())
+            .is_some_and(|run| run.reached_interim);
+        if !interim {
+            self.reach(op, Milestone::Interim)?;
+        }
+        self.reach(op, Milestone::Response)
+    }
+
+    fn report_differences(&mut self, op: OpId, outcome: &Outcome) {
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return;
+        };
+        let out = &mut self.out;
+        compare::differences(planned, outcome, |divergence| {
+            out.push_back(Effect::Report(Report::Diverged { op, divergence }));
+        });
+    }
+
+    /// Remembers the ids that a response gives, or that it will not give them.
+    fn take_what_it_gives(
+        &mut self,
+        conn: ConnId,
+        op: OpId,
+        pdu: Pdu<'_>,
+        malformed: bool,
+    ) -> Result<(), EngineError> {
+        let status = pdu.header.nt_status();
+        if status.is_error() || malformed {
+            self.fail_what_it_gives(op, op);
+            return Ok(());
+        }
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return Ok(());
+        };
+        match planned.cmd {
+            Command::TREE_CONNECT => {
+                let id = pdu.header.tree_id().map(|tree| tree.0);
+                let slot = planned
+                    .tree
+                    .and_then(|tree| self.trees.get_mut(tree.index()));
+                if let (Some(slot), Some(id)) = (slot, id) {
+                    *slot = Slot::Held(id);
+                }
+            }
+            Command::CREATE => return self.opened(conn, op, pdu),
+            Command::IOCTL => {
+                let key = resume_key(pdu.bytes);
+                if let Some(key) = key {
+                    self.resume_keys.insert(op, key);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A CREATE gave a handle. One that the recording does not have is closed at once, lest it
+    /// stand in the way of what comes.
+    fn opened(&mut self, conn: ConnId, op: OpId, pdu: Pdu<'_>) -> Result<(), EngineError> {
+        let view = View(pdu.bytes);
+        let Some(id) = view.file_id(create::FILE_ID) else {
+            return Ok(());
+        };
+        let oplock = view.u8(create::OPLOCK).unwrap_or_default();
+        let open = self
+            .plan
+            .ops
+            .get(op.index())
+            .and_then(|planned| planned.open);
+        let client = self.plan.ops.get(op.index()).map(|planned| planned.client);
+        if let (Some((key, _)), Some(client)) = (view.lease(), client) {
+            self.breaks.leased(client, key, op);
+        }
+        match open.and_then(|open| Some((open, self.opens.get_mut(open.index())?))) {
+            Some((open, slot)) => {
+                *slot = Slot::Held(id);
+                self.breaks.granted(open, op, id, oplock);
+                Ok(())
+            }
+            None => self.close_unasked(conn, op, id),
+        }
+    }
+
+    fn close_unasked(&mut self, conn: ConnId, op: OpId, id: FileId) -> Result<(), EngineError> {
+        let mut body = Vec::with_capacity(24);
+        body.extend_from_slice(&[24, 0, 0, 0, 0, 0, 0, 0]);
+        body.extend_from_slice(&id.to_bytes());
+        self.send_own(conn, op, Command::CLOSE, &body)
+    }
+
+    /// Sends a request of the engine's own, in the session and tree of `op`.
+    pub(super) fn send_own(
+        &mut self,
+        conn: ConnId,
+        op: OpId,
+        command: Command,
+        body: &[u8],
+    ) -> Result<(), EngineError> {
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return Ok(());
+        };
+        let (session, tree, charge) = (planned.session, planned.tree, planned.charge.min(1));
+        let held_session = session.and_then(|it| self.sessions.get(it.index()));
+        let held_tree = tree.and_then(|it| self.trees.get(it.index()));
+        let (session, tree) = match (held_session, held_tree) {
+            (Some(Slot::Held(session)), Some(Slot::Held(tree))) => (*session, *tree),
+            _ => return Ok(()),
+        };
+        let now = self.now;
+        let it = self.conn_mut(conn)?;
+        if it.credits == 0 {
+            return Ok(());
+        }
+        let mid = it.take(1);
+        it.flights.insert(
+            mid,
+            Flight {
+                owner: Owner::Engine,
+                sent_at: now,
+            },
+        );
+        let mut header = Header {
+            credit_charge: charge,
+            command,
+            credits: 1,
+            ..Header::default()
+        };
+        header.message_id.0 = mid;
+        header.session_id.0 = session;
+        header.set_tree_id(crate::smb2::TreeId(tree));
+        let mut bytes = Vec::with_capacity(HEADER_LEN + body.len());
+        header.encode(&mut bytes);
+        bytes.extend_from_slice(body);
+        patch(&mut bytes, 4, &64u16.to_le_bytes());
+        let frame = Frame {
+            bytes,
+            cuts: Vec::new(),
+        };
+        self.out.push_back(Effect::Send {
+            conn,
+            frame,
+            login: None,
+        });
+        Ok(())
+    }
+
+    /// A frame that does not parse: the oldest request in flight is told.
+    fn malformed(&mut self, conn: ConnId) {
+        let flights = self.conns.get(conn.index()).map(|it| &it.flights);
+        let oldest = flights.and_then(|it| {
+            it.values().find_map(|flight| match flight.owner {
+                Owner::Op(op) => Some(op),
+                Owner::Engine => None,
+            })
+        });
+        match oldest {
+            Some(op) => self.diverged(op, Divergence::Malformed),
+            None => {
+                let status = NtStatus::default();
+                self.report(Report::Stray {
+                    conn,
+                    command: u16::MAX,
+                    status,
+                });
+            }
+        }
+    }
+}
+
+fn settled(runs: &[super::OpRun]) -> impl Fn(OpId) -> bool + '_ {
+    |op| {
+        runs.get(op.index())
+            .is_none_or(|run| run.state == super::OpState::Settled)
+    }
+}
+
+/// The key in a FSCTL_SRV_REQUEST_RESUME_KEY response. [MS-SMB2] 2.2.32.3.
+fn resume_key(pdu: &[u8]) -> Option<[u8; 24]> {
+    let view = View(pdu);
+    if view.u32(HEADER_LEN + 4)? != Fsctl::SRV_REQUEST_RESUME_KEY.0 {
+        return None;
+    }
+    let at = view.u32(HEADER_LEN + 32)? as usize;
+    pdu.get(at..at.checked_add(24)?)?.try_into().ok()
+}

@@ -1,0 +1,366 @@
+//! When an operation's turn comes: order first, then time; and how long anything may take.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, VecDeque},
+};
+
+use super::{
+    Engine, EngineError, OpEvent, Phase,
+    config::{OrderMode, Pace, RunConfig},
+    op::OpState,
+    plan::Kind,
+};
+use crate::{
+    event::{Divergence, Lateness, Milestone, Report, SkipReason},
+    ids::{LogicalTime, OpId},
+};
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    /// An operation's time has come.
+    Due(OpId),
+    /// An operation may have taken too long.
+    Overdue(OpId),
+}
+
+/// Everything that waits for time or rank.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Schedule {
+    due: BinaryHeap<Reverse<(LogicalTime, OpId)>>,
+    /// Ordinary requests: one time-out for all, so the oldest is in front.
+    brief: VecDeque<(LogicalTime, OpId)>,
+    /// What was recorded to take long, and break notifications that are waited for.
+    patient: BinaryHeap<Reverse<(LogicalTime, OpId)>>,
+    /// `--order capture`: released operations that still wait for answers, by how many.
+    barrier: BinaryHeap<Reverse<(u32, OpId)>>,
+    answered: BTreeSet<u32>,
+    answered_prefix: u32,
+    by_rank: bool,
+}
+
+impl Schedule {
+    pub(super) fn new(config: &RunConfig) -> Self {
+        Self {
+            by_rank: config.order == OrderMode::Capture,
+            ..Self::default()
+        }
+    }
+
+    /// Whose turn it is at `now`. A run that stops asks for nobody's turn, only for time-outs.
+    pub(super) fn pop(&mut self, now: LogicalTime, stopping: bool) -> Option<Turn> {
+        if !stopping && self.due.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+            return self.due.pop().map(|Reverse((_, op))| Turn::Due(op));
+        }
+        if self
+            .brief
+            .front()
+            .is_some_and(|(deadline, _)| *deadline <= now)
+        {
+            return self.brief.pop_front().map(|(_, op)| Turn::Overdue(op));
+        }
+        if self
+            .patient
+            .peek()
+            .is_some_and(|Reverse((deadline, _))| *deadline <= now)
+        {
+            return self.patient.pop().map(|Reverse((_, op))| Turn::Overdue(op));
+        }
+        None
+    }
+
+    pub(super) fn next_wake(&self) -> Option<LogicalTime> {
+        let due = self.due.peek().map(|Reverse((at, _))| *at);
+        let brief = self.brief.front().map(|(at, _)| *at);
+        let patient = self.patient.peek().map(|Reverse((at, _))| *at);
+        [due, brief, patient].into_iter().flatten().min()
+    }
+
+    /// Forgets time-outs at the front whose operation is over.
+    pub(super) fn forget_settled(&mut self, settled: impl Fn(OpId) -> bool) {
+        while self.brief.front().is_some_and(|(_, op)| settled(*op)) {
+            self.brief.pop_front();
+        }
+        while self
+            .patient
+            .peek()
+            .is_some_and(|Reverse((_, op))| settled(*op))
+        {
+            self.patient.pop();
+        }
+    }
+
+    /// Drops every turn that has not come.
+    pub(super) fn clear_due(&mut self) {
+        self.due.clear();
+        self.barrier.clear();
+    }
+
+    pub(super) fn watch(&mut self, op: OpId, deadline: LogicalTime, ordinary: bool) {
+        let in_order = self.brief.back().is_none_or(|(last, _)| *last <= deadline);
+        if ordinary && in_order {
+            self.brief.push_back((deadline, op));
+        } else {
+            self.patient.push(Reverse((deadline, op)));
+        }
+    }
+
+    fn answer(&mut self, rank: u32) -> Vec<OpId> {
+        let mut freed = Vec::new();
+        if !self.by_rank || rank == u32::MAX {
+            return freed;
+        }
+        self.answered.insert(rank);
+        while self.answered.remove(&self.answered_prefix) {
+            self.answered_prefix += 1;
+        }
+        let passed = self.answered_prefix;
+        while self
+            .barrier
+            .peek()
+            .is_some_and(|Reverse((need, _))| *need <= passed)
+        {
+            freed.extend(self.barrier.pop().map(|Reverse((_, op))| op));
+        }
+        freed
+    }
+}
+
+impl Engine {
+    /// `op` (the leader of its compound) waits for nothing any more but its time.
+    pub(super) fn release(&mut self, op: OpId) -> Result<(), EngineError> {
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return Ok(());
+        };
+        if planned.kind == Kind::Foreign {
+            return Ok(());
+        }
+        let need = planned.answered_before;
+        if self.schedule.by_rank && need > self.schedule.answered_prefix {
+            self.schedule.barrier.push(Reverse((need, op)));
+            return Ok(());
+        }
+        self.arm(op)
+    }
+
+    fn arm(&mut self, op: OpId) -> Result<(), EngineError> {
+        let settled = self
+            .runs
+            .get(op.index())
+            .is_none_or(|it| it.state == OpState::Settled);
+        let Some(planned) = self.plan.ops.get(op.index()).filter(|_| !settled) else {
+            return Ok(());
+        };
+        let due = match self.config.pace {
+            Pace::Absolute => LogicalTime(self.config.speed.scale(planned.at_us)).max(self.now),
+            Pace::Think => self
+                .now
+                .plus_nanos(self.config.speed.scale(planned.think_us)),
+        };
+        for member in self.members(op) {
+            self.step(member, OpEvent::Release)?;
+            if let Some(run) = self.runs.get_mut(member.index()) {
+                run.released_at = self.now;
+                run.due_at = due;
+            }
+        }
+        self.schedule.due.push(Reverse((due, op)));
+        Ok(())
+    }
+
+    /// The operations of the compound that `leader` leads.
+    pub(super) fn members(&self, leader: OpId) -> impl Iterator<Item = OpId> + use<> {
+        let group = self
+            .plan
+            .ops
+            .get(leader.index())
+            .map_or(0, |op| u32::from(op.group));
+        (leader.0..leader.0.saturating_add(group)).map(OpId)
+    }
+
+    pub(super) fn take_turn(&mut self, turn: Turn) -> Result<(), EngineError> {
+        match turn {
+            Turn::Due(op) => self.due(op),
+            Turn::Overdue(op) => self.overdue(op),
+        }
+    }
+
+    fn due(&mut self, op: OpId) -> Result<(), EngineError> {
+        let is = |state| move |run: &super::OpRun| run.state == state;
+        if !self
+            .runs
+            .get(op.index())
+            .is_some_and(is(OpState::Scheduled))
+        {
+            return Ok(());
+        }
+        for member in self.members(op) {
+            self.step(member, OpEvent::Due)?;
+        }
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return Ok(());
+        };
+        match planned.kind {
+            Kind::Request | Kind::Smb1Negotiate => self.enqueue(op),
+            Kind::Break(_) => self.expect_break(op),
+            Kind::Disconnect { by_client, reset } => self.disconnect(op, by_client, reset),
+            Kind::Foreign => Ok(()),
+        }
+    }
+
+    /// What made `op` late, at the moment it is sent.
+    pub(super) fn lateness(&self, op: OpId) -> Lateness {
+        let (Some(run), Some(planned)) = (self.runs.get(op.index()), self.plan.ops.get(op.index()))
+        else {
+            return Lateness::default();
+        };
+        let wished = LogicalTime(self.config.speed.scale(planned.at_us));
+        let causality_ns = match self.config.pace {
+            Pace::Absolute => run.released_at.nanos_since(wished),
+            Pace::Think => 0,
+        };
+        let waited = self.now.nanos_since(run.due_at);
+        let mut late = Lateness {
+            causality_ns,
+            ..Lateness::default()
+        };
+        if run.held_by_server {
+            late.server_ns = waited;
+        } else if run.held_by_credits {
+            late.credits_ns = waited;
+        } else {
+            late.replayer_ns = waited;
+        }
+        late
+    }
+
+    /// An operation came so far: who waited for that may go on.
+    pub(super) fn reach(&mut self, op: OpId, on: Milestone) -> Result<(), EngineError> {
+        let freed: Vec<OpId> = self.plan.graph.waiting(op, on).collect();
+        for next in freed {
+            if self.progress.release(next) {
+                self.release(next)?;
+            }
+        }
+        if on == Milestone::Response {
+            let rank = self
+                .plan
+                .ops
+                .get(op.index())
+                .map_or(u32::MAX, |it| it.answer_rank);
+            for next in self.schedule.answer(rank) {
+                self.arm(next)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An operation is over, whatever came of it: everything it can reach is reached.
+    pub(super) fn reach_all(&mut self, op: OpId, was: OpState) -> Result<(), EngineError> {
+        let interim = self
+            .runs
+            .get(op.index())
+            .is_some_and(|run| run.reached_interim);
+        if !was.in_flight() {
+            self.reach(op, Milestone::Sent)?;
+        }
+        if !interim {
+            self.reach(op, Milestone::Interim)?;
+        }
+        self.reach(op, Milestone::Response)
+    }
+
+    fn overdue(&mut self, op: OpId) -> Result<(), EngineError> {
+        let Some(state) = self.state_of(op).filter(|state| *state != OpState::Settled) else {
+            return Ok(());
+        };
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return Ok(());
+        };
+        match planned.kind {
+            Kind::Break(_) => self.break_missing(op),
+            Kind::Disconnect { reset, .. } => self.hang_up(op, reset),
+            _ if state.in_flight() => self.no_response(op, state),
+            _ => Ok(()),
+        }
+    }
+
+    /// No response in time: the request is given up and its credits are given back.
+    fn no_response(&mut self, op: OpId, state: OpState) -> Result<(), EngineError> {
+        let (OpState::InFlight { mid } | OpState::Pending { mid, .. }) = state else {
+            return Ok(());
+        };
+        let Some(planned) = self.plan.ops.get(op.index()) else {
+            return Ok(());
+        };
+        let (conn, charge, answered) = (planned.conn, planned.charge, planned.expect.is_some());
+        let it = self.conn_mut(conn)?;
+        it.flights.remove(&mid);
+        it.grant(charge.max(1));
+        if answered {
+            self.diverged(op, Divergence::NoResponse);
+        }
+        self.lose(op)?;
+        self.drain(conn)
+    }
+
+    /// `op` will not be answered.
+    pub(super) fn lose(&mut self, op: OpId) -> Result<(), EngineError> {
+        let was = self.state_of(op).unwrap_or_default();
+        self.fail_what_it_gives(op, op);
+        self.step(op, OpEvent::Lose)?;
+        self.reach_all(op, was)
+    }
+
+    /// `op` is left out for a reason that is nobody's fault.
+    pub(super) fn skip(&mut self, op: OpId, why: SkipReason) -> Result<(), EngineError> {
+        let was = self.state_of(op).unwrap_or_default();
+        if why != SkipReason::Absorbed {
+            self.fail_what_it_gives(op, op);
+        }
+        self.step(op, OpEvent::Skip)?;
+        self.report(Report::Skipped { op, why });
+        if self.phase == Phase::Stopping {
+            return Ok(());
+        }
+        self.reach_all(op, was)
+    }
+
+    /// `op` cannot run because `cause` went wrong before.
+    pub(super) fn cascade(&mut self, op: OpId, cause: OpId) -> Result<(), EngineError> {
+        let was = self.state_of(op).unwrap_or_default();
+        self.fail_what_it_gives(op, cause);
+        self.step(op, OpEvent::Skip)?;
+        if op != cause {
+            self.report(Report::Cascaded { op, cause });
+        }
+        self.reach_all(op, was)
+    }
+
+    /// The compound of `leader` cannot run: because of `cause`, or because its connection has
+    /// ended as it did in the recording.
+    pub(super) fn give_up_group(
+        &mut self,
+        leader: OpId,
+        cause: Option<OpId>,
+    ) -> Result<(), EngineError> {
+        for member in self.members(leader) {
+            match cause {
+                Some(cause) => self.cascade(member, cause)?,
+                None => self.skip(member, SkipReason::Ended)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The event that `op` stands for took place, or never will.
+    pub(super) fn observe(&mut self, op: OpId) -> Result<(), EngineError> {
+        let was = self.state_of(op).unwrap_or_default();
+        if was == OpState::Settled {
+            return Ok(());
+        }
+        self.step(op, OpEvent::Observe)?;
+        self.reach_all(op, was)
+    }
+}
