@@ -17,8 +17,6 @@ mod link;
 mod pcapng;
 mod stats;
 mod tcp;
-#[cfg(test)]
-mod tests;
 
 use std::io::{self, Read};
 
@@ -72,7 +70,7 @@ impl Default for CaptureOptions {
     fn default() -> Self {
         Self {
             hash: false,
-            memory_bytes: 112 * 1024 * 1024,
+            memory_bytes: 96 * 1024 * 1024,
             flows: 65_536,
         }
     }

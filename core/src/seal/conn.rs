@@ -319,6 +319,13 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether the connection already is, or is becoming, a channel of the session.
+    #[must_use]
+    pub fn is_bound(&self, session_id: u64) -> bool {
+        let session = self.sessions.get(&session_id);
+        session.is_some_and(|session| session.established || session.base.is_some())
+    }
+
     /// Drops a session and its keys. A LOGOFF response does so by itself.
     pub fn forget(&mut self, session_id: u64) {
         self.sessions.remove(&session_id);

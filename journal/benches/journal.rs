@@ -1,3 +1,0 @@
-//! Figures of the journal (being measured).
-
-fn main() {}

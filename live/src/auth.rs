@@ -1,0 +1,109 @@
+//! Logins: who proves what to the server, token by token.
+//!
+//! Passwords come from a [`CredentialsSource`] at the moment they are needed and are never printed.
+//! Without feature `auth` there are four authenticators, none of which draws entropy: trust (for
+//! model servers that do), anonymous, guest and seeded NTLM (for simulations).
+
+mod plain;
+#[cfg(feature = "auth")]
+mod sspi;
+
+use smbench_core::ids::{ConnId, SessionRef};
+use smbench_core::seal::Secret;
+use thiserror::Error;
+
+#[cfg(feature = "auth")]
+pub use self::sspi::SspiAuthenticator;
+pub use plain::{AnonymousAuthenticator, SeededNtlm, TRUST_MARKER, TrustAuthenticator};
+
+/// Why a login could not go on.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// The mapping has no credentials for the session.
+    #[error("no credentials for session {session}")]
+    NoCredentials {
+        /// The session.
+        session: SessionRef,
+    },
+    /// The server's token is not one of this login.
+    #[error("the server's token is not understood: {what}")]
+    BadToken {
+        /// What was wrong with it.
+        what: &'static str,
+    },
+    /// The security package refused.
+    #[error("security package: {message}")]
+    Package {
+        /// In its own words; never with secrets.
+        message: String,
+    },
+}
+
+/// What a user logs in with. `Debug` does not show the password.
+#[derive(Clone)]
+pub struct Credentials {
+    /// `user`, without domain.
+    pub user: String,
+    /// Domain or realm; empty for the server's own users.
+    pub domain: String,
+    /// The password, in UTF-8.
+    pub password: Secret,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({}\\{})", self.domain, self.user)
+    }
+}
+
+/// Where credentials come from.
+pub trait CredentialsSource: Send {
+    /// The credentials of a session's user; `None` when the mapping has none.
+    fn credentials(&self, session: SessionRef) -> Option<Credentials>;
+}
+
+impl<F: Fn(SessionRef) -> Option<Credentials> + Send> CredentialsSource for F {
+    fn credentials(&self, session: SessionRef) -> Option<Credentials> {
+        self(session)
+    }
+}
+
+/// One step of a login.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Step {
+    /// The token to send; may be empty when the login is complete.
+    pub token: Vec<u8>,
+    /// Nothing more is expected of the server but its agreement.
+    pub done: bool,
+}
+
+/// A login in progress.
+pub trait Handshake: Send {
+    /// Produces the next token. `received` is what the server sent last: first the hint of its
+    /// NEGOTIATE response (which may be empty), then the tokens of its SESSION_SETUP responses.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`]; the login is then over.
+    fn step(&mut self, received: &[u8]) -> Result<Step, AuthError>;
+
+    /// The key both ends share; `None` before there is one, and for logins that give none.
+    fn session_key(&self) -> Option<Secret>;
+}
+
+/// A way to log in.
+pub trait Authenticator {
+    /// Starts a login. `refused` asks for one the server will not accept: the recording shows a
+    /// wrong password.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`] when it cannot even start.
+    fn begin(
+        &mut self,
+        conn: ConnId,
+        session: SessionRef,
+        refused: bool,
+    ) -> Result<Box<dyn Handshake>, AuthError>;
+}

@@ -1,0 +1,233 @@
+//! The driver: executes the engine's effects, reports what happens as inputs.
+//!
+//! One driver runs one engine in one task; the tasks of its connections only move bytes. Every
+//! input is recorded before the engine sees it. The loop has a fixed order (what is due locally,
+//! orders from outside, the engine's wake, the network), so under a runtime whose scheduling is
+//! deterministic the whole run is.
+
+mod conn;
+mod run;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use smbench_core::engine::{Engine, EngineError};
+use smbench_core::event::{EffectsDigest, Input, Milestone, Output, Recorder};
+use smbench_core::ids::{ConnId, LogicalTime, OpId, ShardId};
+use smbench_core::seal::{EncryptPolicy, SigningPolicy};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::conn::Conn;
+use crate::link::{LinkEvent, MAX_WIRE_FRAME};
+use crate::{Authenticator, Blobs, Metrics, Network, Timer};
+
+/// Something that takes facts and gives orders: the engine, or a test's script.
+pub trait Machine {
+    /// The program is broken; a divergence is not an error.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Takes a fact.
+    ///
+    /// # Errors
+    ///
+    /// When the fact cannot be part of any run. The run is then over.
+    fn handle(&mut self, now: LogicalTime, input: Input) -> Result<(), Self::Error>;
+
+    /// What to do next.
+    fn poll(&mut self) -> Output;
+}
+
+impl Machine for Engine {
+    type Error = EngineError;
+
+    fn handle(&mut self, now: LogicalTime, input: Input) -> Result<(), EngineError> {
+        Self::handle(self, now, input)
+    }
+
+    fn poll(&mut self) -> Output {
+        Self::poll(self)
+    }
+}
+
+/// Why a run ended before it was done.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DriveError<M: std::error::Error + 'static, R: std::error::Error + 'static> {
+    /// The engine refused an input.
+    #[error("the engine refused input {seq}")]
+    Machine {
+        /// The input's number.
+        seq: u64,
+        /// Why.
+        #[source]
+        source: M,
+    },
+    /// An input could not be recorded.
+    #[error("input {seq} could not be recorded")]
+    Record {
+        /// The input's number.
+        seq: u64,
+        /// Why.
+        #[source]
+        source: R,
+    },
+}
+
+/// How to drive.
+#[derive(Clone, Copy, Debug)]
+pub struct DriverConfig {
+    /// The seed of nonces.
+    pub seed: u64,
+    /// When requests are signed.
+    pub signing: SigningPolicy,
+    /// When requests are encrypted.
+    pub encryption: EncryptPolicy,
+    /// How long an attempt to connect may take.
+    pub connect_timeout: Duration,
+    /// How long the last frames may take to leave when the run is over.
+    pub close_timeout: Duration,
+    /// The longest frame accepted, in bytes; the wire cannot say more than 2^24 - 1.
+    pub max_frame_bytes: usize,
+    /// Frames that may wait to be handled, over all connections.
+    pub event_queue: usize,
+}
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            signing: SigningPolicy::default(),
+            encryption: EncryptPolicy::default(),
+            connect_timeout: Duration::from_secs(20),
+            close_timeout: Duration::from_secs(5),
+            max_frame_bytes: usize::try_from(MAX_WIRE_FRAME).unwrap_or(usize::MAX),
+            event_queue: 256,
+        }
+    }
+}
+
+/// What a driver is made of.
+#[derive(Debug)]
+pub struct Parts<M, N, A, B, R, T> {
+    /// The engine.
+    pub machine: M,
+    /// Where connections come from.
+    pub network: N,
+    /// How users log in.
+    pub authenticator: A,
+    /// Where WRITE data comes from.
+    pub blobs: B,
+    /// What records the inputs.
+    pub recorder: R,
+    /// What waits.
+    pub timer: T,
+}
+
+/// What is left of a finished run.
+#[derive(Debug)]
+pub struct Finished<M, N, A, B, R, T> {
+    /// What the driver was made of.
+    pub parts: Parts<M, N, A, B, R, T>,
+    /// The figures.
+    pub metrics: Metrics,
+    /// Digest of all effects.
+    pub effects: EffectsDigest,
+    /// When the run was done.
+    pub at: LogicalTime,
+}
+
+/// Drives one engine.
+pub struct Driver<M, N, A, B, R, T> {
+    parts: Parts<M, N, A, B, R, T>,
+    config: DriverConfig,
+    metrics: Metrics,
+    conns: BTreeMap<ConnId, Conn>,
+    closing: Vec<JoinHandle<()>>,
+    inputs: VecDeque<Input>,
+    events: mpsc::Receiver<LinkEvent>,
+    to_events: mpsc::Sender<LinkEvent>,
+    outside: mpsc::UnboundedReceiver<Input>,
+    effects: EffectsDigest,
+    scratch: Vec<u8>,
+    seq: u64,
+    start: Option<Instant>,
+    last: LogicalTime,
+    done: bool,
+}
+
+impl<M, N, A, B, R, T> Driver<M, N, A, B, R, T>
+where
+    M: Machine,
+    N: Network,
+    A: Authenticator,
+    B: Blobs,
+    R: Recorder,
+    T: Timer,
+{
+    /// A driver and the handle others reach it by. The run's clock starts with [`Driver::run`].
+    pub fn new(parts: Parts<M, N, A, B, R, T>, config: DriverConfig) -> (Self, DriverHandle) {
+        let (to_events, events) = mpsc::channel(config.event_queue.max(1));
+        let (to_outside, outside) = mpsc::unbounded_channel();
+        let driver = Self {
+            parts,
+            config,
+            metrics: Metrics::default(),
+            conns: BTreeMap::new(),
+            closing: Vec::new(),
+            inputs: VecDeque::from([Input::Start]),
+            events,
+            to_events,
+            outside,
+            effects: EffectsDigest::default(),
+            scratch: Vec::new(),
+            seq: 0,
+            start: None,
+            last: LogicalTime::ZERO,
+            done: false,
+        };
+        (driver, DriverHandle { to_outside })
+    }
+
+    /// Starts the run's clock at another moment than now: shards of one run share one start.
+    pub fn start_at(&mut self, start: Instant) {
+        self.start = Some(start);
+    }
+
+    /// The figures so far.
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+/// Reaches a running driver from outside: to stop it, or from another shard.
+///
+/// Its queue is not bounded: what goes through it is bounded by the number of operations, and a
+/// bound would let two shards wait for each other.
+#[derive(Clone, Debug)]
+pub struct DriverHandle {
+    to_outside: mpsc::UnboundedSender<Input>,
+}
+
+impl DriverHandle {
+    /// Asks the run to stop; whether it was still running.
+    pub fn stop(&self) -> bool {
+        self.to_outside.send(Input::Stop).is_ok()
+    }
+
+    /// Tells of another shard's progress; whether the run was still running.
+    pub fn completed(&self, shard: ShardId, op: OpId, milestone: Milestone) -> bool {
+        self.to_outside
+            .send(Input::Completed {
+                shard,
+                op,
+                milestone,
+            })
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! One connection as the driver knows it: its link, its seals, its logins.
+
+use std::collections::BTreeMap;
+
+use smbench_core::event::Seal;
+use smbench_core::frame::{Content, Frame};
+use smbench_core::ids::{ConnId, SessionRef};
+use smbench_core::seal::{ClientSecurity, SealError, Verdict, pdus};
+use smbench_core::smb2::{Command, Header};
+
+use super::DriverConfig;
+use crate::auth::{AuthError, Handshake};
+use crate::link::Link;
+use crate::{Blobs, Metrics, bulk};
+
+/// A login in progress.
+struct Login {
+    handshake: Box<dyn Handshake>,
+    /// The server's last token that was not yet answered.
+    received: Vec<u8>,
+    /// Our next token, until its frame goes out.
+    ready: Option<Vec<u8>>,
+    done: bool,
+}
+
+/// One connection, from an attempt to connect to the next.
+pub(super) struct Conn {
+    /// Goes up with every attempt and every end; events of another generation are stale.
+    pub(super) generation: u64,
+    pub(super) security: ClientSecurity,
+    pub(super) link: Option<Link>,
+    /// The security token of the NEGOTIATE response.
+    hint: Vec<u8>,
+    logins: BTreeMap<SessionRef, Login>,
+    /// SESSION_SETUP requests in flight, by MessageId.
+    setups: BTreeMap<u64, SessionRef>,
+}
+
+impl Conn {
+    pub(super) fn new(conn: ConnId, generation: u64, config: &DriverConfig) -> Self {
+        let mut hash = blake3::Hasher::new();
+        for number in [config.seed, conn.0.into(), generation] {
+            hash.update(&number.to_le_bytes());
+        }
+        let [a, b, c, d, ..] = *hash.finalize().as_bytes();
+        let nonce_seed = u32::from_le_bytes([a, b, c, d]);
+        Self {
+            generation,
+            security: ClientSecurity::new(config.signing, config.encryption, nonce_seed),
+            link: None,
+            hint: Vec::new(),
+            logins: BTreeMap::new(),
+            setups: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn begin_login(&mut self, session: SessionRef, handshake: Box<dyn Handshake>) {
+        let received = self.hint.clone();
+        self.logins.insert(
+            session,
+            Login {
+                handshake,
+                received,
+                ready: None,
+                done: false,
+            },
+        );
+    }
+
+    /// Produces the login's next token and keeps it; gives its length.
+    pub(super) fn step_login(&mut self, session: SessionRef) -> Result<u32, AuthError> {
+        let none = AuthError::BadToken {
+            what: "no login is in progress",
+        };
+        let login = self.logins.get_mut(&session).ok_or(none)?;
+        let step = login.handshake.step(&std::mem::take(&mut login.received))?;
+        login.done = step.done;
+        let len = u32::try_from(step.token.len()).unwrap_or(u32::MAX);
+        login.ready = Some(step.token);
+        Ok(len)
+    }
+
+    pub(super) fn take_token(&mut self, session: SessionRef) -> Option<Vec<u8>> {
+        self.logins.get_mut(&session)?.ready.take()
+    }
+
+    /// Remembers whose login the SESSION_SETUP requests of an outgoing frame belong to.
+    pub(super) fn expect_setup(&mut self, plain: &[u8], session: SessionRef) {
+        for header in headers(plain) {
+            if header.command == Command::SESSION_SETUP {
+                self.setups.insert(header.message_id.0, session);
+            }
+        }
+    }
+
+    /// Takes seal and bulk off a received frame, and keeps what logins need of it.
+    pub(super) fn receive(
+        &mut self,
+        raw: Vec<u8>,
+        blobs: &mut impl Blobs,
+        metrics: &mut Metrics,
+    ) -> Result<(Frame, Seal), SealError> {
+        let opened = self.security.open(raw)?;
+        let mut verdict = opened.verdict;
+        let Self {
+            hint,
+            logins,
+            setups,
+            ..
+        } = self;
+        let frame = bulk::detach(&opened.plain, |pdu, content, bytes| match content {
+            Content::Data(digest) => blobs.put(&digest, bytes),
+            Content::Token => {
+                let Ok(header) = Header::decode(pdu) else {
+                    return;
+                };
+                let session = setups.get(&header.message_id.0);
+                match session.and_then(|session| logins.get_mut(session)) {
+                    _ if header.command == Command::NEGOTIATE => *hint = bytes.to_vec(),
+                    Some(login) => login.received = bytes.to_vec(),
+                    None => {}
+                }
+            }
+        })?;
+        for header in headers(&opened.plain) {
+            if header.command == Command::SESSION_SETUP
+                && header.is_response()
+                && let Some(late) = self.setup_answered(&header, metrics)?
+            {
+                verdict = late;
+            }
+        }
+        match verdict {
+            Verdict::Unchecked { .. } => metrics.unchecked_seals += 1,
+            verdict if !verdict.is_good() => metrics.bad_seals += 1,
+            _ => {}
+        }
+        Ok((frame, seal_of(verdict)))
+    }
+
+    /// Ends a login with its final response: keys are made, and that response's signature judged.
+    fn setup_answered(
+        &mut self,
+        header: &Header,
+        metrics: &mut Metrics,
+    ) -> Result<Option<Verdict>, SealError> {
+        if header.status == STATUS_PENDING {
+            return Ok(None);
+        }
+        let Some(session) = self.setups.remove(&header.message_id.0) else {
+            return Ok(None);
+        };
+        if header.status == STATUS_MORE_PROCESSING_REQUIRED {
+            return Ok(None);
+        }
+        let Some(mut login) = self.logins.remove(&session) else {
+            return Ok(None);
+        };
+        if header.status != 0 {
+            return Ok(None);
+        }
+        // The server's last token proves the server, and with Kerberos may change the key.
+        let last = std::mem::take(&mut login.received);
+        if !login.done
+            && !last.is_empty()
+            && let Err(error) = login.handshake.step(&last)
+        {
+            tracing::warn!(%session, %error, "the server's last token is wrong");
+            metrics.login_failures += 1;
+        }
+        match login.handshake.session_key() {
+            Some(key) => self.security.install_session_key(header.session_id.0, key),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The session a frame's first PDU binds this connection to, if it is such a SESSION_SETUP.
+/// [MS-SMB2] 2.2.5: SMB2_SESSION_FLAG_BINDING.
+pub(super) fn binds(frame: &[u8]) -> Option<u64> {
+    let header = Header::decode(frame).ok()?;
+    let setup = header.command == Command::SESSION_SETUP && !header.is_response();
+    (setup && frame.get(66)? & 1 != 0).then_some(header.session_id.0)
+}
+
+fn headers(plain: &[u8]) -> impl Iterator<Item = Header> + '_ {
+    let ranges = pdus(plain).filter_map(Result::ok);
+    ranges.filter_map(|range| Header::decode(plain.get(range)?).ok())
+}
+
+const fn seal_of(verdict: Verdict) -> Seal {
+    match verdict {
+        Verdict::Encrypted => Seal::Encrypted,
+        Verdict::Signed => Seal::Signed,
+        Verdict::Unsigned | Verdict::Unchecked { .. } => Seal::Plain,
+        Verdict::MissingSignature { .. }
+        | Verdict::MissingEncryption { .. }
+        | Verdict::BadSignature { .. } => Seal::BadSignature,
+    }
+}
+
+const STATUS_PENDING: u32 = 0x0000_0103;
+const STATUS_MORE_PROCESSING_REQUIRED: u32 = 0xC000_0016;

@@ -1,0 +1,39 @@
+//! A frame service: anything that answers frames, without I/O. The model server is one.
+
+use smbench_core::ids::LogicalTime;
+
+/// What a service wants next.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ServiceOutput {
+    /// Send this frame (sealed, without transport header), then poll again.
+    Send {
+        /// The connection, as given to [`FrameService::opened`].
+        conn: u64,
+        /// The frame.
+        frame: Vec<u8>,
+    },
+    /// Close this connection after what was sent before has left, then poll again.
+    Close {
+        /// The connection.
+        conn: u64,
+    },
+    /// Nothing to do until a frame comes, or until that time.
+    WakeAt(Option<LogicalTime>),
+}
+
+/// A sans-IO server: facts in, [`FrameService::poll`] until it wants to wait.
+///
+/// Frames are raw: the service takes seals off and puts them on by itself. Times are nanoseconds
+/// since the service began, and never go back.
+pub trait FrameService {
+    /// A client connected. Numbers are never used twice.
+    fn opened(&mut self, now: LogicalTime, conn: u64);
+    /// A connection is gone, whoever closed it.
+    fn closed(&mut self, now: LogicalTime, conn: u64);
+    /// A frame came in.
+    fn frame(&mut self, now: LogicalTime, conn: u64, frame: Vec<u8>);
+    /// The time asked for has come.
+    fn wake(&mut self, now: LogicalTime);
+    /// What to do next.
+    fn poll(&mut self, now: LogicalTime) -> ServiceOutput;
+}
