@@ -1,3 +1,8 @@
 //! Packet captures to SMBench workloads. See ARCHITECTURE.md.
 
 pub mod capture;
+
+mod order;
+pub mod wire_span;
+
+pub use order::{Inferred, infer};

@@ -1,0 +1,322 @@
+//! What an operation does to names and files, as far as its order matters.
+
+use std::collections::HashMap;
+
+use smbench_core::{
+    ids::{ConnId, OpenRef},
+    smb2::{Command, InfoType, Name, NtStatus, Request},
+    workload::{Action, Operation, Workload},
+};
+
+/// A name on a share, case folded.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct NameId(pub(super) u32);
+
+/// What is known of the folder that a name is in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Facts {
+    /// The name it is about.
+    pub(super) name: Option<NameId>,
+    /// The folder of that name.
+    pub(super) parent: Option<NameId>,
+    /// What it does.
+    pub(super) deed: Deed,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Deed {
+    /// Nothing that order matters to.
+    #[default]
+    Nothing,
+    /// Opens, or fails to.
+    Open(Opening),
+    /// Gives up a handle.
+    Close(OpenRef),
+    /// Gives up every handle of the connection.
+    HangUp(ConnId),
+    /// Reads data: `offset`, `asked`, and what came.
+    Read {
+        open: OpenRef,
+        offset: u64,
+        asked: u32,
+        got: Option<u32>,
+        at_end: bool,
+    },
+    /// Writes data up to `end`.
+    Write { open: OpenRef, end: u64, done: bool },
+    /// Changes the size.
+    Resize {
+        open: OpenRef,
+        size: u64,
+        done: bool,
+    },
+    /// Changes something else about an open file: a lock, an attribute.
+    Change { open: OpenRef, done: bool },
+    /// Looks at an open file.
+    Look { open: OpenRef },
+    /// Moves a file to another name.
+    Rename {
+        open: OpenRef,
+        to: NameId,
+        to_parent: Option<NameId>,
+        done: bool,
+        denied: bool,
+    },
+    /// Marks for deletion, or takes the mark away.
+    Dispose {
+        open: OpenRef,
+        delete: bool,
+        done: bool,
+    },
+    /// Lists a folder, or waits for changes in it.
+    List { open: OpenRef },
+}
+
+/// An attempt to open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Opening {
+    pub(super) open: Option<OpenRef>,
+    pub(super) conn: ConnId,
+    pub(super) access: u32,
+    pub(super) share: u32,
+    pub(super) delete_on_close: bool,
+    pub(super) directory: bool,
+    pub(super) status: NtStatus,
+    /// 0 superseded, 1 opened, 2 created, 3 overwritten.
+    pub(super) action: Option<u32>,
+    pub(super) size: Option<u64>,
+    pub(super) durable: bool,
+}
+
+/// Reads the facts of every operation.
+pub(super) fn read(workload: &Workload, ops: &[Operation]) -> Vec<Facts> {
+    let mut names = Names {
+        workload,
+        ids: HashMap::new(),
+        of_open: HashMap::new(),
+    };
+    ops.iter().map(|op| names.facts(op)).collect()
+}
+
+struct Names<'a> {
+    workload: &'a Workload,
+    /// Looked up, never iterated.
+    ids: HashMap<String, NameId>,
+    of_open: HashMap<OpenRef, (NameId, Option<NameId>)>,
+}
+
+impl Names<'_> {
+    fn facts(&mut self, op: &Operation) -> Facts {
+        let Some(tree) = op
+            .tree
+            .and_then(|tree| self.workload.trees.get(tree.index()))
+        else {
+            return self.without_tree(op);
+        };
+        let share = tree.share().to_lowercase();
+        let done = op
+            .expect
+            .as_ref()
+            .is_some_and(|expect| !expect.status.is_error());
+        let answered = op.expect.is_some();
+        match &op.action {
+            Action::Request(Request::Create(create)) => {
+                let Name::Text(path) = &create.name else {
+                    return Facts::default();
+                };
+                let (name, parent) = self.name(&share, path);
+                if let Some(open) = op.open {
+                    self.of_open.insert(open, (name, parent));
+                }
+                let expect = op.expect.as_ref();
+                let opening = Opening {
+                    open: op.open,
+                    conn: op.conn,
+                    access: create.desired_access.bits(),
+                    share: create.share_access.bits(),
+                    delete_on_close: create.create_options.bits() & DELETE_ON_CLOSE != 0,
+                    directory: create.create_options.bits() & DIRECTORY_FILE != 0
+                        || expect
+                            .and_then(|it| it.attributes)
+                            .is_some_and(|a| a & DIRECTORY != 0),
+                    status: expect.map(|it| it.status).unwrap_or(NtStatus::PENDING),
+                    action: expect.and_then(|it| it.action),
+                    size: expect.and_then(|it| it.size),
+                    durable: has_durable(create),
+                };
+                let deed = if answered {
+                    Deed::Open(opening)
+                } else {
+                    Deed::Nothing
+                };
+                Facts {
+                    name: Some(name),
+                    parent,
+                    deed,
+                }
+            }
+            Action::Request(request) => self.on_handle(&share, op, request, done, answered),
+            Action::Disconnect(_) => Facts {
+                deed: Deed::HangUp(op.conn),
+                ..Facts::default()
+            },
+            _ => self.named(op, Deed::Nothing),
+        }
+    }
+
+    fn without_tree(&self, op: &Operation) -> Facts {
+        let deed = match op.action {
+            Action::Disconnect(_) => Deed::HangUp(op.conn),
+            _ => Deed::Nothing,
+        };
+        self.named(op, deed)
+    }
+
+    fn named(&self, op: &Operation, deed: Deed) -> Facts {
+        let of = op.open.and_then(|open| self.of_open.get(&open).copied());
+        Facts {
+            name: of.map(|it| it.0),
+            parent: of.and_then(|it| it.1),
+            deed,
+        }
+    }
+
+    fn on_handle(
+        &mut self,
+        share: &str,
+        op: &Operation,
+        request: &Request,
+        done: bool,
+        answered: bool,
+    ) -> Facts {
+        if matches!(op.cmd, Command::LOGOFF | Command::TREE_DISCONNECT) && done {
+            return Facts {
+                deed: Deed::HangUp(op.conn),
+                ..Facts::default()
+            };
+        }
+        let Some(open) = op.open.filter(|_| answered) else {
+            return self.named(op, Deed::Nothing);
+        };
+        let expect = op.expect.as_ref();
+        let deed = match request {
+            Request::Close(_) if done => Deed::Close(open),
+            Request::Read(read) => Deed::Read {
+                open,
+                offset: read.offset,
+                asked: read.length,
+                got: expect.and_then(|it| it.count),
+                at_end: expect.is_some_and(|it| it.status == NtStatus::END_OF_FILE),
+            },
+            Request::Write(write) => {
+                let end = write.offset.saturating_add(u64::from(write.length));
+                Deed::Write { open, end, done }
+            }
+            Request::SetInfo(set) if set.info_type == InfoType::FILE => {
+                return self.set_info(share, op, open, set, done);
+            }
+            Request::SetInfo(_) | Request::Lock(_) | Request::OplockBreak(_) => {
+                Deed::Change { open, done }
+            }
+            Request::LeaseBreak(_) => Deed::Change { open, done },
+            Request::QueryDirectory(_) | Request::ChangeNotify(_) => Deed::List { open },
+            Request::Ioctl(_) => Deed::Change { open, done },
+            Request::QueryInfo(_) | Request::Flush(_) => Deed::Look { open },
+            _ => Deed::Nothing,
+        };
+        self.named(op, deed)
+    }
+
+    fn set_info(
+        &mut self,
+        share: &str,
+        op: &Operation,
+        open: OpenRef,
+        set: &smbench_core::smb2::SetInfoRequest,
+        done: bool,
+    ) -> Facts {
+        let buffer = &set.buffer;
+        let deed = match set.file_info_class.0 {
+            // [MS-FSCC] 2.4.42.2, 2.4.28.2
+            10 | 11 => match target_name(buffer) {
+                Some(to) if !to.starts_with(':') => {
+                    let (to, to_parent) = self.name(share, &to);
+                    let status = op.expect.as_ref().map(|it| it.status);
+                    let denied = status == Some(NtStatus::ACCESS_DENIED);
+                    Deed::Rename {
+                        open,
+                        to,
+                        to_parent,
+                        done,
+                        denied,
+                    }
+                }
+                _ => Deed::Change { open, done },
+            },
+            // [MS-FSCC] 2.4.11
+            13 | 64 => {
+                let delete = buffer.first().is_some_and(|flags| flags & 1 != 0);
+                Deed::Dispose { open, delete, done }
+            }
+            // [MS-FSCC] 2.4.14
+            20 => match buffer.first_chunk::<8>() {
+                Some(size) => Deed::Resize {
+                    open,
+                    size: u64::from_le_bytes(*size),
+                    done,
+                },
+                None => Deed::Change { open, done },
+            },
+            _ => Deed::Change { open, done },
+        };
+        self.named(op, deed)
+    }
+
+    fn name(&mut self, share: &str, path: &str) -> (NameId, Option<NameId>) {
+        let folded = path.trim_matches('\\').to_lowercase();
+        let parent = match folded.rfind('\\') {
+            Some(at) => folded.get(..at).unwrap_or_default(),
+            None => "",
+        };
+        let parent = (!folded.is_empty()).then(|| self.intern(share, parent));
+        (self.intern(share, &folded), parent)
+    }
+
+    fn intern(&mut self, share: &str, folded: &str) -> NameId {
+        let key = format!("{share}\\{folded}");
+        let next = NameId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+        *self.ids.entry(key).or_insert(next)
+    }
+}
+
+fn has_durable(create: &smbench_core::smb2::CreateRequest) -> bool {
+    use smbench_core::smb2::ContextData;
+    create.contexts.iter().any(|context| {
+        matches!(
+            context.data,
+            ContextData::DurableRequest(_)
+                | ContextData::DurableReconnect(_)
+                | ContextData::DurableRequestV2(_)
+                | ContextData::DurableReconnectV2(_)
+        )
+    })
+}
+
+/// The name in a FileRenameInformation or FileLinkInformation.
+fn target_name(buffer: &[u8]) -> Option<String> {
+    let len = u32::from_le_bytes(*buffer.get(16..)?.first_chunk::<4>()?);
+    let name = buffer.get(20..20usize.checked_add(usize::try_from(len).ok()?)?)?;
+    let units: Vec<u16> = name
+        .chunks_exact(2)
+        .filter_map(|it| it.try_into().ok())
+        .map(u16::from_le_bytes)
+        .collect();
+    String::from_utf16(&units).ok()
+}
+
+// [MS-SMB2] 2.2.13
+const DIRECTORY_FILE: u32 = 0x1;
+const DELETE_ON_CLOSE: u32 = 0x1000;
+// [MS-FSCC] 2.6
+const DIRECTORY: u32 = 0x10;

@@ -1,0 +1,102 @@
+//! Rules *resource*, *name* and *outcome*: conflicting operations keep their order.
+//!
+//! In the order that the points give, whoever changes something waits for everybody who used it
+//! since it was last changed, and whoever uses it waits for the last change (the rule of ROOT and
+//! ARTC, SOSP 2013). Two operations of one client need no such edge: the *wire* rule has it, or
+//! they were in flight together and stay so.
+
+use std::collections::HashMap;
+
+use smbench_core::{
+    event::Milestone,
+    ids::OpId,
+    workload::{Operation, Rule},
+};
+
+use super::{
+    Edges,
+    breaks::Triggers,
+    model::{Key, Touch},
+};
+use crate::wire_span::WireSpan;
+
+#[derive(Debug, Default)]
+struct Users {
+    writer: Option<OpId>,
+    readers: Vec<OpId>,
+}
+
+pub(super) fn infer(
+    ops: &[Operation],
+    spans: &[WireSpan],
+    touches: &[(OpId, Vec<Touch>)],
+    triggers: &Triggers,
+    edges: &mut Edges,
+) {
+    let mut users: HashMap<Key, Users> = HashMap::new();
+    let pairs = Pairs {
+        ops,
+        spans,
+        triggers,
+    };
+    for (op, touched) in touches {
+        for (key, changes) in touched {
+            let users = users.entry(*key).or_default();
+            if *changes {
+                let last = users.writer.filter(|_| users.readers.is_empty());
+                for before in users.readers.drain(..).chain(last) {
+                    pairs.relate(before, *op, *key, edges);
+                }
+                users.writer = Some(*op);
+            } else {
+                if let Some(writer) = users.writer {
+                    pairs.relate(writer, *op, *key, edges);
+                }
+                users.readers.push(*op);
+            }
+        }
+    }
+}
+
+struct Pairs<'a> {
+    ops: &'a [Operation],
+    spans: &'a [WireSpan],
+    triggers: &'a Triggers,
+}
+
+impl Pairs<'_> {
+    /// `from` must stay before `to`.
+    fn relate(&self, from: OpId, to: OpId, key: Key, edges: &mut Edges) {
+        let get = |op: OpId| Some((self.ops.get(op.index())?, self.spans.get(op.index())?));
+        let (Some((before, first)), Some((after, second))) = (get(from), get(to)) else {
+            return;
+        };
+        if from == to || before.client == after.client {
+            return;
+        }
+        let rule = match key {
+            Key::Name(_) | Key::Children(_) => Rule::Name,
+            Key::Share(_) | Key::Data(_) => Rule::Resource,
+        };
+        let known_before = |at: Option<u64>| at.is_some_and(|at| at < second.request);
+        if known_before(first.response) || (first.response.is_none() && first.interim.is_none()) {
+            edges.add(from, to, rule, Milestone::Response);
+        } else if known_before(first.interim) {
+            edges.add(from, to, rule, Milestone::Interim);
+        } else if !self.may_have_answered_to(first, to, second) {
+            edges.add(from, to, Rule::Outcome, Milestone::Response);
+        }
+    }
+
+    /// Whether `first` may only have happened because `to` was waiting: for a break, or for
+    /// whatever the server announced by an interim response. Such an edge would be a deadlock.
+    fn may_have_answered_to(&self, first: &WireSpan, to: OpId, second: &WireSpan) -> bool {
+        let since_break = self
+            .triggers
+            .get(&to)
+            .is_some_and(|since| first.request > *since);
+        let while_pending = second.interim.is_some_and(|since| first.request > since)
+            || (second.interim.is_some() && first.request > second.request);
+        since_break || while_pending
+    }
+}

@@ -1,0 +1,504 @@
+//! Just enough of a file server to say whether an outcome makes sense now.
+//!
+//! Names, who has what open in which way, deletion marks and sizes: what decides most statuses of
+//! shared files. What is unknown contradicts nothing. Rules: [MS-FSA] 2.1.5.1.
+
+use std::collections::HashMap;
+
+use smbench_core::{
+    ids::{ConnId, OpenRef},
+    smb2::NtStatus,
+};
+
+use super::access::{Deed, Facts, NameId, Opening};
+
+/// A file or folder, whatever its name is.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct FileNo(u32);
+
+/// Something two operations can conflict about.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Key {
+    /// Whether a name exists, and what it names.
+    Name(NameId),
+    /// What a folder contains.
+    Children(NameId),
+    /// Who has a file open, and how.
+    Share(FileNo),
+    /// What is in a file.
+    Data(FileNo),
+}
+
+/// One thing an operation touches, and whether it changes it.
+pub(super) type Touch = (Key, bool);
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum NameState {
+    #[default]
+    Unknown,
+    Absent,
+    Present(FileNo),
+}
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    holders: Vec<Holder>,
+    /// Somebody whose open is not in the capture may hold it too.
+    strangers: bool,
+    delete: Option<bool>,
+    size: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    open: OpenRef,
+    conn: ConnId,
+    access: u32,
+    share: u32,
+    delete_on_close: bool,
+    durable: bool,
+    name: NameId,
+    parent: Option<NameId>,
+}
+
+enum Undo {
+    Name(NameId, NameState),
+    File(FileNo, File),
+    Open(OpenRef, Option<FileNo>),
+}
+
+/// The state of the shares at one point of the order.
+#[derive(Default)]
+pub(super) struct Model {
+    names: HashMap<NameId, NameState>,
+    files: Vec<File>,
+    opens: HashMap<OpenRef, FileNo>,
+    undo: Vec<Undo>,
+    touches: Vec<Touch>,
+}
+
+impl Model {
+    /// Carries out an operation as recorded; whether its outcome makes sense.
+    pub(super) fn apply(&mut self, facts: &Facts) -> bool {
+        self.touches.clear();
+        match facts.deed {
+            Deed::Nothing => true,
+            Deed::Open(opening) => self.open(facts, &opening),
+            Deed::Close(open) => self.close(open),
+            Deed::HangUp(conn) => self.hang_up(conn),
+            Deed::Read {
+                open,
+                offset,
+                asked,
+                got,
+                at_end,
+            } => self.read(open, offset, asked, got, at_end),
+            Deed::Write { open, end, done } => self.grow(open, end, done),
+            Deed::Resize { open, size, done } => self.resize(open, size, done),
+            Deed::Change { open, done } => self.change(open, done),
+            Deed::Look { open } => self.look(open),
+            Deed::Rename { .. } => self.rename(facts),
+            Deed::Dispose { open, delete, done } => self.dispose(open, delete, done),
+            Deed::List { .. } => {
+                self.touches
+                    .extend(facts.name.map(|name| (Key::Children(name), false)));
+                true
+            }
+        }
+    }
+
+    /// What the last applied operation touched.
+    pub(super) fn touches(&self) -> &[Touch] {
+        &self.touches
+    }
+
+    /// A mark to [`Model::roll_back`] to.
+    pub(super) fn mark(&self) -> usize {
+        self.undo.len()
+    }
+
+    /// Forgets how to go back.
+    pub(super) fn commit(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Takes back everything since `mark`.
+    pub(super) fn roll_back(&mut self, mark: usize) {
+        while self.undo.len() > mark {
+            match self.undo.pop() {
+                Some(Undo::Name(name, old)) => {
+                    self.names.insert(name, old);
+                }
+                Some(Undo::File(file, old)) => {
+                    if let Some(slot) = self.files.get_mut(file.0 as usize) {
+                        *slot = old;
+                    }
+                }
+                Some(Undo::Open(open, Some(file))) => {
+                    self.opens.insert(open, file);
+                }
+                Some(Undo::Open(open, None)) => {
+                    self.opens.remove(&open);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn open(&mut self, facts: &Facts, it: &Opening) -> bool {
+        let Some(name) = facts.name else { return true };
+        if let Some(parent) = facts.parent {
+            self.touches.push((Key::Name(parent), false));
+        }
+        let state = self.state(name);
+        match it.status {
+            NtStatus::OBJECT_NAME_NOT_FOUND => {
+                self.touches.push((Key::Name(name), false));
+                self.learn(name, NameState::Absent);
+                !matches!(state, NameState::Present(_))
+            }
+            NtStatus::OBJECT_NAME_COLLISION => {
+                self.touches.push((Key::Name(name), false));
+                if state == NameState::Unknown {
+                    self.new_file(name, true);
+                }
+                state != NameState::Absent
+            }
+            NtStatus::SHARING_VIOLATION => {
+                let file = self.existing(name);
+                self.touches.push((Key::Name(name), false));
+                self.touches.push((Key::Share(file), false));
+                state != NameState::Absent && self.violates(file, it)
+            }
+            NtStatus::DELETE_PENDING => {
+                let file = self.existing(name);
+                self.touches.push((Key::Share(file), false));
+                self.file(file)
+                    .is_some_and(|file| file.delete != Some(false) || file.strangers)
+            }
+            status if status.is_error() => {
+                self.touches.push((Key::Name(name), false));
+                if let NameState::Present(file) = state {
+                    self.touches.push((Key::Share(file), false));
+                }
+                true
+            }
+            _ => self.opened(facts, name, state, it),
+        }
+    }
+
+    fn opened(&mut self, facts: &Facts, name: NameId, state: NameState, it: &Opening) -> bool {
+        let created = it.action == Some(CREATED);
+        let fits_name = match state {
+            NameState::Unknown => true,
+            NameState::Absent => created,
+            NameState::Present(_) => !created,
+        };
+        let file = if created {
+            self.new_file(name, false)
+        } else {
+            self.existing(name)
+        };
+        self.touches.push((Key::Name(name), created));
+        self.touches.push((Key::Share(file), true));
+        if created {
+            self.touches
+                .extend(facts.parent.map(|parent| (Key::Children(parent), true)));
+        }
+        let rewritten = matches!(it.action, Some(SUPERSEDED | OVERWRITTEN));
+        self.touches.push((Key::Data(file), created || rewritten));
+        let known = self.file(file).cloned().unwrap_or_default();
+        let compatible = !known.holders.iter().any(|holder| conflict(holder, it));
+        let same_size = it.directory
+            || rewritten
+            || known
+                .size
+                .zip(it.size)
+                .is_none_or(|(known, seen)| known == seen);
+        let alive = known.delete != Some(true);
+        self.save_file(file);
+        if let Some(slot) = self.files.get_mut(file.0 as usize) {
+            slot.size = it.size;
+            slot.delete = slot.delete.or(Some(false));
+            if let Some(open) = it.open {
+                slot.holders.push(Holder {
+                    open,
+                    conn: it.conn,
+                    access: it.access,
+                    share: it.share,
+                    delete_on_close: it.delete_on_close,
+                    durable: it.durable,
+                    name,
+                    parent: facts.parent,
+                });
+            }
+        }
+        if let Some(open) = it.open {
+            self.undo
+                .push(Undo::Open(open, self.opens.insert(open, file)));
+        }
+        fits_name && compatible && same_size && alive
+    }
+
+    fn close(&mut self, open: OpenRef) -> bool {
+        let Some(file) = self.opens.get(&open).copied() else {
+            return true;
+        };
+        self.undo.push(Undo::Open(open, self.opens.remove(&open)));
+        self.save_file(file);
+        self.touches.push((Key::Share(file), true));
+        let Some(slot) = self.files.get_mut(file.0 as usize) else {
+            return true;
+        };
+        let Some(at) = slot.holders.iter().position(|holder| holder.open == open) else {
+            return true;
+        };
+        let holder = slot.holders.remove(at);
+        if holder.delete_on_close {
+            slot.delete = Some(true);
+        }
+        let gone = slot.delete == Some(true) && slot.holders.is_empty();
+        if gone {
+            self.touches.push((Key::Name(holder.name), true));
+            self.touches
+                .extend(holder.parent.map(|parent| (Key::Children(parent), true)));
+            self.learn(holder.name, NameState::Absent);
+        }
+        true
+    }
+
+    fn hang_up(&mut self, conn: ConnId) -> bool {
+        let held: Vec<OpenRef> = (self.files.iter())
+            .flat_map(|file| &file.holders)
+            .filter(|holder| holder.conn == conn && !holder.durable)
+            .map(|holder| holder.open)
+            .collect();
+        for open in held {
+            self.close(open);
+        }
+        true
+    }
+
+    fn read(
+        &mut self,
+        open: OpenRef,
+        offset: u64,
+        asked: u32,
+        got: Option<u32>,
+        at_end: bool,
+    ) -> bool {
+        let Some(file) = self.opens.get(&open).copied() else {
+            return true;
+        };
+        self.touches.push((Key::Data(file), false));
+        let Some(size) = self.file(file).and_then(|file| file.size) else {
+            return true;
+        };
+        let left = size.saturating_sub(offset);
+        match got {
+            _ if at_end => left == 0,
+            Some(got) => u64::from(got) == left.min(u64::from(asked)),
+            None => true,
+        }
+    }
+
+    fn grow(&mut self, open: OpenRef, end: u64, done: bool) -> bool {
+        self.with_data(open, done, |file| {
+            file.size = file.size.map(|size| size.max(end));
+        })
+    }
+
+    fn resize(&mut self, open: OpenRef, size: u64, done: bool) -> bool {
+        self.with_data(open, done, |file| file.size = Some(size))
+    }
+
+    fn change(&mut self, open: OpenRef, done: bool) -> bool {
+        self.with_data(open, done, |_| {})
+    }
+
+    fn with_data(&mut self, open: OpenRef, done: bool, change: impl FnOnce(&mut File)) -> bool {
+        let Some(file) = self.opens.get(&open).copied() else {
+            return true;
+        };
+        self.touches.push((Key::Data(file), done));
+        if done {
+            self.save_file(file);
+            if let Some(slot) = self.files.get_mut(file.0 as usize) {
+                change(slot);
+            }
+        }
+        true
+    }
+
+    fn look(&mut self, open: OpenRef) -> bool {
+        if let Some(file) = self.opens.get(&open).copied() {
+            self.touches.push((Key::Data(file), false));
+        }
+        true
+    }
+
+    fn dispose(&mut self, open: OpenRef, delete: bool, done: bool) -> bool {
+        let Some(file) = self.opens.get(&open).copied() else {
+            return true;
+        };
+        self.touches.push((Key::Share(file), done));
+        if done {
+            self.save_file(file);
+            if let Some(slot) = self.files.get_mut(file.0 as usize) {
+                slot.delete = Some(delete);
+            }
+        }
+        true
+    }
+
+    fn rename(&mut self, facts: &Facts) -> bool {
+        let Deed::Rename {
+            open,
+            to,
+            to_parent,
+            done,
+            denied,
+        } = facts.deed
+        else {
+            return true;
+        };
+        let Some(file) = self.opens.get(&open).copied() else {
+            return true;
+        };
+        let target = self.state(to);
+        self.touches.push((Key::Share(file), done));
+        self.touches.push((Key::Name(to), done));
+        let in_the_way = match target {
+            NameState::Present(other) if other != file => {
+                self.touches.push((Key::Share(other), done));
+                self.file(other).is_some_and(|it| !it.holders.is_empty())
+            }
+            _ => false,
+        };
+        if !done {
+            // A target that somebody has open cannot be replaced. [MS-FSA] 2.1.5.15.11
+            return !denied || in_the_way || target == NameState::Unknown;
+        }
+        for parent in [facts.parent, to_parent].into_iter().flatten() {
+            self.touches.push((Key::Children(parent), true));
+        }
+        let Some(from) = self.name_of(file, open) else {
+            return true;
+        };
+        if from != to {
+            self.touches.push((Key::Name(from), true));
+            self.learn(from, NameState::Absent);
+            self.learn(to, NameState::Present(file));
+        }
+        self.save_file(file);
+        if let Some(slot) = self.files.get_mut(file.0 as usize) {
+            for holder in &mut slot.holders {
+                holder.name = to;
+                holder.parent = to_parent;
+            }
+        }
+        !in_the_way
+    }
+
+    fn name_of(&self, file: FileNo, open: OpenRef) -> Option<NameId> {
+        let holders = &self.file(file)?.holders;
+        holders
+            .iter()
+            .find(|holder| holder.open == open)
+            .map(|holder| holder.name)
+    }
+
+    fn violates(&self, file: FileNo, it: &Opening) -> bool {
+        self.file(file).is_some_and(|file| {
+            file.strangers || file.holders.iter().any(|holder| conflict(holder, it))
+        })
+    }
+
+    fn state(&self, name: NameId) -> NameState {
+        self.names.get(&name).copied().unwrap_or_default()
+    }
+
+    fn learn(&mut self, name: NameId, state: NameState) {
+        let old = self.names.insert(name, state).unwrap_or_default();
+        self.undo.push(Undo::Name(name, old));
+    }
+
+    fn file(&self, file: FileNo) -> Option<&File> {
+        self.files.get(file.0 as usize)
+    }
+
+    /// The file of that name, a new one when nothing is known of it.
+    fn existing(&mut self, name: NameId) -> FileNo {
+        match self.state(name) {
+            NameState::Present(file) => file,
+            NameState::Unknown => self.new_file(name, true),
+            NameState::Absent => self.new_file(name, false),
+        }
+    }
+
+    fn new_file(&mut self, name: NameId, strangers: bool) -> FileNo {
+        let file = FileNo(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
+        self.files.push(File {
+            strangers,
+            ..File::default()
+        });
+        self.learn(name, NameState::Present(file));
+        file
+    }
+
+    fn save_file(&mut self, file: FileNo) {
+        if let Some(old) = self.file(file).cloned() {
+            self.undo.push(Undo::File(file, old));
+        }
+    }
+}
+
+/// Whether a second open is refused because of a first. [MS-FSA] 2.1.5.1.2.
+fn conflict(held: &Holder, asked: &Opening) -> bool {
+    let (first, second) = (rights(held.access), rights(asked.access));
+    if first & ANY_DATA == 0 || second & ANY_DATA == 0 {
+        return false;
+    }
+    let refuses = |access: u32, share: u32| {
+        (access & READS != 0 && share & SHARE_READ == 0)
+            || (access & WRITES != 0 && share & SHARE_WRITE == 0)
+            || (access & DELETE != 0 && share & SHARE_DELETE == 0)
+    };
+    refuses(first, asked.share) || refuses(second, held.share)
+}
+
+/// Generic rights spelled out. [MS-SMB2] 2.2.13.1.1.
+fn rights(access: u32) -> u32 {
+    let mut rights = access;
+    if access & (GENERIC_ALL | MAXIMUM_ALLOWED) != 0 {
+        rights |= READS | WRITES | DELETE;
+    }
+    if access & GENERIC_READ != 0 {
+        rights |= READ_DATA;
+    }
+    if access & GENERIC_WRITE != 0 {
+        rights |= WRITES;
+    }
+    if access & GENERIC_EXECUTE != 0 {
+        rights |= EXECUTE;
+    }
+    rights
+}
+
+const READ_DATA: u32 = 0x1;
+const EXECUTE: u32 = 0x20;
+const READS: u32 = READ_DATA | EXECUTE;
+const WRITES: u32 = 0x2 | 0x4;
+const DELETE: u32 = 0x1_0000;
+const ANY_DATA: u32 = READS | WRITES | DELETE;
+const MAXIMUM_ALLOWED: u32 = 0x0200_0000;
+const GENERIC_ALL: u32 = 0x1000_0000;
+const GENERIC_EXECUTE: u32 = 0x2000_0000;
+const GENERIC_WRITE: u32 = 0x4000_0000;
+const GENERIC_READ: u32 = 0x8000_0000;
+const SHARE_READ: u32 = 1;
+const SHARE_WRITE: u32 = 2;
+const SHARE_DELETE: u32 = 4;
+const SUPERSEDED: u32 = 0;
+const CREATED: u32 = 2;
+const OVERWRITTEN: u32 = 3;

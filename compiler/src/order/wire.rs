@@ -1,0 +1,124 @@
+//! Rule *wire*: what a client knew before it sent.
+//!
+//! Each client keeps a frontier: what it has learnt and what nothing it has learnt since already
+//! implies. A request waits for the whole frontier; its own answer then replaces it. That is the
+//! transitive reduction of "had the response before it sent", at the cost of the client's
+//! concurrency.
+
+use std::collections::BTreeMap;
+
+use smbench_core::{
+    event::Milestone,
+    ids::{ClientId, ConnId, OpId},
+    workload::{Action, Operation, Rule},
+};
+
+use super::Edges;
+use crate::wire_span::WireSpan;
+
+/// What happens on the wire, in order.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    Request(OpId),
+    Interim(OpId),
+    Response(OpId),
+}
+
+pub(super) fn infer(ops: &[Operation], spans: &[WireSpan], edges: &mut Edges) {
+    let mut moments: Vec<(u64, Moment)> = Vec::with_capacity(ops.len() * 2);
+    for (op, span) in ops.iter().zip(spans) {
+        moments.push((span.request, Moment::Request(op.id)));
+        moments.extend(span.interim.map(|at| (at, Moment::Interim(op.id))));
+        moments.extend(span.response.map(|at| (at, Moment::Response(op.id))));
+    }
+    // A request and what it is answered by never share a count, but the PDUs of one frame do:
+    // sorting keeps them in order of their ids.
+    moments.sort_by_key(|(at, _)| *at);
+    let mut clients: BTreeMap<ClientId, Frontier> = BTreeMap::new();
+    let mut last_sent: BTreeMap<ConnId, OpId> = BTreeMap::new();
+    let mut answered = vec![false; ops.len()];
+    for (_, moment) in moments {
+        match moment {
+            Moment::Request(id) => {
+                let Some(op) = ops.get(id.index()) else {
+                    continue;
+                };
+                if matches!(op.action, Action::Break(_)) {
+                    continue;
+                }
+                let frontier = clients.entry(op.client).or_default();
+                for (known, on) in frontier.send(id) {
+                    edges.add(known, id, Rule::Wire, on);
+                }
+                keep_order(ops, op, &answered, &mut last_sent, edges);
+            }
+            Moment::Interim(id) => {
+                let client = ops.get(id.index()).map(|op| op.client);
+                if let Some(frontier) = client.and_then(|it| clients.get_mut(&it)) {
+                    frontier.learn(id, Milestone::Interim);
+                }
+            }
+            Moment::Response(id) => {
+                if let Some(slot) = answered.get_mut(id.index()) {
+                    *slot = true;
+                }
+                let client = ops.get(id.index()).map(|op| op.client);
+                if let Some(frontier) = client.and_then(|it| clients.get_mut(&it)) {
+                    frontier.learn(id, Milestone::Response);
+                }
+            }
+        }
+    }
+}
+
+/// Requests in flight together on one connection go out in the order they did.
+fn keep_order(
+    ops: &[Operation],
+    op: &Operation,
+    answered: &[bool],
+    last_sent: &mut BTreeMap<ConnId, OpId>,
+    edges: &mut Edges,
+) {
+    let group = |id: OpId| {
+        ops.get(id.index())
+            .and_then(|it| it.compound)
+            .map_or(id, |compound| compound.first)
+    };
+    let before = last_sent.insert(op.conn, op.id);
+    let Some(before) = before.filter(|it| group(*it) != group(op.id)) else {
+        return;
+    };
+    let over = answered.get(before.index()).copied().unwrap_or(true);
+    if !over {
+        edges.add(before, op.id, Rule::Wire, Milestone::Sent);
+    }
+}
+
+/// What a client has learnt, without what that implies.
+#[derive(Debug, Default)]
+struct Frontier {
+    known: Vec<(OpId, Milestone, u64)>,
+    /// For each request in flight: how much had been learnt when it was sent.
+    sent: BTreeMap<OpId, u64>,
+    learnt: u64,
+}
+
+impl Frontier {
+    fn send(&mut self, op: OpId) -> impl Iterator<Item = (OpId, Milestone)> + '_ {
+        self.sent.insert(op, self.learnt);
+        self.known.iter().map(|(known, on, _)| (*known, *on))
+    }
+
+    fn learn(&mut self, op: OpId, on: Milestone) {
+        let implied = match on {
+            Milestone::Response => self.sent.remove(&op),
+            _ => self.sent.get(&op).copied(),
+        };
+        if let Some(implied) = implied {
+            self.known
+                .retain(|(known, _, at)| *at > implied && *known != op);
+        }
+        self.learnt += 1;
+        self.known.push((op, on, self.learnt));
+    }
+}
