@@ -16,6 +16,7 @@ pub mod error_response;
 pub mod flush;
 pub mod header;
 pub mod ioctl;
+pub mod ioctl_payload;
 pub mod lock;
 pub mod logoff;
 pub mod message;
@@ -29,8 +30,10 @@ pub mod read;
 pub(crate) mod ser;
 pub mod session_setup;
 pub mod set_info;
+pub mod smb1;
 pub mod status;
 pub mod text;
+pub mod transform;
 pub mod tree_connect;
 pub mod tree_disconnect;
 pub mod types;
@@ -52,6 +55,7 @@ pub use header::{
     SessionId, TreeId,
 };
 pub use ioctl::{IoctlRequest, IoctlResponse};
+pub use ioctl_payload::{CopyChunk, FileRange, IoctlInput, IoctlOutput};
 pub use lock::{LockElement, LockRequest, LockResponse};
 pub use logoff::{LogoffRequest, LogoffResponse};
 pub use message::{Decoded, Message};
@@ -69,8 +73,13 @@ pub use quirks::{Patch, Quirks};
 pub use read::{ReadRequest, ReadResponse};
 pub use session_setup::{SessionSetupRequest, SessionSetupResponse};
 pub use set_info::{SetInfoRequest, SetInfoResponse};
+pub use smb1::{SMB1_PROTOCOL_ID, Smb1Negotiate};
 pub use status::NtStatus;
 pub use text::Name;
+pub use transform::{
+    COMPRESSION_ID, CompressedFrame, CompressedPayload, PatternV1, TRANSFORM_ID, TRANSFORM_LEN,
+    TransformHeader,
+};
 pub use tree_connect::{TreeConnectRequest, TreeConnectResponse};
 pub use tree_disconnect::{TreeDisconnectRequest, TreeDisconnectResponse};
 pub use types::*;

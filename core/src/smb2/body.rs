@@ -232,6 +232,7 @@ bodies! {
 impl Request {
     fn decode(command: Command, pdu: &Source<'_>) -> Self {
         Self::typed(command, pdu)
+            .and_then(|body| check_bulk(pdu, body.bulk_len()).map(|()| body))
             .unwrap_or_else(|error| Self::Opaque(OpaqueBody::keep(command, pdu, error.to_string())))
     }
 
@@ -380,9 +381,11 @@ impl Request {
 
 impl Response {
     fn decode(header: &Header, pdu: &Source<'_>) -> Self {
-        Self::typed(header, pdu).unwrap_or_else(|error| {
-            Self::Opaque(OpaqueBody::keep(header.command, pdu, error.to_string()))
-        })
+        Self::typed(header, pdu)
+            .and_then(|body| check_bulk(pdu, body.bulk_len()).map(|()| body))
+            .unwrap_or_else(|error| {
+                Self::Opaque(OpaqueBody::keep(header.command, pdu, error.to_string()))
+            })
     }
 
     fn typed(header: &Header, pdu: &Source<'_>) -> Result<Self, WireError> {
@@ -446,6 +449,22 @@ pub(crate) fn is_error(header: &Header, size: u16) -> bool {
     };
     let status = header.nt_status();
     status != NtStatus::SUCCESS && status != own
+}
+
+/// The bulk a body speaks of must be there: one that leads out of the PDU, or into the body's
+/// fixed part, cannot be cut out.
+fn check_bulk(pdu: &Source<'_>, len: u32) -> Result<(), WireError> {
+    let have = pdu.bulk().len();
+    if len32(have) == len {
+        return Ok(());
+    }
+    let need = super::wire::to_usize(len);
+    Err(WireError::Truncated {
+        field: "bulk",
+        offset: pdu.bulk().start,
+        need,
+        have,
+    })
 }
 
 fn unknown_command(command: Command) -> WireError {

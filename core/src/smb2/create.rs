@@ -167,14 +167,18 @@ fn contexts(
     }
 }
 
-/// Writes the contexts at the next multiple of 8 and says where they are at `field`.
-fn put_contexts(list: &[CreateContext], field: usize, out: &mut Writer<'_>) {
+/// Writes the contexts at the next multiple of 8 and says where they are.
+fn put_contexts(list: &[CreateContext], side: Side, out: &mut Writer<'_>) {
     if list.is_empty() {
         return;
     }
+    let field = match side {
+        Side::Request => REQUEST_CONTEXTS_FIELD,
+        Side::Response => RESPONSE_CONTEXTS_FIELD,
+    };
     out.align8();
     let start = out.pos();
-    encode_list(list, out);
+    encode_list(list, side, out);
     let length = out.pos().saturating_sub(start);
     out.set(
         field,
@@ -228,7 +232,11 @@ impl CreateRequest {
             contexts_length: 0.into(),
         });
         self.name.write_to(out.buffer());
-        put_contexts(&self.contexts, REQUEST_CONTEXTS_FIELD, out);
+        // Windows and smbclient leave eight zeros in place of an empty name.
+        if self.name.is_empty() {
+            out.zeros(8);
+        }
+        put_contexts(&self.contexts, Side::Request, out);
     }
 }
 
@@ -275,6 +283,6 @@ impl CreateResponse {
             contexts_offset: 0.into(),
             contexts_length: 0.into(),
         });
-        put_contexts(&self.contexts, RESPONSE_CONTEXTS_FIELD, out);
+        put_contexts(&self.contexts, Side::Response, out);
     }
 }

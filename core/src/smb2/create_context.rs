@@ -3,11 +3,12 @@
 //! A context whose data is not laid out exactly as its tag says, or whose tag nobody knows, is
 //! kept raw; every context gives back the bytes it was read from.
 
+mod json;
+
 use std::fmt;
 
-use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -525,7 +526,7 @@ pub(crate) fn decode_list(list: &[u8], side: Side) -> Result<Vec<CreateContext>,
 }
 
 /// Writes a list of contexts, each at a multiple of 8 from the list's start.
-pub(crate) fn encode_list(contexts: &[CreateContext], out: &mut Writer<'_>) {
+pub(crate) fn encode_list(contexts: &[CreateContext], side: Side, out: &mut Writer<'_>) {
     let last = contexts.len().saturating_sub(1);
     for (index, context) in contexts.iter().enumerate() {
         let start = out.pos();
@@ -536,7 +537,8 @@ pub(crate) fn encode_list(contexts: &[CreateContext], out: &mut Writer<'_>) {
         let data_offset = since(out);
         context.data.write_to(out.buffer());
         let data_length = since(out).saturating_sub(data_offset);
-        if index < last {
+        // Clients pad the last context too, servers do not.
+        if index < last || side == Side::Request {
             out.align8();
         }
         let entry = RawEntry {
@@ -553,85 +555,5 @@ pub(crate) fn encode_list(contexts: &[CreateContext], out: &mut Writer<'_>) {
             data_length: len32(data_length).into(),
         };
         out.set(start, &entry);
-    }
-}
-
-impl Serialize for CreateContext {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_key(&self.tag.to_string())?;
-        self.data.serialize_value(&mut map)?;
-        map.end()
-    }
-}
-
-/// What stands behind a tag in JSON: hex digits, or the typed form.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Form<T> {
-    Hex(String),
-    Typed(T),
-}
-
-impl<'de> Deserialize<'de> for CreateContext {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ContextVisitor)
-    }
-}
-
-struct ContextVisitor;
-
-impl ContextVisitor {
-    fn value<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-        map: &mut A,
-        tag: &ContextTag,
-        make: fn(T) -> ContextData,
-    ) -> Result<ContextData, A::Error> {
-        match map.next_value::<Form<T>>()? {
-            Form::Typed(typed) => Ok(make(typed)),
-            Form::Hex(text) => {
-                let bytes = ser::from_hex(&text);
-                let bytes = bytes.ok_or_else(|| de::Error::custom("not hex digits"))?;
-                Ok(CreateContext::from_wire(tag.clone(), Side::Request, &bytes).data)
-            }
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for ContextVisitor {
-    type Value = CreateContext;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a create context of a request: {tag: data}")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CreateContext, A::Error> {
-        use ContextData as Data;
-        let label: String = map
-            .next_key()?
-            .ok_or_else(|| de::Error::custom("a create context has a tag"))?;
-        let tag = ContextTag::from_label(&label)
-            .ok_or_else(|| de::Error::custom(format!("unknown create context {label}")))?;
-        let map = &mut map;
-        let data = match tag {
-            ContextTag::DHNQ => Self::value(map, &tag, Data::DurableRequest),
-            ContextTag::DHNC => Self::value(map, &tag, Data::DurableReconnect),
-            ContextTag::ALSI => Self::value(map, &tag, Data::AllocationSize),
-            ContextTag::MXAC => Self::value(map, &tag, Data::MaximalAccessRequest),
-            ContextTag::TWRP => Self::value(map, &tag, Data::Timewarp),
-            ContextTag::QFID => Self::value(map, &tag, Data::OnDiskIdRequest),
-            ContextTag::RQLS => Self::value(map, &tag, Data::Lease),
-            ContextTag::DH2Q => Self::value(map, &tag, Data::DurableRequestV2),
-            ContextTag::DH2C => Self::value(map, &tag, Data::DurableReconnectV2),
-            ContextTag::APP_INSTANCE_ID => Self::value(map, &tag, Data::AppInstanceId),
-            ContextTag::APP_INSTANCE_VERSION => Self::value(map, &tag, Data::AppInstanceVersion),
-            _ => {
-                let text: String = map.next_value()?;
-                let bytes = ser::from_hex(&text);
-                let bytes = bytes.ok_or_else(|| de::Error::custom("not hex digits"))?;
-                Ok(CreateContext::from_wire(tag.clone(), Side::Request, &bytes).data)
-            }
-        }?;
-        Ok(CreateContext { tag, data })
     }
 }

@@ -1,0 +1,291 @@
+//! Directory entries, in every form QUERY_DIRECTORY asks for. [MS-FSCC] 2.4.
+
+use super::wire::{Cursor, Field, entries, link};
+use crate::smb2::wire::{len32, to_usize};
+use crate::smb2::{FileAttributes, FileInfoClass, Guid, Name, WireError};
+
+/// One entry of a directory. A class that lacks a field reads it as its default.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DirectoryEntry {
+    /// Where to go on; mostly 0.
+    pub file_index: u32,
+    /// FILETIME.
+    pub creation_time: u64,
+    /// FILETIME.
+    pub last_access_time: u64,
+    /// FILETIME.
+    pub last_write_time: u64,
+    /// FILETIME.
+    pub change_time: u64,
+    /// Bytes in the file.
+    pub end_of_file: u64,
+    /// Bytes on disk.
+    pub allocation_size: u64,
+    /// Attributes.
+    pub attributes: FileAttributes,
+    /// Size of the extended attributes, or the reparse tag of a reparse point.
+    pub ea_size: u32,
+    /// Reparse tag, where a class has a field for it.
+    pub reparse_tag: u32,
+    /// 8.3 name.
+    pub short_name: ShortName,
+    /// Reserved; with Apple's extensions, the Unix mode.
+    pub reserved: u32,
+    /// Number of the file.
+    pub file_id: u64,
+    /// 128-bit number of the file.
+    pub file_id_128: Guid,
+    /// The name.
+    pub name: Name,
+}
+
+/// The room of an 8.3 name; Apple's extensions put other things there, so all of it is kept.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ShortName {
+    /// Length of the name in bytes, as sent.
+    pub length: u8,
+    /// Reserved.
+    pub reserved: u8,
+    /// The name, or something else.
+    pub room: [u8; SHORT_NAME_ROOM],
+}
+
+impl ShortName {
+    /// The name; empty when there is none.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        let len = usize::from(self.length).min(SHORT_NAME_ROOM);
+        Name::from_wire(self.room.get(..len).unwrap_or_default())
+    }
+
+    /// An 8.3 name; what does not fit into 24 bytes is no 8.3 name and gives none.
+    #[must_use]
+    pub fn new(name: &Name) -> Self {
+        let wire = name.to_wire();
+        let mut short = Self::default();
+        if let Some(room) = short.room.get_mut(..wire.len()) {
+            room.copy_from_slice(&wire);
+            short.length = u8::try_from(wire.len()).unwrap_or_default();
+        }
+        short
+    }
+}
+
+/// What a class has between the common part and the name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Shape {
+    times: bool,
+    ea_size: bool,
+    short_name: bool,
+    id: Id,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Id {
+    None,
+    Padded16,
+    Padded32,
+    Extended,
+}
+
+const SHORT_NAME_ROOM: usize = 24;
+
+fn shape(class: FileInfoClass) -> Option<Shape> {
+    let shape = |times, ea_size, short_name, id| {
+        Some(Shape {
+            times,
+            ea_size,
+            short_name,
+            id,
+        })
+    };
+    match class {
+        FileInfoClass::NAMES => shape(false, false, false, Id::None),
+        FileInfoClass::DIRECTORY => shape(true, false, false, Id::None),
+        FileInfoClass::FULL_DIRECTORY => shape(true, true, false, Id::None),
+        FileInfoClass::BOTH_DIRECTORY => shape(true, true, true, Id::None),
+        FileInfoClass::ID_BOTH_DIRECTORY => shape(true, true, true, Id::Padded16),
+        FileInfoClass::ID_FULL_DIRECTORY => shape(true, true, false, Id::Padded32),
+        FileInfoClass::ID_EXTD_DIRECTORY => shape(true, true, false, Id::Extended),
+        _ => None,
+    }
+}
+
+impl Shape {
+    /// Length of everything before the name.
+    fn fixed_len(self) -> usize {
+        let times = if self.times { 52 } else { 0 };
+        let ea_size = if self.ea_size { 4 } else { 0 };
+        let short_name = if self.short_name { 26 } else { 0 };
+        let id = match self.id {
+            Id::None => 0,
+            Id::Padded16 => 10,
+            Id::Padded32 => 12,
+            Id::Extended => 20,
+        };
+        12 + times + ea_size + short_name + id
+    }
+}
+
+impl DirectoryEntry {
+    /// Whether `class` is one of directory entries that can be read and written.
+    #[must_use]
+    pub fn supports(class: FileInfoClass) -> bool {
+        shape(class).is_some()
+    }
+
+    /// Reads the list of entries that is `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::BadValue`] for a class that is not [supported](DirectoryEntry::supports), or
+    /// when an entry leads nowhere; [`WireError::Truncated`] when one leads out of `bytes`.
+    pub fn decode_list(class: FileInfoClass, bytes: &[u8]) -> Result<Vec<Self>, WireError> {
+        let Some(shape) = shape(class) else {
+            let (field, got) = ("FileInformationClass", u64::from(class.0));
+            return Err(WireError::BadValue {
+                field,
+                offset: 0,
+                got,
+                section: "2.2.33",
+            });
+        };
+        let list = entries(bytes, "DirectoryEntry", shape.fixed_len())?;
+        list.into_iter()
+            .map(|entry| Self::read(shape, entry))
+            .collect()
+    }
+
+    fn read(shape: Shape, bytes: &[u8]) -> Result<Self, WireError> {
+        let mut cursor = Cursor::new(bytes, "DirectoryEntry");
+        let _next: u32 = cursor.get()?;
+        let mut entry = Self {
+            file_index: cursor.get()?,
+            ..Self::default()
+        };
+        if shape.times {
+            entry.creation_time = cursor.get()?;
+            entry.last_access_time = cursor.get()?;
+            entry.last_write_time = cursor.get()?;
+            entry.change_time = cursor.get()?;
+            entry.end_of_file = cursor.get()?;
+            entry.allocation_size = cursor.get()?;
+            entry.attributes = cursor.get()?;
+        }
+        let name_len: u32 = cursor.get()?;
+        if shape.ea_size {
+            entry.ea_size = cursor.get()?;
+        }
+        if shape.short_name {
+            let (length, reserved) = (cursor.get()?, cursor.get()?);
+            entry.short_name = ShortName {
+                length,
+                reserved,
+                room: cursor.fixed()?,
+            };
+        }
+        match shape.id {
+            Id::None => {}
+            Id::Padded16 => {
+                entry.reserved = u32::from(cursor.get::<u16>()?);
+                entry.file_id = cursor.get()?;
+            }
+            Id::Padded32 => {
+                entry.reserved = cursor.get()?;
+                entry.file_id = cursor.get()?;
+            }
+            Id::Extended => {
+                entry.reparse_tag = cursor.get()?;
+                entry.file_id_128 = cursor.get()?;
+            }
+        }
+        entry.name = Name::from_wire(cursor.take(to_usize(name_len))?);
+        Ok(entry)
+    }
+
+    fn write(&self, shape: Shape, out: &mut Vec<u8>) {
+        self.file_index.write(out);
+        if shape.times {
+            self.creation_time.write(out);
+            self.last_access_time.write(out);
+            self.last_write_time.write(out);
+            self.change_time.write(out);
+            self.end_of_file.write(out);
+            self.allocation_size.write(out);
+            self.attributes.write(out);
+        }
+        len32(self.name.wire_len()).write(out);
+        if shape.ea_size {
+            self.ea_size.write(out);
+        }
+        if shape.short_name {
+            self.short_name.length.write(out);
+            self.short_name.reserved.write(out);
+            out.extend_from_slice(&self.short_name.room);
+        }
+        match shape.id {
+            Id::None => {}
+            Id::Padded16 => {
+                u16::try_from(self.reserved & 0xffff)
+                    .unwrap_or_default()
+                    .write(out);
+                self.file_id.write(out);
+            }
+            Id::Padded32 => {
+                self.reserved.write(out);
+                self.file_id.write(out);
+            }
+            Id::Extended => {
+                self.reparse_tag.write(out);
+                self.file_id_128.write(out);
+            }
+        }
+        self.name.write_to(out);
+    }
+}
+
+/// Writes entries, each at a multiple of 8, until the client's buffer is full.
+#[derive(Clone, Debug)]
+pub struct DirectoryWriter {
+    shape: Shape,
+    limit: usize,
+    out: Vec<u8>,
+    last: Option<usize>,
+}
+
+impl DirectoryWriter {
+    /// A list of `class` in at most `limit` bytes; none for a class that is not
+    /// [supported](DirectoryEntry::supports).
+    #[must_use]
+    pub fn new(class: FileInfoClass, limit: usize) -> Option<Self> {
+        shape(class).map(|shape| Self {
+            shape,
+            limit,
+            out: Vec::new(),
+            last: None,
+        })
+    }
+
+    /// Appends an entry, and says whether there was room for it.
+    pub fn push(&mut self, entry: &DirectoryEntry) -> bool {
+        let len = self.shape.fixed_len().saturating_add(entry.name.wire_len());
+        if self.out.len().next_multiple_of(8).saturating_add(len) > self.limit {
+            return false;
+        }
+        self.last = Some(link(&mut self.out, self.last, 8));
+        entry.write(self.shape, &mut self.out);
+        true
+    }
+
+    /// No entry was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        self.out
+    }
+}
