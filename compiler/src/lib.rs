@@ -3,6 +3,7 @@
 pub mod capture;
 
 mod order;
+pub mod prepare;
 pub mod wire_span;
 
 pub use order::{Inferred, infer};

@@ -1,0 +1,486 @@
+//! Turns the inferred namespace into a workload that builds it.
+//!
+//! Preparing is replaying: the same engine, drivers and journal carry it out, and what goes wrong
+//! is a divergence with its operation. Everything is made below a root folder that must not exist
+//! yet. Content that no READ showed is synthetic: a pure function of path and offset
+//! ([`synthetic`]), so it can be checked later without having been kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use smbench_core::{
+    event::Milestone,
+    frame::Digest,
+    ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
+    smb2::{
+        AccessMask, Capabilities, Cipher, Command, CreateDisposition, CreateOptions, CreateRequest,
+        Dialect, FileAttributes, Guid, HashAlgorithm, HeaderFlags, Name, NegotiateContext,
+        NegotiateRequest, NtStatus, Quirks, Request, SecurityMode, SessionSetupRequest,
+        ShareAccess, SigningAlgorithm, TreeConnectRequest, WriteRequest,
+    },
+    workload::{
+        Action, Client, Connection, DataRef, Edge, Entry, EntryKind, Expect, Operation, Principal,
+        Rule, Session, Tree, Workload,
+    },
+};
+
+/// A share to prepare: where it is, and the folder below which everything is put.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Place {
+    /// The path to connect to, `\\server\share`.
+    pub path: String,
+    /// The folder below the share, with backslashes; never empty.
+    pub root: String,
+}
+
+/// A workload that builds a namespace, and where its data comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Preparation {
+    /// Its tables.
+    pub workload: Workload,
+    /// Its operations.
+    pub operations: Vec<Operation>,
+    /// The data that its WRITEs carry and that no blob has: by digest, the file and the offset.
+    pub synthetic: BTreeMap<Digest, (String, u64, u32)>,
+    /// Files, folders and streams that it makes, the roots not counted.
+    pub entries: u64,
+    /// Bytes that it writes.
+    pub bytes: u64,
+}
+
+/// Synthetic content: `len` bytes of `path` from `offset` on.
+#[must_use]
+pub fn synthetic(path: &str, offset: u64, len: u32) -> Vec<u8> {
+    let seed = Digest::of(path.as_bytes()).0;
+    let seed = u64::from_le_bytes(*seed.first_chunk::<8>().unwrap_or(&[0; 8]));
+    let word = |index: u64| {
+        // The finalizer of SplitMix64 (Steele, Lea, Flood 2014) over a counter.
+        let mut word = seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ word >> 31
+    };
+    let end = offset.saturating_add(u64::from(len));
+    let words = (offset / 8..end.div_ceil(8)).flat_map(|index| word(index).to_le_bytes());
+    let skip = usize::try_from(offset % 8).unwrap_or(0);
+    words
+        .skip(skip)
+        .take(usize::try_from(len).unwrap_or(usize::MAX))
+        .collect()
+}
+
+/// A workload that builds `entries`, share by share, each at its place. Entries of shares without
+/// a place are left out.
+///
+/// `blob` gives the bytes of content that the capture showed, as far as it has them.
+pub fn prepare(
+    entries: &[Entry],
+    places: &BTreeMap<String, Place>,
+    mut blob: impl FnMut(&Digest) -> Option<Vec<u8>>,
+) -> Preparation {
+    let mut builder = Builder::new();
+    builder.log_in();
+    for (share, place) in places {
+        builder.connect(place);
+        let mut parts = String::new();
+        for part in place.root.split('\\') {
+            parts = if parts.is_empty() {
+                part.to_owned()
+            } else {
+                format!("{parts}\\{part}")
+            };
+            let last = parts == place.root;
+            builder.folder(
+                &parts,
+                if last {
+                    Existing::Refused
+                } else {
+                    Existing::Welcome
+                },
+                None,
+            );
+        }
+        let mut sorted: Vec<&Entry> = entries
+            .iter()
+            .filter(|entry| entry.share.eq_ignore_ascii_case(share) && !entry.path.is_empty())
+            .collect();
+        // Folders before what is in them, files before their streams.
+        sorted.sort_by_key(|entry| (entry.kind == EntryKind::Stream, entry.path.to_lowercase()));
+        let mut made: BTreeSet<String> = BTreeSet::new();
+        for entry in sorted {
+            builder.missing_folders(&place.root, &entry.path, &mut made);
+            builder.entry(&place.root, entry, &mut made, &mut blob);
+        }
+    }
+    builder.end()
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Existing {
+    Welcome,
+    Refused,
+}
+
+struct Builder {
+    out: Preparation,
+    mid: u64,
+    tree: Option<TreeRef>,
+    opens: u32,
+}
+
+impl Builder {
+    fn new() -> Self {
+        let mut out = Preparation::default();
+        out.workload.format = smbench_core::workload::FORMAT;
+        out.workload.provenance.tool = "smbench prepare".to_owned();
+        out.workload.clients.push(Client {
+            address: "prepare".to_owned(),
+        });
+        out.workload.connections.push(Connection {
+            client: ClientId(0),
+            from: "prepare".to_owned(),
+            to: String::new(),
+            at_us: 0,
+            dialect: None,
+            midstream: false,
+        });
+        out.workload.principals.push(Principal::default());
+        out.workload.sessions.push(Session {
+            principal: 0,
+            conn: ConnId(0),
+            wire_id: smbench_core::smb2::SessionId(1),
+            flags: 0,
+            inferred: false,
+        });
+        Self {
+            out,
+            mid: 0,
+            tree: None,
+            opens: 0,
+        }
+    }
+
+    fn log_in(&mut self) {
+        let negotiate = NegotiateRequest {
+            security_mode: SecurityMode::SIGNING_ENABLED,
+            capabilities: Capabilities::LARGE_MTU | Capabilities::ENCRYPTION,
+            client_guid: Guid(*b"smbench prepare\0"),
+            client_start_time: 0,
+            dialects: vec![
+                Dialect::SMB_2_0_2,
+                Dialect::SMB_2_1,
+                Dialect::SMB_3_0,
+                Dialect::SMB_3_0_2,
+                Dialect::SMB_3_1_1,
+            ],
+            contexts: vec![
+                NegotiateContext::PreauthIntegrity {
+                    hash_algorithms: vec![HashAlgorithm::SHA_512],
+                    salt: Digest::of(b"smbench prepare").0.to_vec(),
+                },
+                NegotiateContext::Encryption {
+                    ciphers: vec![Cipher::AES_128_GCM, Cipher::AES_128_CCM],
+                },
+                NegotiateContext::Signing {
+                    algorithms: vec![SigningAlgorithm::AES_CMAC],
+                },
+            ],
+        };
+        self.push(
+            Request::Negotiate(negotiate),
+            None,
+            NtStatus::SUCCESS,
+            false,
+        );
+        for status in [NtStatus::MORE_PROCESSING_REQUIRED, NtStatus::SUCCESS] {
+            let setup = SessionSetupRequest {
+                security_mode: SecurityMode::SIGNING_ENABLED,
+                ..SessionSetupRequest::default()
+            };
+            self.push(Request::SessionSetup(setup), None, status, true);
+        }
+    }
+
+    fn connect(&mut self, place: &Place) {
+        let tree = TreeRef(u32::try_from(self.out.workload.trees.len()).unwrap_or(u32::MAX));
+        self.out.workload.trees.push(Tree {
+            session: SessionRef(0),
+            path: place.path.clone(),
+            share_type: 1,
+            wire_id: smbench_core::smb2::TreeId(tree.0 + 1),
+            inferred: false,
+        });
+        self.tree = Some(tree);
+        let connect = TreeConnectRequest {
+            path: Name::Text(place.path.clone()),
+            ..Default::default()
+        };
+        self.push(Request::TreeConnect(connect), None, NtStatus::SUCCESS, true);
+    }
+
+    fn missing_folders(&mut self, root: &str, path: &str, made: &mut BTreeSet<String>) {
+        for (at, _) in path.match_indices('\\') {
+            let parent = path.get(..at).unwrap_or_default();
+            if !parent.is_empty() && made.insert(parent.to_lowercase()) {
+                self.folder(&format!("{root}\\{parent}"), Existing::Welcome, None);
+                self.out.entries += 1;
+            }
+        }
+    }
+
+    fn entry(
+        &mut self,
+        root: &str,
+        entry: &Entry,
+        made: &mut BTreeSet<String>,
+        blob: &mut impl FnMut(&Digest) -> Option<Vec<u8>>,
+    ) {
+        if entry.kind != EntryKind::Stream && !made.insert(entry.path.to_lowercase()) {
+            return;
+        }
+        self.out.entries += 1;
+        let path = format!("{root}\\{}", entry.path);
+        match entry.kind {
+            EntryKind::Directory => self.folder(&path, Existing::Welcome, entry.attributes),
+            EntryKind::File | EntryKind::Stream => {
+                let open = self.create(&path, entry.attributes, 0, Existing::Welcome);
+                self.fill(open, entry, blob);
+                self.close(open);
+            }
+        }
+    }
+
+    fn folder(&mut self, path: &str, existing: Existing, attributes: Option<u32>) {
+        let open = self.create(
+            path,
+            attributes,
+            CreateOptions::DIRECTORY_FILE.bits(),
+            existing,
+        );
+        self.close(open);
+    }
+
+    fn create(
+        &mut self,
+        path: &str,
+        attributes: Option<u32>,
+        options: u32,
+        existing: Existing,
+    ) -> OpenRef {
+        let create = CreateRequest {
+            name: Name::Text(path.to_owned()),
+            desired_access: AccessMask::from_bits_retain(ACCESS),
+            file_attributes: FileAttributes::from_bits_retain(
+                attributes.unwrap_or_default() & SETTABLE_ATTRIBUTES,
+            ),
+            share_access: ShareAccess::all(),
+            create_disposition: match existing {
+                Existing::Welcome => CreateDisposition::OPEN_IF,
+                Existing::Refused => CreateDisposition::CREATE,
+            },
+            create_options: CreateOptions::from_bits_retain(options),
+            ..CreateRequest::default()
+        };
+        let open = OpenRef(self.opens);
+        self.opens += 1;
+        self.push(Request::Create(create), Some(open), NtStatus::SUCCESS, true);
+        open
+    }
+
+    fn close(&mut self, open: OpenRef) {
+        self.push(
+            Request::Close(Default::default()),
+            Some(open),
+            NtStatus::SUCCESS,
+            true,
+        );
+    }
+
+    /// Writes the whole content: what reads showed, and synthetic bytes around it.
+    fn fill(
+        &mut self,
+        open: OpenRef,
+        entry: &Entry,
+        blob: &mut impl FnMut(&Digest) -> Option<Vec<u8>>,
+    ) {
+        let mut at = 0;
+        for extent in &entry.content {
+            let end = extent.offset.saturating_add(u64::from(extent.data.len));
+            if extent.offset < at || end > entry.size || blob(&extent.data.blake3).is_none() {
+                continue;
+            }
+            self.fill_synthetic(open, entry, at, extent.offset);
+            self.write(open, extent.offset, extent.data);
+            at = end;
+        }
+        self.fill_synthetic(open, entry, at, entry.size);
+    }
+
+    fn fill_synthetic(&mut self, open: OpenRef, entry: &Entry, from: u64, to: u64) {
+        let mut at = from;
+        while at < to {
+            let len = u32::try_from((to - at).min(u64::from(CHUNK))).unwrap_or(CHUNK);
+            let name = format!("{}\\{}", entry.share, entry.path);
+            let blake3 = Digest::of(&synthetic(&name, at, len));
+            self.out.synthetic.insert(blake3, (name, at, len));
+            self.write(open, at, DataRef { blake3, len });
+            at += u64::from(len);
+        }
+    }
+
+    fn write(&mut self, open: OpenRef, offset: u64, data: DataRef) {
+        let write = WriteRequest {
+            length: data.len,
+            offset,
+            ..WriteRequest::default()
+        };
+        self.push(Request::Write(write), Some(open), NtStatus::SUCCESS, true);
+        self.out.bytes += u64::from(data.len);
+        if let Some(op) = self.out.operations.last_mut() {
+            op.data = Some(data);
+            op.charge = u16::try_from(data.len.div_ceil(65_536))
+                .unwrap_or(u16::MAX)
+                .max(1);
+            op.credits = op.charge;
+        }
+    }
+
+    fn push(
+        &mut self,
+        request: Request,
+        open: Option<OpenRef>,
+        status: NtStatus,
+        in_session: bool,
+    ) {
+        let cmd = request.command();
+        let id = OpId(u32::try_from(self.out.operations.len()).unwrap_or(u32::MAX));
+        let before = id.0.checked_sub(1).map(|before| Edge {
+            id: OpId(before),
+            rule: Rule::Wire,
+            on: Milestone::Response,
+            inferred: false,
+        });
+        let path = match &request {
+            Request::Create(create) => Some(create.name.to_string()),
+            _ => None,
+        };
+        self.out.operations.push(Operation {
+            id,
+            at_us: 0,
+            client: ClientId(0),
+            conn: ConnId(0),
+            session: in_session.then_some(SessionRef(0)),
+            tree: if cmd == Command::SESSION_SETUP {
+                None
+            } else {
+                self.tree
+            },
+            cmd,
+            mid: self.mid,
+            charge: u16::from(cmd != Command::NEGOTIATE),
+            credits: 8,
+            flags: HeaderFlags::empty(),
+            channel_sequence: 0,
+            process_id: 0xfeff,
+            raw_tree: None,
+            frame: 0,
+            compound: None,
+            action: Action::Request(request),
+            path,
+            open,
+            reclaims: None,
+            previous_session: None,
+            resume_key_of: None,
+            cancels: None,
+            data: None,
+            quirks: Quirks::default(),
+            cut: false,
+            after: before.into_iter().collect(),
+            expect: Some(Expect {
+                status,
+                ..Expect::default()
+            }),
+        });
+        self.mid += 1;
+    }
+
+    fn end(mut self) -> Preparation {
+        self.out.workload.opens = self.opens;
+        self.out.workload.operations = self.out.operations.len() as u64;
+        self.out
+    }
+}
+
+/// Bytes of one WRITE: what every dialect takes with one credit.
+const CHUNK: u32 = 65_536;
+/// FILE_READ_DATA, WRITE_DATA, APPEND_DATA, READ_ATTRIBUTES, WRITE_ATTRIBUTES, SYNCHRONIZE.
+const ACCESS: u32 = 0x0010_0187;
+/// Read-only, hidden, system, archive. [MS-FSCC] 2.6. Read-only files could not be filled.
+const SETTABLE_ATTRIBUTES: u32 = 0x26;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn synthetic_content_does_not_depend_on_where_it_is_cut() {
+        let whole = synthetic("data\\a.bin", 0, 1_000);
+        assert_eq!(whole.len(), 1_000);
+        for (offset, len) in [(0, 7), (3, 8), (13, 100), (991, 9)] {
+            let part = synthetic("data\\a.bin", offset, len);
+            let at = usize::try_from(offset).expect("small");
+            assert_eq!(part, whole[at..at + len as usize]);
+        }
+        assert_ne!(synthetic("data\\b.bin", 0, 64), whole[..64]);
+    }
+
+    #[test]
+    fn builds_folders_before_files_and_fills_around_known_content() {
+        let known = DataRef {
+            blake3: Digest::of(b"known"),
+            len: 5,
+        };
+        let entry = |path: &str, kind, size| Entry {
+            share: "data".to_owned(),
+            path: path.to_owned(),
+            kind,
+            size,
+            attributes: None,
+            content: Vec::new(),
+            seen_by: OpId(0),
+        };
+        let mut file = entry("a\\b\\c.txt", EntryKind::File, 70_000);
+        file.content.push(smbench_core::workload::Extent {
+            offset: 10,
+            data: known,
+        });
+        let entries = [file, entry("a\\b", EntryKind::Directory, 0)];
+        let place = Place {
+            path: "\\\\s\\data".to_owned(),
+            root: "run1".to_owned(),
+        };
+        let places = BTreeMap::from([("DATA".to_owned(), place)]);
+        let out = prepare(&entries, &places, |digest| {
+            (*digest == known.blake3).then(|| b"known".to_vec())
+        });
+        let names: Vec<&str> = out
+            .operations
+            .iter()
+            .filter_map(|op| op.path.as_deref())
+            .collect();
+        assert_eq!(
+            names,
+            ["run1", "run1\\a", "run1\\a\\b", "run1\\a\\b\\c.txt"]
+        );
+        assert_eq!(out.bytes, 70_000);
+        assert_eq!(out.entries, 3);
+        let writes: Vec<(u64, u32)> = out
+            .operations
+            .iter()
+            .filter_map(|op| match &op.action {
+                Action::Request(Request::Write(write)) => Some((write.offset, write.length)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(writes, [(0, 10), (10, 5), (15, 65_536), (65_551, 4_449)]);
+    }
+}
