@@ -6,12 +6,14 @@
 //!
 //! - [`keys`]: SP800-108 key derivation, pre-authentication hash, the negotiated algorithms.
 //! - [`sign`], [`encrypt`]: one PDU, one transform; no state.
+//! - [`compress`]: taking compression off.
 //! - [`conn`]: what both ends of a connection learn from its NEGOTIATE, SESSION_SETUP and
 //!   TREE_CONNECT messages. An observer of a capture uses it directly.
 //! - [`client`], [`server`]: `conn` plus the rules of when an end signs and encrypts.
 //! - [`ntlm`], [`spnego`]: the login tokens.
 
 pub mod client;
+pub mod compress;
 pub mod conn;
 pub mod encrypt;
 pub mod keys;
@@ -111,11 +113,17 @@ pub enum SealError {
         /// The wire's SessionId.
         session_id: u64,
     },
-    /// The frame is a compressed one. [MS-SMB2] 2.2.42.
+    /// The frame is a compressed one, where a plain one is wanted. [MS-SMB2] 2.2.42.
     #[error("the frame is compressed")]
     Compressed,
-    /// The message is longer than a transform header can say.
-    #[error("a message of {got} bytes is too long to encrypt")]
+    /// Compressed bytes do not expand to what their header announces.
+    #[error("bad data for compression algorithm {algorithm}")]
+    BadCompression {
+        /// The algorithm's number. [MS-SMB2] 2.2.3.1.3.
+        algorithm: u16,
+    },
+    /// The message is longer than a transform header can say, or than is accepted.
+    #[error("a message of {got} bytes is too long")]
     TooLong {
         /// Its length.
         got: usize,

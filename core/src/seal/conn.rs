@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 
 use super::SealError;
+use super::compress::decompress;
 use super::encrypt::{CipherKey, transform};
 use super::keys::{Cipher, Dialect, PreauthHash, Secret, SigningAlgorithm};
 pub use super::session::SessionBase;
@@ -89,6 +90,8 @@ pub struct Opened {
     pub plain: Vec<u8>,
     /// The session named by the transform header, when there was one.
     pub encrypted_for: Option<u64>,
+    /// Whether it was compressed.
+    pub compressed: bool,
     /// What the seal was worth.
     pub verdict: Verdict,
 }
@@ -339,10 +342,12 @@ impl Connection {
     /// learnt before stays. SMB1 frames pass through as [`Verdict::Unsigned`].
     pub fn open(&mut self, direction: Direction, mut frame: Vec<u8>) -> Result<Opened, SealError> {
         if is_smb1(&frame) {
+            let (encrypted_for, compressed, verdict) = (None, false, Verdict::Unsigned);
             return Ok(Opened {
                 plain: frame,
-                encrypted_for: None,
-                verdict: Verdict::Unsigned,
+                encrypted_for,
+                compressed,
+                verdict,
             });
         }
         let mut encrypted_for = None;
@@ -360,8 +365,9 @@ impl Connection {
             key.ok_or(none)?.open(&mut frame)?;
             encrypted_for = Some(session_id);
         }
-        if is_compressed(&frame) {
-            return Err(SealError::Compressed);
+        let compressed = is_compressed(&frame);
+        if compressed {
+            frame = decompress(&frame, MAX_PLAIN)?;
         }
         let mut verdict = Verdict::Signed;
         let mut session_id = encrypted_for.unwrap_or(0);
@@ -379,6 +385,7 @@ impl Connection {
         Ok(Opened {
             plain: frame,
             encrypted_for,
+            compressed,
             verdict,
         })
     }
@@ -521,3 +528,5 @@ pub(super) const fn effective_session(header: &Header, previous: u64) -> u64 {
 }
 
 const SIGNING_REQUIRED: u16 = 0x2;
+/// The longest message the transport can carry plain, and nobody sends a longer one compressed.
+const MAX_PLAIN: usize = 0x00FF_FFFF;

@@ -61,6 +61,27 @@ impl Half {
     }
 }
 
+/// A pcapng with one interface as a pcap: the packets of its enhanced packet blocks.
+fn from_pcapng(file: &[u8]) -> Vec<u8> {
+    let mut out = [
+        &0xA1B2_C3D4_u32.to_le_bytes()[..],
+        &[0; 16],
+        &1_u32.to_le_bytes(),
+    ]
+    .concat();
+    let mut at = 0;
+    while let (Some(kind), Some(len)) = (u32_at(file, at), u32_at(file, at + 4)) {
+        if kind == 6 {
+            let data = u32_at(file, at + 20).unwrap() as usize;
+            out.extend_from_slice(&[0; 8]);
+            out.extend_from_slice(&file[at + 20..at + 28]);
+            out.extend_from_slice(&file[at + 28..at + 28 + data]);
+        }
+        at += len as usize;
+    }
+    out
+}
+
 /// Reads a little-endian pcap and gives every SMB frame: connection number, direction, bytes.
 fn frames(path: &Path) -> Vec<(usize, Direction, Vec<u8>)> {
     let mut file = std::fs::read(path).unwrap();
@@ -70,6 +91,9 @@ fn frames(path: &Path) -> Vec<(usize, Direction, Vec<u8>)> {
             .read_to_end(&mut plain)
             .unwrap();
         file = plain;
+    }
+    if u32_at(&file, 0) == Some(0x0A0D_0D0A) {
+        file = from_pcapng(&file);
     }
     assert!(
         matches!(u32_at(&file, 0), Some(0xA1B2_C3D4 | 0xA1B2_3C4D)),
@@ -247,6 +271,38 @@ fn session_keys_open_encrypted_captures() {
         ran += 1;
     }
     println!("{ran} captures with keys");
+}
+
+#[test]
+fn compressed_captures_expand() {
+    let mut ran = 0;
+    for (name, want) in [
+        ("wireshark__smb311-chained-patternv1-lznt1.pcapng.gz", 2),
+        ("wireshark__smb311-lz77-lz77huff-lznt1.pcap.gz", 3),
+    ] {
+        let path = root().join("public").join(name);
+        if !path.exists() {
+            continue;
+        }
+        let mut expanded = 0;
+        for (_, direction, frame) in frames(&path) {
+            let opened = Connection::new(0).open(direction, frame).unwrap();
+            expanded += u32::from(opened.compressed);
+            let header = Header::read(&opened.plain).unwrap();
+            // READ responses and WRITE requests say how much data is in them.
+            let (at, len) = match header.command {
+                8 => (usize::from(opened.plain[66]), u32_at(&opened.plain, 68)),
+                _ => (
+                    u16_at(&opened.plain, 66).unwrap().into(),
+                    u32_at(&opened.plain, 68),
+                ),
+            };
+            assert_eq!(at + len.unwrap() as usize, opened.plain.len(), "{name}");
+        }
+        assert_eq!(expanded, want, "{name}");
+        ran += 1;
+    }
+    println!("{ran} compressed captures");
 }
 
 /// That file's `c2s_key` is the key of what the server sends, as Wireshark's test suite names it.
