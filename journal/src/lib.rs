@@ -1,1 +1,32 @@
-//! See ARCHITECTURE.md.
+//! The journal: every fact a run's engine was told, in order, so that the run can be run again.
+//!
+//! A [`JournalWriter`] keeps a run in a sled folder while it happens; a [`BundleWriter`] puts one
+//! into a single portable file (`.smbj`). A [`Journal`] reads either, [`export`] and [`import`]
+//! turn one into the other without loss, [`verify`] looks at every byte. Where events come from
+//! and what they mean is not known here.
+
+mod block;
+mod bundle;
+mod codec;
+mod entries;
+mod error;
+mod meta;
+mod reader;
+pub mod sample;
+mod store;
+mod transfer;
+mod verify;
+mod writer;
+
+pub use self::{
+    block::MAX_EVENT_BYTES,
+    bundle::{BundleReader, BundleShard, BundleWriter},
+    codec::CodecError,
+    entries::{Entries, StoredEntry},
+    error::{Damage, JournalError},
+    meta::{FORMAT, RunMeta},
+    reader::{Journal, Kind, TornTail, write_ndjson},
+    transfer::{TransferReport, export, import},
+    verify::{ShardStats, Stats, VerifyReport, stats, verify},
+    writer::{JournalWriter, ShardRecorder, WriterStats},
+};

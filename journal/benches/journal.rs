@@ -1,0 +1,3 @@
+//! Figures of the journal (being measured).
+
+fn main() {}

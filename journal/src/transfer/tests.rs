@@ -1,0 +1,269 @@
+//! Tests of `transfer`, and of reading back what was written, in both containers.
+
+use std::{fs, path::PathBuf};
+
+use smbench_core::{
+    event::{EffectsDigest, Entry, Input, Recorder, Seal},
+    frame::Frame,
+    ids::ConnId,
+};
+
+use super::*;
+use crate::{
+    JournalWriter, Kind, RunMeta,
+    sample::Sample,
+    verify::{stats, verify},
+};
+
+struct Run {
+    shards: Vec<(Vec<Entry>, EffectsDigest)>,
+}
+
+impl Run {
+    fn new(shards: u64, events: usize) -> Self {
+        let shards = (0..shards)
+            .map(|shard| {
+                let mut sample = Sample::new(7 + shard);
+                let entries = sample.by_ref().take(events).collect();
+                (entries, sample.after())
+            })
+            .collect();
+        Self { shards }
+    }
+
+    /// Puts events of every size from nothing to 3 MiB in between.
+    fn with_large_ones() -> Self {
+        let mut run = Self::new(1, 400);
+        let sizes = [0, 61_000, 62_000, 63_500, 65_536, 130_000, 1 << 20, 3 << 20];
+        let (entries, _) = &mut run.shards[0];
+        for (index, size) in sizes.into_iter().enumerate() {
+            let noise = (0..size as u64)
+                .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).to_le_bytes()[0])
+                .collect();
+            entries[20 + index * 45].input = Input::Received {
+                conn: ConnId(9),
+                frame: Frame {
+                    bytes: noise,
+                    cuts: Vec::new(),
+                },
+                seal: Seal::Plain,
+            };
+        }
+        run
+    }
+
+    fn meta(&self) -> RunMeta {
+        Sample::meta(u32::try_from(self.shards.len()).unwrap())
+    }
+
+    fn store(&self, path: &Path) {
+        let writer = JournalWriter::create(path, &self.meta()).unwrap();
+        writer.attach("workload.json", b"{}".to_vec()).unwrap();
+        writer.attach("ops.jsonl", attachment()).unwrap();
+        for (shard, (entries, after)) in (0u32..).zip(&self.shards) {
+            let mut recorder = writer.recorder(ShardId(shard)).unwrap();
+            for entry in entries {
+                recorder.record(entry).unwrap();
+            }
+            recorder.finish(*after).unwrap();
+        }
+        let stats = writer.close().unwrap();
+        assert_eq!(stats.events, self.events());
+        assert_eq!(stats.lost_events, 0);
+    }
+
+    fn bundle(&self, path: &Path) {
+        let mut writer = BundleWriter::create(path, &self.meta()).unwrap();
+        writer.attach("ops.jsonl", &attachment()).unwrap();
+        writer.attach("workload.json", b"{}").unwrap();
+        for (shard, (entries, after)) in (0u32..).zip(&self.shards) {
+            let mut recorder = writer.shard(ShardId(shard));
+            for entry in entries {
+                recorder.record(entry).unwrap();
+            }
+            recorder.finish(*after).unwrap();
+        }
+        writer.end_file().unwrap();
+    }
+
+    fn check(&self, path: &Path) {
+        let journal = Journal::open(path).unwrap();
+        assert!(journal.is_finished());
+        assert!(journal.tails().is_empty());
+        assert_eq!(journal.shards().len(), self.shards.len());
+        assert_eq!(journal.attachment("ops.jsonl").unwrap(), attachment());
+        assert_eq!(journal.attachment("workload.json").unwrap(), b"{}");
+        assert_eq!(
+            journal.attachments().unwrap(),
+            ["ops.jsonl", "workload.json"]
+        );
+        assert_eq!(journal.meta().seed, 42);
+        for (shard, (entries, after)) in (0u32..).zip(&self.shards) {
+            let shard = ShardId(shard);
+            assert_eq!(journal.finish_digest(shard), Some(*after));
+            let mut read = journal.entries(shard).unwrap();
+            for entry in entries {
+                let stored = read.next().unwrap().unwrap();
+                assert!(stored.matches(entry), "{stored:?} is not {entry:?}");
+                assert_eq!(stored.block_before.is_some(), entry.seq.is_multiple_of(64));
+            }
+            assert!(read.next().is_none());
+            for from in [1, 63, 300, entries.len() as u64 - 1] {
+                let mut read = journal.entries_from(shard, from).unwrap();
+                assert_eq!(read.next().unwrap().unwrap().seq, from);
+                assert_eq!(read.count() as u64, entries.len() as u64 - from - 1);
+            }
+            let mut behind = journal.entries_from(shard, entries.len() as u64).unwrap();
+            assert!(behind.next().is_none());
+        }
+        drop(journal);
+        let report = verify(path).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+        assert_eq!(report.stats.events, self.events());
+    }
+
+    fn events(&self) -> u64 {
+        self.shards
+            .iter()
+            .map(|(entries, _)| entries.len() as u64)
+            .sum()
+    }
+}
+
+/// Larger than a piece, in either container, once compressed.
+fn attachment() -> Vec<u8> {
+    let mut state = 1u64;
+    std::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_be_bytes()[0]
+    })
+    .take(600_000)
+    .collect()
+}
+
+fn paths(dir: &tempfile::TempDir) -> [PathBuf; 4] {
+    ["a", "b.smbj", "c", "d.smbj"].map(|name| dir.path().join(name))
+}
+
+#[test]
+fn a_store_becomes_a_bundle_and_back() {
+    for run in [
+        Run::new(1, 2_000),
+        Run::new(3, 5_000),
+        Run::with_large_ones(),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let [store, bundle, store2, bundle2] = paths(&dir);
+        run.store(&store);
+        run.check(&store);
+        let report = export(&store, &bundle).unwrap();
+        assert_eq!((report.events, report.attachments), (run.events(), 2));
+        run.check(&bundle);
+        import(&bundle, &store2).unwrap();
+        run.check(&store2);
+        export(&store2, &bundle2).unwrap();
+        assert_eq!(fs::read(&bundle).unwrap(), fs::read(&bundle2).unwrap());
+    }
+}
+
+#[test]
+fn a_bundle_is_the_same_whichever_way_it_came_about() {
+    let run = Run::new(2, 3_000);
+    let dir = tempfile::tempdir().unwrap();
+    let [store, exported, _, direct] = paths(&dir);
+    run.store(&store);
+    export(&store, &exported).unwrap();
+    run.bundle(&direct);
+    assert_eq!(fs::read(&exported).unwrap(), fs::read(&direct).unwrap());
+    let again = dir.path().join("again.smbj");
+    export(&direct, &again).unwrap();
+    assert_eq!(fs::read(&again).unwrap(), fs::read(&direct).unwrap());
+}
+
+#[test]
+fn an_unfinished_run_stays_unfinished() {
+    let dir = tempfile::tempdir().unwrap();
+    let [store, bundle, store2, bundle2] = paths(&dir);
+    let writer = JournalWriter::create(&store, &Sample::meta(2)).unwrap();
+    let mut recorder = writer.recorder(ShardId(1)).unwrap();
+    for entry in Sample::new(1).take(100) {
+        recorder.record(&entry).unwrap();
+    }
+    writer.close().unwrap();
+    export(&store, &bundle).unwrap();
+    import(&bundle, &store2).unwrap();
+    export(&store2, &bundle2).unwrap();
+    for path in [&store, &bundle, &store2, &bundle2] {
+        let journal = Journal::open(path).unwrap();
+        assert!(!journal.is_finished());
+        assert_eq!(journal.finish_digest(ShardId(1)), None);
+        assert_eq!(journal.entries(ShardId(0)).unwrap().count(), 0);
+        assert_eq!(journal.entries(ShardId(1)).unwrap().count(), 100);
+    }
+}
+
+#[test]
+fn empty_runs_are_journals() {
+    let dir = tempfile::tempdir().unwrap();
+    let [store, bundle, ..] = paths(&dir);
+    let writer = JournalWriter::create(&store, &Sample::meta(1)).unwrap();
+    let after = EffectsDigest(5);
+    writer.recorder(ShardId(0)).unwrap().finish(after).unwrap();
+    writer.close().unwrap();
+    export(&store, &bundle).unwrap();
+    for (path, kind) in [(&store, Kind::Store), (&bundle, Kind::Bundle)] {
+        let stats = stats(path).unwrap();
+        assert_eq!((stats.kind, stats.events), (kind, 0));
+        assert_eq!(stats.shards[0].finish, Some(after));
+    }
+}
+
+#[test]
+fn nothing_is_written_over_and_nothing_else_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let [store, bundle, ..] = paths(&dir);
+    Run::new(1, 5).bundle(&bundle);
+    let error = BundleWriter::create(&bundle, &Sample::meta(1))
+        .err()
+        .unwrap();
+    assert!(matches!(error, JournalError::Exists { .. }));
+    fs::create_dir(&store).unwrap();
+    let not_one = |path: &Path| {
+        let error = Journal::open(path).unwrap_err();
+        assert!(matches!(error, JournalError::NotAJournal { .. }), "{error}");
+    };
+    not_one(&store);
+    assert_eq!(fs::read_dir(&store).unwrap().count(), 0);
+    fs::write(store.join("file"), "x").unwrap();
+    not_one(&store.join("file"));
+    let error = JournalWriter::create(&store, &Sample::meta(1)).unwrap_err();
+    assert!(matches!(error, JournalError::Exists { .. }));
+    let error = Journal::open(dir.path().join("none")).unwrap_err();
+    assert!(matches!(error, JournalError::Io { .. }));
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let [store, ..] = paths(&dir);
+    let writer = JournalWriter::create(&store, &Sample::meta(1)).unwrap();
+    let error = Journal::open(&store).unwrap_err();
+    assert!(matches!(error, JournalError::Busy { .. }), "{error}");
+    writer.close().unwrap();
+    Journal::open(&store).unwrap();
+}
+
+#[test]
+fn a_future_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let [store, ..] = paths(&dir);
+    let json = br#"{"format":2,"strange":true}"#;
+    drop(Store::create(&store, json, 1).unwrap());
+    let error = Journal::open(&store).unwrap_err();
+    assert!(matches!(
+        error,
+        JournalError::UnknownFormat { got: 2, known: 1 }
+    ));
+}
