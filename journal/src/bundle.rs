@@ -184,3 +184,6 @@ const KIND_PIECE: u32 = 3;
 const KIND_EVENTS: u32 = 4;
 const KIND_END: u32 = 5;
 const KIND_INDEX: u32 = 6;
+
+#[cfg(test)]
+mod tests;

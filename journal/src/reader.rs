@@ -81,7 +81,12 @@ impl Journal {
         let meta = RunMeta::from_json(&meta_json)?;
         let mut shards = Vec::new();
         let mut tails = Vec::new();
-        for shard in store.shards().collect::<Vec<_>>() {
+        for shard in 0..meta.shards.min(MAX_SHARDS) {
+            if !store.has_shard(shard) {
+                // Reading it tells of that.
+                shards.push((shard, ShardEnd::default()));
+                continue;
+            }
             let (end, tail) = store.shard_end(shard)?;
             shards.push((shard, end));
             tails.extend(tail);

@@ -80,6 +80,13 @@ impl Sample {
         entry
     }
 
+    /// Bytes that do not compress.
+    pub fn noise(&mut self, len: usize) -> Vec<u8> {
+        std::iter::repeat_with(|| self.random().to_le_bytes()[0])
+            .take(len)
+            .collect()
+    }
+
     fn later(&mut self) -> Input {
         let conn = ConnId(self.pick(16));
         match self.random() % 32 {

@@ -78,10 +78,7 @@ impl Store {
         let mut store = Self::open_sled(path, marker)?;
         store.put_run(b"meta", meta_json)?;
         for shard in 0..shards {
-            let tree = store
-                .db
-                .open_tree(shard_name(shard))
-                .map_err(store_error("creating a shard"))?;
+            let tree = guarded("creating a shard", || store.db.open_tree(shard_name(shard)))?;
             store.shards.insert(shard, tree);
         }
         store.flush()?;
@@ -104,10 +101,7 @@ impl Store {
                 .and_then(|name| name.strip_prefix("shard-"))
                 .and_then(|number| number.parse().ok());
             if let Some(shard) = shard {
-                let tree = store
-                    .db
-                    .open_tree(&name)
-                    .map_err(store_error("opening a shard"))?;
+                let tree = guarded("opening a shard", || store.db.open_tree(&name))?;
                 store.shards.insert(shard, tree);
             }
         }
@@ -127,9 +121,7 @@ impl Store {
                 .cache_capacity(CACHE_BYTES)
                 .open()
         })?;
-        let run = db
-            .open_tree("run")
-            .map_err(store_error("opening the run's tree"))?;
+        let run = guarded("opening the run's tree", || db.open_tree("run"))?;
         Ok(Self {
             db,
             run,
@@ -145,8 +137,8 @@ impl Store {
             .ok_or_else(|| JournalError::part("run metadata", Damage::Missing))
     }
 
-    pub(crate) fn shards(&self) -> impl Iterator<Item = u32> {
-        self.shards.keys().copied()
+    pub(crate) fn has_shard(&self, shard: u32) -> bool {
+        self.shards.contains_key(&shard)
     }
 
     /// Stores an attachment's head and its zstd stream.
@@ -173,8 +165,9 @@ impl Store {
     /// The heads of all attachments, by name.
     pub(crate) fn attachments(&self) -> Result<Vec<AttachmentHead>, JournalError> {
         let mut heads = Vec::new();
-        for item in self.run.scan_prefix(ATTACHMENT) {
-            let (key, value) = item.map_err(store_error("reading attachments"))?;
+        let mut items = self.run.scan_prefix(ATTACHMENT);
+        while let Some((key, value)) = guarded("reading attachments", || items.next().transpose())?
+        {
             if !key.contains(&0) {
                 let json = unseal_run(&key, &value)?;
                 heads.push(serde_json::from_slice(json).map_err(JournalError::Meta)?);
@@ -214,10 +207,9 @@ impl Store {
     }
 
     fn tree(&self, shard: u32) -> Result<&sled::Tree, JournalError> {
-        self.shards.get(&shard).ok_or(JournalError::NoShard {
-            shard,
-            shards: u32::try_from(self.shards.len()).unwrap_or(u32::MAX),
-        })
+        self.shards
+            .get(&shard)
+            .ok_or_else(|| JournalError::part(shard_name(shard), Damage::Missing))
     }
 
     /// Bytes of all files in the folder.
@@ -409,3 +401,6 @@ const VALUE_BYTES: usize = 62 << 10;
 const PIECE_BYTES: usize = 31 << 10;
 const CACHE_BYTES: u64 = 64 << 20;
 const LEVEL: i32 = 1;
+
+#[cfg(test)]
+mod tests;

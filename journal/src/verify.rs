@@ -154,7 +154,14 @@ fn collect_shard(
         kinds: BTreeMap::new(),
         finish: journal.finish_digest(shard),
     };
-    for entry in journal.salvage(shard)? {
+    let entries = match journal.salvage(shard) {
+        Ok(entries) => entries,
+        Err(error) => {
+            problem(error)?;
+            return Ok(stats);
+        }
+    };
+    for entry in entries {
         match entry {
             Ok(entry) => {
                 stats.events += 1;

@@ -8,6 +8,8 @@
 //! crash loses at most [`FLUSH_EVERY`] and what the flush itself takes. The first error poisons
 //! the journal: every later `record` gives it.
 
+mod thread;
+
 use std::{
     collections::VecDeque,
     path::Path,
@@ -15,7 +17,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -25,6 +27,7 @@ use smbench_core::{
     ids::{LogicalTime, ShardId},
 };
 
+use self::thread::Writer;
 use crate::{
     block::{Block, Event},
     error::JournalError,
@@ -184,7 +187,7 @@ impl JournalWriter {
             written: vec![0; shared.slots.len()],
             dirty: false,
         };
-        let thread = thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| JournalError::Io {
@@ -449,189 +452,6 @@ impl Shared {
             stall_ns: get(&self.stall_ns),
             lost_events: get(&self.lost_events),
         }
-    }
-}
-
-/// The thread's side.
-struct Writer<S> {
-    sink: S,
-    shared: Arc<Shared>,
-    messages: Receiver<Message>,
-    give_back: Sender<Vec<u8>>,
-    empty: Receiver<Vec<u8>>,
-    queue: VecDeque<Message>,
-    /// Events stored, by shard.
-    written: Vec<u64>,
-    dirty: bool,
-}
-
-impl<S: Sink> Writer<S> {
-    fn run(&mut self) {
-        // A panic in the store must poison the journal like any other failure. Serving then goes
-        // on, without the store, so that whoever waits for an answer gets one.
-        while std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve())).is_err() {
-            self.poison(JournalError::Store {
-                action: "writing",
-                reason: "it panicked".to_owned(),
-            });
-        }
-        self.shared.ended.store(true, Ordering::Release);
-    }
-
-    fn serve(&mut self) {
-        let mut next_flush = Instant::now() + FLUSH_EVERY;
-        loop {
-            match self.messages.recv_deadline(next_flush) {
-                Ok(Message::Close) => return self.close(),
-                Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.close(),
-            }
-            if Instant::now() >= next_flush {
-                for shard in 0..self.shared.slots.len() {
-                    self.collect(shard);
-                }
-                self.drain();
-                self.flush();
-                next_flush = Instant::now() + FLUSH_EVERY;
-            }
-        }
-    }
-
-    /// Takes a shard's open block, behind everything that its recorder has sent. False when the
-    /// recorder is at work on it.
-    ///
-    /// A recorder sends with its lock held. So while the lock is ours, all it ever sent is in the
-    /// channel or was taken.
-    fn collect(&mut self, shard: usize) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let Some(slot) = shared.slots.get(shard) else {
-            return true;
-        };
-        let Some(mut open) = slot.try_lock() else {
-            return false;
-        };
-        for _ in 0..self.messages.len() {
-            self.queue.extend(self.messages.try_recv().ok());
-        }
-        if open.count() > 0 {
-            let next = open.successor(self.empty.try_recv().unwrap_or_default());
-            let block = std::mem::replace(&mut *open, next);
-            self.queue.push_back(Message::Block(block));
-        }
-        true
-    }
-
-    fn drain(&mut self) {
-        while let Some(message) = self.queue.pop_front() {
-            self.take(message);
-        }
-    }
-
-    fn close(&mut self) {
-        self.shared.closed.store(true, Ordering::Relaxed);
-        for shard in 0..self.shared.slots.len() {
-            // A recorder may wait for the channel with its lock held: make room until it is done.
-            while !self.collect(shard) {
-                if let Ok(message) = self.messages.try_recv() {
-                    self.take(message);
-                } else {
-                    thread::yield_now();
-                }
-            }
-            self.drain();
-        }
-        self.flush();
-    }
-
-    fn take(&mut self, message: Message) {
-        // An answer nobody waits for any more is nobody's loss.
-        match message {
-            Message::Block(block) => self.put_block(block),
-            Message::Finish {
-                shard,
-                count,
-                after,
-                done,
-            } => {
-                if self.shared.failure.get().is_none() {
-                    match self.sink.put_finish(shard, count, after) {
-                        Ok(()) => self.dirty = true,
-                        Err(error) => self.poison(error),
-                    }
-                }
-                self.flush();
-                let _ = done.send(self.shared.check());
-            }
-            Message::Attach { name, data, done } => {
-                let result = self.shared.check().and_then(|()| {
-                    self.sink.put_attachment(&name, &data)?;
-                    self.dirty = true;
-                    Ok(())
-                });
-                self.flush();
-                let _ = done.send(result.and_then(|()| self.shared.check()));
-            }
-            Message::Sync { done } => {
-                self.flush();
-                let _ = done.send(self.shared.check());
-            }
-            // One that came in twice, or behind the one being served.
-            Message::Close => {}
-        }
-    }
-
-    fn put_block(&mut self, block: Block) {
-        let events = u64::from(block.count());
-        let shared = &self.shared;
-        if shared.failure.get().is_some() {
-            shared.lost_events.fetch_add(events, Ordering::Relaxed);
-            return;
-        }
-        match self.sink.put_block(&block) {
-            Ok(stored) => {
-                shared.events.fetch_add(events, Ordering::Relaxed);
-                shared.blocks.fetch_add(1, Ordering::Relaxed);
-                shared
-                    .raw_bytes
-                    .fetch_add(block.raw().len() as u64, Ordering::Relaxed);
-                shared.stored_bytes.fetch_add(stored, Ordering::Relaxed);
-                if let Some(written) = self.written.get_mut(block.shard() as usize) {
-                    *written = block.next_seq();
-                }
-                self.dirty = true;
-            }
-            Err(error) => {
-                shared.lost_events.fetch_add(events, Ordering::Relaxed);
-                self.poison(error);
-            }
-        }
-        let raw = block.into_raw();
-        if raw.capacity() <= 2 * BLOCK_MEMORY {
-            // When enough memory waits already, this goes back to the allocator.
-            let _ = self.give_back.try_send(raw);
-        }
-    }
-
-    fn flush(&mut self) {
-        if !self.dirty || self.shared.failure.get().is_some() {
-            return;
-        }
-        match self.sink.flush() {
-            Ok(()) => {
-                self.dirty = false;
-                self.shared.flushes.fetch_add(1, Ordering::Relaxed);
-                for (slot, written) in self.shared.slots.iter().zip(&self.written) {
-                    slot.durable.store(*written, Ordering::Release);
-                }
-            }
-            Err(error) => self.poison(error),
-        }
-    }
-
-    fn poison(&self, error: JournalError) {
-        // The first failure is the one to tell of.
-        let _ = self.shared.failure.set(Arc::new(error));
     }
 }
 

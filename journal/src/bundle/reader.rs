@@ -389,6 +389,15 @@ impl BundleReader {
         })
     }
 
+    /// Where the block that begins with event `first` is in the file.
+    #[cfg(test)]
+    pub(crate) fn frame_of(&self, shard: u32, first: u64) -> Option<usize> {
+        let mut rows = self.rows.iter();
+        let row =
+            rows.find(|row| (row.kind, row.shard, row.first) == (KIND_EVENTS, shard, first))?;
+        usize::try_from(row.offset).ok()
+    }
+
     /// Checks the digest over the whole file, and every frame's checksum.
     pub(crate) fn check_whole(&self) -> Result<(), JournalError> {
         for row in &self.rows {

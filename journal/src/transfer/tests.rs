@@ -37,9 +37,7 @@ impl Run {
         let sizes = [0, 61_000, 62_000, 63_500, 65_536, 130_000, 1 << 20, 3 << 20];
         let (entries, _) = &mut run.shards[0];
         for (index, size) in sizes.into_iter().enumerate() {
-            let noise = (0..size as u64)
-                .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).to_le_bytes()[0])
-                .collect();
+            let noise = Sample::new(3).noise(size);
             entries[20 + index * 45].input = Input::Received {
                 conn: ConnId(9),
                 frame: Frame {
@@ -132,15 +130,7 @@ impl Run {
 
 /// Larger than a piece, in either container, once compressed.
 fn attachment() -> Vec<u8> {
-    let mut state = 1u64;
-    std::iter::repeat_with(|| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        state.to_be_bytes()[0]
-    })
-    .take(600_000)
-    .collect()
+    Sample::new(4).noise(600_000)
 }
 
 fn paths(dir: &tempfile::TempDir) -> [PathBuf; 4] {

@@ -1,6 +1,6 @@
 //! Tests of `writer`, over a store that fails when told to.
 
-use std::sync::atomic::AtomicUsize;
+use std::{sync::atomic::AtomicUsize, thread};
 
 use super::*;
 use crate::sample::Sample;
