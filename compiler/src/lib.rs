@@ -1,9 +1,20 @@
 //! Packet captures to SMBench workloads. See ARCHITECTURE.md.
+//!
+//! [`compile`] does all of it: [`capture`] finds SMB frames in packets, `dissect` makes operations
+//! of them, [`order`] says what came before what, `namespace` what had to exist, and [`folder`]
+//! writes the result down.
 
 pub mod capture;
-
+mod compile;
+mod dissect;
+pub mod folder;
+mod namespace;
 mod order;
 pub mod prepare;
+pub mod secrets;
 pub mod wire_span;
 
+pub use compile::{CompileError, CompileOptions, Compiled, Progress, compile};
 pub use order::{Inferred, infer};
+pub use secrets::{KeysError, SessionKeys};
+pub use wire_span::WireSpan;

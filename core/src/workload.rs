@@ -7,6 +7,7 @@
 
 mod namespace;
 mod operation;
+mod rebuild;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub use self::{
         Action, BreakNotice, Compound, DataRef, Disconnect, Edge, Expect, LeaseGrant, Operation,
         Rule,
     },
+    rebuild::{WireIds, header_of, rebuild, reclaimed_handle},
 };
 use crate::{
     ids::{ClientId, ConnId, OpenRef, SessionRef, TreeRef},

@@ -6,10 +6,10 @@ use super::super::config::{RunConfig, TreeTarget};
 use crate::{
     ids::TreeRef,
     smb2::{
-        Body, ContextData, CreateRequest, FileId, Header, HeaderFlags, InfoClass, InfoType,
-        Message, MessageId, Name, Quirks, Request, TreeId, WireError,
+        Body, ContextData, CreateRequest, FileId, InfoClass, InfoType, Message, Name, Quirks,
+        Request, WireError,
     },
-    workload::{Action, Operation, Workload},
+    workload::{Action, Operation, Workload, header_of},
 };
 
 /// Where an operation's bytes are, and which of them this run fills in.
@@ -74,26 +74,6 @@ pub(super) fn build(
     }
     template.len = index(arena.len() - start);
     Ok(template)
-}
-
-/// The header as the workload has it; ids are filled in at run time.
-pub(crate) fn header_of(op: &Operation) -> Header {
-    let mut flags = op.flags;
-    if op.compound.is_some_and(|compound| compound.related) {
-        flags |= HeaderFlags::RELATED;
-    }
-    let mut header = Header {
-        credit_charge: op.charge,
-        status: op.channel_sequence,
-        command: op.cmd,
-        credits: op.credits,
-        flags,
-        message_id: MessageId(op.mid),
-        id: u64::from(op.process_id),
-        ..Header::default()
-    };
-    header.set_tree_id(TreeId(op.raw_tree.unwrap_or_default()));
-    header
 }
 
 /// Moves names under the configured root, and trees to the configured server. Whether anything

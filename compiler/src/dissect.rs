@@ -1,0 +1,241 @@
+//! Groups captured messages into operations, one per request, break notification and end of a
+//! connection.
+//!
+//! Input is [`CaptureEvent`]s; order and holes of streams are [`crate::capture`]'s business. A
+//! request without an answer is kept, never dropped: the recording is the truth. What does not
+//! become an operation or a part of one is counted by reason.
+
+mod answer;
+mod check;
+mod finish;
+mod handles;
+mod logins;
+mod notice;
+mod pdu;
+mod request;
+mod response;
+mod state;
+
+use std::collections::HashMap;
+
+use smbench_core::{
+    ids::{ClientId, OpId},
+    seal::conn::Direction as SealDirection,
+    smb2::Command,
+    workload::{Client, Connection, Operation, Workload},
+};
+
+pub(crate) use self::finish::Count;
+use self::state::{Conn, State};
+use crate::{
+    capture::{CaptureEvent, ConnInfo, Direction, FrameInfo, FrameKind},
+    folder::{BlobWriter, FolderError},
+    namespace::Namespace,
+    secrets::{Secrets, Unsealer},
+    wire_span::WireSpan,
+};
+
+/// When something was seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stamp {
+    time_ns: u64,
+    frame: u64,
+}
+
+/// Turns capture events into operations.
+#[derive(Debug)]
+pub(crate) struct Dissector {
+    workload: Workload,
+    ops: Vec<Operation>,
+    /// When each request was seen, in nanoseconds since the Unix epoch.
+    times: Vec<u64>,
+    spans: Vec<WireSpan>,
+    conns: Vec<Conn>,
+    clients: HashMap<std::net::IpAddr, ClientId>,
+    state: State,
+    namespace: Namespace,
+    blobs: BlobWriter,
+    secrets: Secrets,
+    /// Messages so far.
+    seq: u64,
+    by_command: HashMap<Command, u64>,
+    skipped: HashMap<&'static str, u64>,
+    /// Frames that could not be decrypted, by session.
+    sealed: HashMap<u64, u64>,
+    problems: HashMap<&'static str, u64>,
+    inferred: HashMap<&'static str, u64>,
+    /// Room for requests as they are built again.
+    scratch: Vec<u8>,
+    /// The first thing that could not be written; nothing is done after it.
+    failure: Option<FolderError>,
+}
+
+impl Dissector {
+    pub(crate) fn new(blobs: BlobWriter, secrets: Secrets) -> Self {
+        Self {
+            workload: Workload::default(),
+            ops: Vec::new(),
+            times: Vec::new(),
+            spans: Vec::new(),
+            conns: Vec::new(),
+            clients: HashMap::new(),
+            state: State::default(),
+            namespace: Namespace::default(),
+            blobs,
+            secrets,
+            seq: 0,
+            by_command: HashMap::new(),
+            skipped: HashMap::new(),
+            sealed: HashMap::new(),
+            problems: HashMap::new(),
+            inferred: HashMap::new(),
+            scratch: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// Takes one event of the capture.
+    pub(crate) fn event(&mut self, event: CaptureEvent<'_>) {
+        if self.failure.is_some() {
+            return;
+        }
+        match event {
+            CaptureEvent::Connection(info) => self.connection(&info),
+            CaptureEvent::Frame(info, bytes) => self.frame(&info, bytes),
+            CaptureEvent::Gap { .. } => {} // counted by the capture layer
+            CaptureEvent::Closed {
+                conn,
+                time_ns,
+                frame_no,
+                how,
+                by,
+            } => {
+                let stamp = Stamp {
+                    time_ns,
+                    frame: frame_no,
+                };
+                self.closed(conn as usize, stamp, how, by);
+            }
+        }
+    }
+
+    /// Operations so far.
+    pub(crate) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    fn connection(&mut self, info: &ConnInfo) {
+        let host = info.client.ip();
+        let next = ClientId(index(self.workload.clients.len()));
+        let client = *self.clients.entry(host).or_insert(next);
+        if client == next {
+            self.workload.clients.push(Client {
+                address: host.to_string(),
+            });
+        }
+        self.workload.connections.push(Connection {
+            client,
+            from: info.client.to_string(),
+            to: info.server.to_string(),
+            at_us: info.time_ns, // made relative at the end
+            dialect: None,
+            midstream: info.midstream,
+        });
+        let unsealer = (!self.secrets.is_empty()).then(Unsealer::new);
+        self.conns
+            .push(Conn::new(client, info.server.ip(), unsealer));
+    }
+
+    fn frame(&mut self, info: &FrameInfo, bytes: &[u8]) {
+        let conn = info.conn as usize;
+        if conn >= self.conns.len() {
+            return self.skip("frame of an unknown connection");
+        }
+        self.workload.coverage.frames += 1;
+        let stamp = Stamp {
+            time_ns: info.time_ns,
+            frame: info.frame_no,
+        };
+        match info.kind {
+            FrameKind::Smb2 => {
+                self.learn(conn, info.dir, bytes);
+                self.messages(conn, info.dir, stamp, bytes, info.wire_len);
+            }
+            FrameKind::Smb1 => self.smb1(conn, info, stamp, bytes),
+            FrameKind::Compressed => self.skip("compressed"),
+            FrameKind::Transform => match self.unseal(conn, info, bytes) {
+                Some(plain) => {
+                    let len = plain.len();
+                    self.messages(conn, info.dir, stamp, &plain, len);
+                }
+                None if info.complete => self.sealed(bytes),
+                None => self.skip("encrypted and cut"),
+            },
+        }
+    }
+
+    fn messages(&mut self, conn: usize, dir: Direction, stamp: Stamp, bytes: &[u8], len: usize) {
+        match dir {
+            Direction::ClientToServer => self.requests(conn, stamp, bytes, len),
+            Direction::ServerToClient => self.responses(conn, stamp, bytes, len),
+        }
+    }
+
+    fn skip(&mut self, why: &'static str) {
+        *self.skipped.entry(why).or_default() += 1;
+    }
+
+    fn problem(&mut self, what: &'static str) {
+        *self.problems.entry(what).or_default() += 1;
+    }
+
+    fn infer(&mut self, what: &'static str) {
+        *self.inferred.entry(what).or_default() += 1;
+    }
+
+    /// The next place in the sequence of messages.
+    fn tick(&mut self) -> u64 {
+        let seq = self.seq;
+        self.seq += 1;
+        seq
+    }
+
+    /// Appends an operation that was seen at `stamp`.
+    fn push(&mut self, op: Operation, stamp: Stamp, seq: u64) -> OpId {
+        let id = op.id;
+        self.ops.push(op);
+        self.times.push(stamp.time_ns);
+        self.spans.push(WireSpan {
+            request: seq,
+            ..WireSpan::default()
+        });
+        id
+    }
+
+    fn next_op(&self) -> OpId {
+        OpId(index(self.ops.len()))
+    }
+
+    /// Keeps bulk data; after a failure to write everything stops.
+    fn keep(&mut self, data: &[u8]) -> Option<smbench_core::workload::DataRef> {
+        match self.blobs.put(data) {
+            Ok(kept) => Some(kept),
+            Err(failure) => {
+                self.failure = Some(failure);
+                None
+            }
+        }
+    }
+}
+
+fn seal_direction(dir: Direction) -> SealDirection {
+    match dir {
+        Direction::ClientToServer => SealDirection::ToServer,
+        Direction::ServerToClient => SealDirection::ToClient,
+    }
+}
+
+/// A length as an id; workloads of 2^32 operations do not fit into memory.
+fn index(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,193 @@
+//! What final responses say.
+
+use smbench_core::{
+    ids::{OpId, TreeRef},
+    smb2::{
+        Body, Command, ContextData, CreateResponse, Decoded, Fsctl, Header, Message, NtStatus,
+        Request, Response, SessionFlags, TreeConnectResponse,
+    },
+    workload::{Action, Expect, LeaseGrant, Tree},
+};
+
+use super::{
+    Dissector, index,
+    pdu::{Piece, decode_cut},
+    state::Pending,
+};
+
+impl Dissector {
+    /// Reads the body of a final response as far as anything in it matters.
+    pub(super) fn body(
+        &mut self,
+        conn: usize,
+        header: &Header,
+        piece: &Piece<'_>,
+        pending: &Pending,
+        expect: &mut Expect,
+    ) {
+        if !self.tells(header, pending.op) {
+            return;
+        }
+        let decoded = if piece.is_cut() {
+            decode_cut(header, piece)
+        } else {
+            Message::decode_lossy(piece.bytes)
+        };
+        let Ok(Decoded { message, bulk }) = decoded else {
+            return self.problem("response that does not parse");
+        };
+        let bulk = bulk.and_then(|range| piece.bytes.get(range));
+        let Body::Response(body) = message.body else {
+            return;
+        };
+        match body {
+            Response::Negotiate(it) => {
+                expect.dialect = Some(it.dialect_revision);
+                if it.dialect_revision != smbench_core::smb2::Dialect::WILDCARD
+                    && let Some(entry) = self.workload.connections.get_mut(conn)
+                {
+                    entry.dialect = Some(it.dialect_revision);
+                }
+            }
+            Response::SessionSetup(it) => {
+                let flags = it.session_flags;
+                self.session_answered(conn, header, pending.op, flags, bulk.unwrap_or_default());
+            }
+            Response::TreeConnect(it) => self.tree_connected(header, pending.op, &it),
+            Response::Create(it) => self.create_answered(conn, &it, piece, pending, expect),
+            Response::Read(it) => {
+                expect.count = Some(it.length);
+                expect.data = match bulk {
+                    Some(bulk) if !piece.is_cut() => self.keep(bulk),
+                    _ => None,
+                };
+            }
+            Response::Write(it) => expect.count = Some(it.count),
+            Response::Ioctl(it) => {
+                // [MS-SMB2] 2.2.32.3
+                if let Some(key) = it.output.first_chunk::<24>() {
+                    self.state.resume_keys.insert(*key, pending.op);
+                }
+            }
+            Response::Opaque(_) => self.problem("response that does not parse"),
+            _ => {}
+        }
+    }
+
+    /// Whether the body of this response is worth decoding.
+    fn tells(&self, header: &Header, op: OpId) -> bool {
+        let status = header.nt_status();
+        match header.command {
+            Command::SESSION_SETUP => {
+                !status.is_error() || status == NtStatus::MORE_PROCESSING_REQUIRED
+            }
+            Command::NEGOTIATE | Command::TREE_CONNECT | Command::CREATE | Command::WRITE => {
+                !status.is_error()
+            }
+            Command::READ => !status.is_error(),
+            Command::IOCTL => {
+                let action = self.ops.get(op.index()).map(|op| &op.action);
+                matches!(action, Some(Action::Request(Request::Ioctl(it)))
+                    if it.ctl_code == Fsctl::SRV_REQUEST_RESUME_KEY)
+                    && !status.is_error()
+            }
+            _ => false,
+        }
+    }
+
+    fn session_answered(
+        &mut self,
+        conn: usize,
+        header: &Header,
+        op: OpId,
+        flags: SessionFlags,
+        token: &[u8],
+    ) {
+        let Some(session) = self.ops.get(op.index()).and_then(|op| op.session) else {
+            return;
+        };
+        if header.session_id.0 != 0 {
+            self.name_session(conn, session, header.session_id);
+        }
+        if header.nt_status() == NtStatus::MORE_PROCESSING_REQUIRED {
+            self.token_received(conn, header, token);
+        } else if let Some(entry) = self.workload.sessions.get_mut(session.index()) {
+            entry.flags = flags.bits();
+        }
+    }
+
+    fn tree_connected(&mut self, header: &Header, op: OpId, response: &TreeConnectResponse) {
+        let Some(op) = self.ops.get_mut(op.index()) else {
+            return;
+        };
+        let Some(session) = op.session else {
+            return;
+        };
+        let path = match &op.action {
+            Action::Request(Request::TreeConnect(it)) => it.path.to_lossy().into_owned(),
+            _ => String::new(),
+        };
+        let tree = TreeRef(index(self.workload.trees.len()));
+        op.tree = Some(tree);
+        self.workload.trees.push(Tree {
+            session,
+            path,
+            share_type: response.share_type.0,
+            wire_id: header.tree_id().unwrap_or_default(),
+            inferred: false,
+        });
+        match header.tree_id() {
+            Some(id) => self.name_tree(session, tree, id),
+            // A final asynchronous response carries no tree id. [MS-SMB2] 2.2.1.1
+            None => {
+                if let Some(state) = self.state.session(session) {
+                    state.unnamed_trees.push(tree);
+                }
+            }
+        }
+    }
+
+    fn create_answered(
+        &mut self,
+        conn: usize,
+        response: &CreateResponse,
+        piece: &Piece<'_>,
+        pending: &Pending,
+        expect: &mut Expect,
+    ) {
+        if piece.bytes.len() < FIXED_CREATE {
+            return self.problem("CREATE response cut before its FileId");
+        }
+        expect.file_id = Some(response.file_id);
+        expect.action = Some(response.create_action.0);
+        expect.oplock = Some(response.oplock_level);
+        expect.size = Some(response.end_of_file);
+        expect.attributes = Some(response.file_attributes.bits());
+        let leases = response.contexts.iter().filter_map(|it| match &it.data {
+            ContextData::Lease(lease) if !piece.is_cut() => Some(lease),
+            _ => None,
+        });
+        expect.lease = leases.last().map(|lease| LeaseGrant {
+            state: lease.state,
+            flags: lease.flags.bits(),
+            epoch: lease.epoch,
+        });
+        let asked = self.ops.get(pending.op.index());
+        let Some((tree, session)) = asked.and_then(|op| Some((op.tree, op.session?))) else {
+            return self.problem("CREATE without a session");
+        };
+        let open = self.created(pending.op, session, response.file_id, tree);
+        if let Some(it) = self.conns.get(conn) {
+            let key = (it.server, response.file_id);
+            self.state.durable.insert(key, open);
+        }
+        for user in std::iter::once(pending.op).chain(pending.users.iter().copied()) {
+            if let Some(op) = self.ops.get_mut(user.index()) {
+                op.open = Some(open);
+            }
+        }
+    }
+}
+
+/// Header and fixed part of a CREATE response. [MS-SMB2] 2.2.14.
+const FIXED_CREATE: usize = 64 + 88;

@@ -1,0 +1,140 @@
+//! What happens without being asked for: break notifications and the ends of connections.
+
+use smbench_core::{
+    ids::{ConnId, OpId},
+    smb2::{
+        Body, Command, FileId, Header, HeaderFlags, LeaseBreakFlags, Message, Quirks, Response,
+    },
+    workload::{Action, BreakNotice, Disconnect, Operation},
+};
+
+use super::{
+    Dissector, Stamp, index,
+    pdu::{Piece, decode_cut},
+};
+use crate::capture::{CloseKind, Direction};
+
+impl Dissector {
+    /// A break notification. [MS-SMB2] 2.2.23.
+    pub(super) fn notice(
+        &mut self,
+        conn: usize,
+        stamp: Stamp,
+        seq: u64,
+        header: &Header,
+        piece: &Piece<'_>,
+    ) {
+        let decoded = if piece.is_cut() {
+            decode_cut(header, piece)
+        } else {
+            Message::decode_lossy(piece.bytes)
+        };
+        let body = decoded.map(|decoded| decoded.message.body);
+        let notice = match body {
+            Ok(Body::Response(Response::OplockBreak(it))) => {
+                let to = it.oplock_level;
+                (BreakNotice::Oplock { to }, Some(it.file_id))
+            }
+            Ok(Body::Response(Response::LeaseBreakNotification(it))) => {
+                let notice = BreakNotice::Lease {
+                    key: it.lease_key.0,
+                    from: it.current_lease_state,
+                    to: it.new_lease_state,
+                    epoch: it.new_epoch,
+                    ack: it.flags.contains(LeaseBreakFlags::ACK_REQUIRED),
+                };
+                (notice, None)
+            }
+            _ => return self.skip("bad break notification"),
+        };
+        let mut op = self.happening(conn, stamp, Command::OPLOCK_BREAK, Action::Break(notice.0));
+        op.mid = u64::MAX;
+        if let Some(id) = notice.1 {
+            self.broken(conn, header, id, &mut op);
+            if op.open.is_none() {
+                self.problem("break of an unknown open");
+            }
+        }
+        self.push(op, stamp, seq);
+    }
+
+    /// Finds the open whose oplock breaks: in the session that the header names, else in any of
+    /// the connection's.
+    fn broken(&mut self, conn: usize, header: &Header, id: FileId, op: &mut Operation) {
+        let Some(it) = self.conns.get(conn) else {
+            return;
+        };
+        let named = it.sessions.get(&header.session_id.0).copied();
+        let mut others: Vec<_> = it.sessions.values().copied().collect();
+        others.sort_unstable();
+        for session in named.into_iter().chain(others) {
+            let state = self.state.sessions.get(session.index());
+            if let Some(open) = state.and_then(|state| state.opens.get(&id)) {
+                op.open = Some(*open);
+                op.session = Some(session);
+                op.tree = self.state.open(*open).and_then(|open| open.tree);
+                return;
+            }
+        }
+    }
+
+    /// The end of a connection. What was still waiting for an answer does not get one.
+    pub(super) fn closed(&mut self, conn: usize, stamp: Stamp, how: CloseKind, by: Direction) {
+        let Some(it) = self.conns.get_mut(conn) else {
+            return;
+        };
+        it.pending = std::collections::HashMap::new();
+        it.asynchronous = std::collections::HashMap::new();
+        it.unsealer = None;
+        if it.requests == 0 || how == CloseKind::End {
+            return;
+        }
+        if how == CloseKind::Reuse {
+            self.infer("disconnects");
+        }
+        let end = Disconnect {
+            by_client: by == Direction::ClientToServer,
+            reset: how != CloseKind::Fin,
+        };
+        let op = self.happening(conn, stamp, NO_COMMAND, Action::Disconnect(end));
+        let seq = self.tick();
+        self.push(op, stamp, seq);
+    }
+
+    fn happening(&self, conn: usize, stamp: Stamp, cmd: Command, action: Action) -> Operation {
+        let client = self.conns.get(conn).map(|it| it.client);
+        Operation {
+            id: OpId(index(self.ops.len())),
+            at_us: 0, // settled at the end
+            client: client.unwrap_or_default(),
+            conn: ConnId(index(conn)),
+            session: None,
+            tree: None,
+            cmd,
+            mid: 0,
+            charge: 0,
+            credits: 0,
+            flags: HeaderFlags::default(),
+            channel_sequence: 0,
+            process_id: 0,
+            raw_tree: None,
+            frame: stamp.frame,
+            compound: None,
+            action,
+            path: None,
+            open: None,
+            reclaims: None,
+            previous_session: None,
+            resume_key_of: None,
+            cancels: None,
+            data: None,
+            quirks: Quirks::default(),
+            cut: false,
+            after: Vec::new(),
+            expect: None,
+        }
+    }
+}
+
+/// The end of a connection is no command.
+const NO_COMMAND: Command = Command(u16::MAX);

@@ -1,0 +1,99 @@
+//! What is open on the captured wire: connections, sessions, trees, handles.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use smbench_core::{
+    ids::{ClientId, OpId, OpenRef, SessionRef, TreeRef},
+    smb2::{Command, FileId},
+};
+
+use crate::secrets::Unsealer;
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) op: OpId,
+    pub(super) command: Command,
+    pub(super) time_ns: u64,
+    pub(super) interim_ns: Option<u64>,
+    pub(super) credits: u32,
+    /// Later operations of its compound that use the handle it may give.
+    pub(super) users: Vec<OpId>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) client: ClientId,
+    pub(super) server: IpAddr,
+    pub(super) unsealer: Option<Unsealer>,
+    /// By MessageId.
+    pub(super) pending: HashMap<u64, Pending>,
+    /// Operations by the AsyncId of their interim response.
+    pub(super) asynchronous: HashMap<u64, OpId>,
+    /// Sessions set up on, or bound to, this connection.
+    pub(super) sessions: HashMap<u64, SessionRef>,
+    /// SMB2 requests so far.
+    pub(super) requests: u64,
+}
+
+impl Conn {
+    pub(super) fn new(client: ClientId, server: IpAddr, unsealer: Option<Unsealer>) -> Self {
+        Self {
+            client,
+            server,
+            unsealer,
+            pending: HashMap::new(),
+            asynchronous: HashMap::new(),
+            sessions: HashMap::new(),
+            requests: 0,
+        }
+    }
+}
+
+/// What belongs to a session, by ids of the wire. What was closed stays, as clients may use it on.
+#[derive(Debug, Default)]
+pub(super) struct SessionState {
+    pub(super) trees: HashMap<u32, TreeRef>,
+    /// Tree connects whose answer did not tell the id.
+    pub(super) unnamed_trees: Vec<TreeRef>,
+    pub(super) opens: HashMap<FileId, OpenRef>,
+    /// The user, once known.
+    pub(super) principal: Option<u32>,
+}
+
+/// One open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenState {
+    /// Its id on the wire.
+    pub(crate) wire: FileId,
+    /// The CREATE that made it, when captured.
+    pub(crate) create: Option<OpId>,
+    pub(crate) tree: Option<TreeRef>,
+    /// Place of its first use, of an inferred one.
+    pub(crate) first_use: u64,
+}
+
+/// Everything that outlives connections.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) sessions: Vec<SessionState>,
+    /// The latest session of a server with that id.
+    pub(super) by_id: HashMap<(IpAddr, u64), SessionRef>,
+    pub(super) opens: Vec<OpenState>,
+    /// The latest open of a server with that id, for durable reconnects.
+    pub(super) durable: HashMap<(IpAddr, FileId), OpenRef>,
+    /// The operation that asked for a resume key.
+    pub(super) resume_keys: HashMap<[u8; 24], OpId>,
+    pub(super) principals: HashMap<String, u32>,
+}
+
+impl State {
+    pub(super) fn session(&mut self, session: SessionRef) -> Option<&mut SessionState> {
+        self.sessions.get_mut(session.index())
+    }
+
+    pub(super) fn open(&self, open: OpenRef) -> Option<&OpenState> {
+        self.opens.get(open.index())
+    }
+}

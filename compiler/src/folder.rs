@@ -1,0 +1,143 @@
+//! The workload folder: `workload.json`, `ops.jsonl`, `namespace.jsonl`, `blobs.pack`.
+//!
+//! Written beside its final place and renamed when complete; read line by line. What the lines
+//! mean is [`smbench_core::workload`]'s business.
+
+mod blobs;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::{io, path::PathBuf};
+
+use smbench_core::frame::Digest;
+use thiserror::Error;
+
+pub use self::{
+    blobs::{BlobReader, BlobWriter},
+    read::{Entries, FolderReader, Operations},
+    write::FolderWriter,
+};
+
+/// File names inside a workload folder.
+pub mod name {
+    /// Tables and provenance.
+    pub const WORKLOAD: &str = "workload.json";
+    /// Operations, one a line.
+    pub const OPERATIONS: &str = "ops.jsonl";
+    /// Initial namespace, one entry a line.
+    pub const NAMESPACE: &str = "namespace.jsonl";
+    /// Bulk data by digest.
+    pub const BLOBS: &str = "blobs.pack";
+}
+
+/// Why a workload folder could not be written or read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// The operating system refused.
+    #[error("{path}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// Something is already there.
+    #[error("{path} exists and is no workload folder; it is left alone")]
+    Occupied {
+        /// Where the workload should go.
+        path: PathBuf,
+    },
+    /// There is no workload here.
+    #[error("{path} is no workload folder: it has no {}", name::WORKLOAD)]
+    NotAWorkload {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error("{path} has format {got}; this program reads up to {newest}")]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        got: u64,
+        /// The newest format understood.
+        newest: u32,
+    },
+    /// A line that is not what it should be.
+    #[error("{path}, line {line}, byte {byte} of the file: {source}")]
+    BadLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// Where the line begins, in bytes from the start of the file.
+        byte: u64,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Operations are numbered by their lines.
+    #[error("{path}, line {line}: the operation is numbered {got}")]
+    BadNumber {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The number found; the line's, counted from 0, is wanted.
+        got: u32,
+    },
+    /// The file ends before or after its time.
+    #[error("{path} has {got} lines, and {} says {want}", name::WORKLOAD)]
+    BadCount {
+        /// The file.
+        path: PathBuf,
+        /// Lines found.
+        got: u64,
+        /// Lines announced.
+        want: u64,
+    },
+    /// `blobs.pack` is damaged.
+    #[error("{path}, byte {byte}: {what}")]
+    BadPack {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        byte: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// Data that the workload does not hold.
+    #[error("{path} holds no data with digest {digest}")]
+    NoBlob {
+        /// The file.
+        path: PathBuf,
+        /// The digest.
+        digest: Digest,
+    },
+    /// Data longer than 4 GiB.
+    #[error("data of {got} bytes is too long for one blob")]
+    TooLong {
+        /// Its length.
+        got: usize,
+    },
+    /// A table that cannot be written as JSON.
+    #[error("{path}: {source}")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl FolderError {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

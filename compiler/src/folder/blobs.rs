@@ -1,0 +1,240 @@
+//! `blobs.pack`: bulk data, each once, found by its BLAKE3.
+//!
+//! | part    | bytes                                                                      |
+//! |---------|----------------------------------------------------------------------------|
+//! | head    | `SMBBLOB1`                                                                 |
+//! | data    | the blobs, one behind the other                                            |
+//! | index   | an entry a blob, by digest: digest 32, offset u64, length u32              |
+//! | trailer | offset of the index u64, entries u64, BLAKE3 of the index 32, `1BOLBBMS`   |
+//!
+//! Numbers are little-endian, offsets count from the start of the file.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufWriter, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use smbench_core::{frame::Digest, workload::DataRef};
+
+use super::FolderError;
+
+const HEAD: &[u8; 8] = b"SMBBLOB1";
+const TAIL: &[u8; 8] = b"1BOLBBMS";
+const ENTRY: usize = 44;
+const TRAILER: u64 = 56;
+
+/// Writes a pack, streaming; only the index is kept in memory.
+#[derive(Debug)]
+pub struct BlobWriter {
+    path: PathBuf,
+    out: BufWriter<File>,
+    at: u64,
+    index: HashMap<[u8; 32], (u64, u32)>,
+}
+
+impl BlobWriter {
+    /// Begins the pack `path`, which must not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub fn create(path: &Path) -> Result<Self, FolderError> {
+        let file = File::create_new(path).map_err(FolderError::io(path))?;
+        let mut out = BufWriter::with_capacity(1 << 18, file);
+        out.write_all(HEAD).map_err(FolderError::io(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            out,
+            at: 8,
+            index: HashMap::new(),
+        })
+    }
+
+    /// Keeps `data` and says how it is called; data seen before is not written again.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`], [`FolderError::TooLong`] above 4 GiB.
+    pub fn put(&mut self, data: &[u8]) -> Result<DataRef, FolderError> {
+        let long = FolderError::TooLong { got: data.len() };
+        let len = u32::try_from(data.len()).map_err(|_| long)?;
+        let blake3 = Digest::of(data);
+        if let std::collections::hash_map::Entry::Vacant(place) = self.index.entry(blake3.0) {
+            let written = self.out.write_all(data);
+            written.map_err(FolderError::io(&self.path))?;
+            place.insert((self.at, len));
+            self.at = self.at.saturating_add(u64::from(len));
+        }
+        Ok(DataRef { blake3, len })
+    }
+
+    /// Number of different blobs so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Writes the index and makes the pack durable.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub fn finish(mut self) -> Result<(), FolderError> {
+        let mut entries: Vec<_> = self.index.drain().collect();
+        entries.sort_unstable();
+        let mut hasher = blake3::Hasher::new();
+        let path = self.path.clone();
+        let mut write = |bytes: &[u8]| {
+            hasher.update(bytes);
+            self.out.write_all(bytes).map_err(FolderError::io(&path))
+        };
+        for (digest, (offset, len)) in &entries {
+            write(digest)?;
+            write(&offset.to_le_bytes())?;
+            write(&len.to_le_bytes())?;
+        }
+        let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+        let digest = hasher.finalize();
+        let parts: [&[u8]; 4] = [
+            &self.at.to_le_bytes(),
+            &count.to_le_bytes(),
+            digest.as_bytes(),
+            TAIL,
+        ];
+        let written = self.out.write_all(&parts.concat());
+        written.map_err(FolderError::io(&path))?;
+        let file = self.out.into_inner().map_err(|it| it.into_error());
+        let synced = file.and_then(|file| file.sync_all());
+        synced.map_err(FolderError::io(&path))
+    }
+}
+
+/// Reads a pack; may be shared between threads.
+#[derive(Debug)]
+pub struct BlobReader {
+    path: PathBuf,
+    file: Mutex<File>,
+    /// By digest.
+    index: Vec<([u8; 32], u64, u32)>,
+}
+
+impl BlobReader {
+    /// Opens a pack and reads its index.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`], [`FolderError::BadPack`].
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        let io = || FolderError::io(path);
+        let mut file = File::open(path).map_err(io())?;
+        let size = file.metadata().map_err(io())?.len();
+        let bad = |byte, what| FolderError::BadPack {
+            path: path.to_owned(),
+            byte,
+            what,
+        };
+        let mut head = [0; 8];
+        let mut trailer = [0; TRAILER as usize];
+        let at = size.checked_sub(TRAILER).filter(|at| *at >= 8);
+        let at = at.ok_or_else(|| bad(size, "too short for a pack"))?;
+        file.read_exact(&mut head).map_err(io())?;
+        file.seek(SeekFrom::Start(at)).map_err(io())?;
+        file.read_exact(&mut trailer).map_err(io())?;
+        if head != *HEAD {
+            return Err(bad(0, "this is no pack"));
+        }
+        if !trailer.ends_with(TAIL) {
+            return Err(bad(at, "no trailer: the pack was not finished"));
+        }
+        let start = u64_at(&trailer, 0);
+        let count = u64_at(&trailer, 8);
+        let fits = count.checked_mul(ENTRY as u64) == at.checked_sub(start) && start >= 8;
+        let len = usize::try_from(at.saturating_sub(start)).ok();
+        let len = len.filter(|_| fits);
+        let len = len.ok_or_else(|| bad(at, "the trailer contradicts the length of the file"))?;
+        let mut bytes = vec![0; len];
+        file.seek(SeekFrom::Start(start)).map_err(io())?;
+        file.read_exact(&mut bytes).map_err(io())?;
+        if trailer.get(16..48) != Some(blake3::hash(&bytes).as_bytes().as_slice()) {
+            return Err(bad(start, "the index is damaged"));
+        }
+        let index: Vec<_> = bytes.chunks_exact(ENTRY).map(entry).collect();
+        let inside = |(_, offset, len): &([u8; 32], u64, u32)| {
+            *offset >= 8 && offset.saturating_add(u64::from(*len)) <= start
+        };
+        if !index.iter().all(inside) {
+            return Err(bad(start, "the index points outside the data"));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file: Mutex::new(file),
+            index,
+        })
+    }
+
+    /// The data with that digest, verified.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::NoBlob`], [`FolderError::BadPack`] when the data is not what its digest says,
+    /// [`FolderError::Io`].
+    pub fn get(&self, digest: &Digest) -> Result<Vec<u8>, FolderError> {
+        let none = || FolderError::NoBlob {
+            path: self.path.clone(),
+            digest: *digest,
+        };
+        let found = self.index.binary_search_by(|entry| entry.0.cmp(&digest.0));
+        let found = found.ok().and_then(|at| self.index.get(at));
+        let (_, offset, len) = found.ok_or_else(none)?;
+        let mut data = vec![0; usize::try_from(*len).unwrap_or(usize::MAX)];
+        {
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = file.seek(SeekFrom::Start(*offset));
+            let read = read.and_then(|_| file.read_exact(&mut data));
+            read.map_err(FolderError::io(&self.path))?;
+        }
+        if Digest::of(&data) != *digest {
+            return Err(FolderError::BadPack {
+                path: self.path.clone(),
+                byte: *offset,
+                what: "data that does not fit its digest",
+            });
+        }
+        Ok(data)
+    }
+
+    /// Whether there is data with that digest.
+    #[must_use]
+    pub fn contains(&self, digest: &Digest) -> bool {
+        let found = self.index.binary_search_by(|entry| entry.0.cmp(&digest.0));
+        found.is_ok()
+    }
+
+    /// Every blob: digest and length in bytes.
+    pub fn iter(&self) -> impl Iterator<Item = DataRef> + '_ {
+        self.index.iter().map(|(digest, _, len)| DataRef {
+            blake3: Digest(*digest),
+            len: *len,
+        })
+    }
+}
+
+fn entry(bytes: &[u8]) -> ([u8; 32], u64, u32) {
+    let digest = bytes.first_chunk().copied().unwrap_or_default();
+    let len = bytes.last_chunk().copied().unwrap_or_default();
+    (digest, u64_at(bytes, 32), u32::from_le_bytes(len))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let field = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    u64::from_le_bytes(field.copied().unwrap_or_default())
+}

@@ -1,0 +1,198 @@
+//! Reading a workload folder.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use smbench_core::workload::{Entry, FORMAT, Operation, Workload};
+
+use super::{BlobReader, FolderError, name};
+
+/// A workload folder, with its tables read.
+#[derive(Debug)]
+pub struct FolderReader {
+    path: PathBuf,
+    workload: Workload,
+}
+
+/// The operations of a folder, in order.
+pub type Operations = Lines<Operation>;
+/// The initial namespace of a folder.
+pub type Entries = Lines<Entry>;
+
+impl FolderReader {
+    /// Opens a workload folder and reads its tables.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::NotAWorkload`], [`FolderError::NewerFormat`], [`FolderError::BadLine`],
+    /// [`FolderError::Io`].
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        let file = path.join(name::WORKLOAD);
+        if !file.is_file() {
+            return Err(FolderError::NotAWorkload {
+                path: path.to_owned(),
+            });
+        }
+        let json = fs::read(&file).map_err(FolderError::io(&file))?;
+        let bad = |source: serde_json::Error| FolderError::BadLine {
+            path: file.clone(),
+            line: u64::try_from(source.line()).unwrap_or(u64::MAX),
+            byte: line_start(&json, source.line()),
+            source,
+        };
+        // The format first: in a newer one nothing else need be as we know it.
+        let Version { format } = serde_json::from_slice(&json).map_err(bad)?;
+        if format > u64::from(FORMAT) {
+            return Err(FolderError::NewerFormat {
+                path: file,
+                got: format,
+                newest: FORMAT,
+            });
+        }
+        let workload = serde_json::from_slice(&json).map_err(bad)?;
+        Ok(Self {
+            path: path.to_owned(),
+            workload,
+        })
+    }
+
+    /// The tables.
+    #[must_use]
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    /// The tables, for keeps.
+    #[must_use]
+    pub fn into_workload(self) -> Workload {
+        self.workload
+    }
+
+    /// The operations, read as they are asked for. After an error nothing more comes.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`] here; from the iterator also [`FolderError::BadLine`],
+    /// [`FolderError::BadNumber`] and [`FolderError::BadCount`].
+    pub fn operations(&self) -> Result<Operations, FolderError> {
+        let mut lines = Lines::open(self.path.join(name::OPERATIONS))?;
+        lines.want = Some(self.workload.operations);
+        lines.number = Some(|op: &Operation| op.id.0);
+        Ok(lines)
+    }
+
+    /// The initial namespace, read as it is asked for. After an error nothing more comes.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`] here; from the iterator also [`FolderError::BadLine`].
+    pub fn namespace(&self) -> Result<Entries, FolderError> {
+        Lines::open(self.path.join(name::NAMESPACE))
+    }
+
+    /// The bulk data.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlobReader::open`].
+    pub fn blobs(&self) -> Result<BlobReader, FolderError> {
+        BlobReader::open(&self.path.join(name::BLOBS))
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format: u64,
+}
+
+/// A file of JSON lines.
+#[derive(Debug)]
+pub struct Lines<T> {
+    path: PathBuf,
+    input: BufReader<File>,
+    buffer: Vec<u8>,
+    line: u64,
+    byte: u64,
+    /// Lines announced.
+    want: Option<u64>,
+    number: Option<fn(&T) -> u32>,
+    over: bool,
+    items: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Lines<T> {
+    fn open(path: PathBuf) -> Result<Self, FolderError> {
+        let file = File::open(&path).map_err(FolderError::io(&path))?;
+        Ok(Self {
+            path,
+            input: BufReader::with_capacity(1 << 18, file),
+            buffer: Vec::new(),
+            line: 0,
+            byte: 0,
+            want: None,
+            number: None,
+            over: false,
+            items: PhantomData,
+        })
+    }
+
+    fn read(&mut self) -> Result<Option<T>, FolderError> {
+        self.buffer.clear();
+        let read = self.input.read_until(b'\n', &mut self.buffer);
+        let len = read.map_err(FolderError::io(&self.path))?;
+        if len == 0 {
+            return match self.want {
+                Some(want) if want != self.line => Err(FolderError::BadCount {
+                    path: self.path.clone(),
+                    got: self.line,
+                    want,
+                }),
+                _ => Ok(None),
+            };
+        }
+        let byte = self.byte;
+        self.line = self.line.saturating_add(1);
+        self.byte = byte.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        let item = serde_json::from_slice(&self.buffer);
+        let item = item.map_err(|source| FolderError::BadLine {
+            path: self.path.clone(),
+            line: self.line,
+            byte,
+            source,
+        })?;
+        if let Some(got) = self.number.map(|number| number(&item))
+            && u64::from(got).saturating_add(1) != self.line
+        {
+            return Err(FolderError::BadNumber {
+                path: self.path.clone(),
+                line: self.line,
+                got,
+            });
+        }
+        Ok(Some(item))
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Lines<T> {
+    type Item = Result<T, FolderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let item = self.read().transpose();
+        self.over = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+fn line_start(text: &[u8], line: usize) -> u64 {
+    let before = text.split_inclusive(|byte| *byte == b'\n');
+    let bytes: usize = before.take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

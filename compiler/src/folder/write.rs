@@ -1,0 +1,163 @@
+//! Writing a workload folder.
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use smbench_core::workload::{Entry, Operation, Workload};
+
+use super::{BlobWriter, FolderError, name};
+
+/// A workload folder on its way. What was written vanishes unless [`FolderWriter::finish`] is
+/// reached.
+#[derive(Debug)]
+pub struct FolderWriter {
+    /// Where it is written.
+    temporary: PathBuf,
+    /// Where it goes.
+    target: PathBuf,
+    finished: bool,
+}
+
+impl FolderWriter {
+    /// Begins a workload that will be at `target`: nothing, an empty folder, or a workload folder
+    /// that is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Occupied`], [`FolderError::Io`].
+    pub fn create(target: &Path) -> Result<Self, FolderError> {
+        check_target(target)?;
+        let parent = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(parent).map_err(FolderError::io(parent))?;
+        let mut file_name = std::ffi::OsString::from(".");
+        file_name.push(target.file_name().unwrap_or("workload".as_ref()));
+        file_name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = parent.join(file_name);
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary).map_err(FolderError::io(&temporary))?;
+        }
+        fs::create_dir(&temporary).map_err(FolderError::io(&temporary))?;
+        Ok(Self {
+            temporary,
+            target: target.to_owned(),
+            finished: false,
+        })
+    }
+
+    /// Begins the folder's pack of bulk data.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub fn blobs(&self) -> Result<BlobWriter, FolderError> {
+        BlobWriter::create(&self.temporary.join(name::BLOBS))
+    }
+
+    /// Writes the operations.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`], [`FolderError::Unwritable`].
+    pub fn operations<'a>(
+        &self,
+        operations: impl IntoIterator<Item = &'a Operation>,
+    ) -> Result<(), FolderError> {
+        self.lines(name::OPERATIONS, operations)
+    }
+
+    /// Writes the initial namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`], [`FolderError::Unwritable`].
+    pub fn namespace<'a>(
+        &self,
+        entries: impl IntoIterator<Item = &'a Entry>,
+    ) -> Result<(), FolderError> {
+        self.lines(name::NAMESPACE, entries)
+    }
+
+    /// Writes the tables and moves the folder to its place. Operations, namespace and blobs must
+    /// have been written.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`], [`FolderError::Unwritable`], [`FolderError::Occupied`].
+    pub fn finish(mut self, workload: &Workload) -> Result<(), FolderError> {
+        let path = self.temporary.join(name::WORKLOAD);
+        let mut json = serde_json::to_vec_pretty(workload).map_err(unwritable(&path))?;
+        json.push(b'\n');
+        let mut file = File::create_new(&path).map_err(FolderError::io(&path))?;
+        let written = file.write_all(&json).and_then(|()| file.sync_all());
+        written.map_err(FolderError::io(&path))?;
+        check_target(&self.target)?;
+        if self.target.exists() {
+            fs::remove_dir_all(&self.target).map_err(FolderError::io(&self.target))?;
+        }
+        fs::rename(&self.temporary, &self.target).map_err(FolderError::io(&self.target))?;
+        self.finished = true;
+        Ok(())
+    }
+
+    fn lines<T: Serialize>(
+        &self,
+        file_name: &str,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<(), FolderError> {
+        let path = self.temporary.join(file_name);
+        let file = File::create_new(&path).map_err(FolderError::io(&path))?;
+        let mut out = BufWriter::with_capacity(1 << 18, file);
+        for item in items {
+            serde_json::to_writer(&mut out, &item).map_err(unwritable(&path))?;
+            out.write_all(b"\n").map_err(FolderError::io(&path))?;
+        }
+        let file = out.into_inner().map_err(|it| it.into_error());
+        let synced = file.and_then(|file| file.sync_all());
+        synced.map_err(FolderError::io(&path))
+    }
+}
+
+impl Drop for FolderWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Half a workload is of no use; where it cannot be removed it stays behind, hidden.
+            let _ = fs::remove_dir_all(&self.temporary);
+        }
+    }
+}
+
+fn unwritable(path: &Path) -> impl FnOnce(serde_json::Error) -> FolderError {
+    let path = path.to_owned();
+    move |source| match source.io_error_kind() {
+        Some(_) => FolderError::Io {
+            path,
+            source: source.into(),
+        },
+        None => FolderError::Unwritable { path, source },
+    }
+}
+
+/// Only nothing, an empty folder or a workload may be replaced.
+fn check_target(target: &Path) -> Result<(), FolderError> {
+    let occupied = || FolderError::Occupied {
+        path: target.to_owned(),
+    };
+    if !target.exists() || target.join(name::WORKLOAD).is_file() {
+        return Ok(());
+    }
+    if !target.is_dir() {
+        return Err(occupied());
+    }
+    let mut entries = fs::read_dir(target).map_err(FolderError::io(target))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(occupied()),
+    }
+}
