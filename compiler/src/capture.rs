@@ -17,6 +17,8 @@ mod link;
 mod pcapng;
 mod stats;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Read};
 
@@ -70,7 +72,7 @@ impl Default for CaptureOptions {
     fn default() -> Self {
         Self {
             hash: false,
-            memory_bytes: 96 * 1024 * 1024,
+            memory_bytes: 112 * 1024 * 1024,
             flows: 65_536,
         }
     }

@@ -149,10 +149,7 @@ impl<'s> Out<'s> {
         shape: FrameShape,
         payload: &[u8],
     ) {
-        let conn = match ident.conn {
-            Some(conn) => conn,
-            None => self.connection(ident, from, kind, payload),
-        };
+        let conn = self.connection(ident, from, kind, payload);
         match kind {
             FrameKind::Smb1 => self.stats.smb1_frames += 1,
             FrameKind::Smb2 => self.stats.smb2_frames += 1,
@@ -174,13 +171,17 @@ impl<'s> Out<'s> {
         (self.sink)(CaptureEvent::Frame(info, payload));
     }
 
-    fn connection(
+    /// Makes the connection of a frame known, if it is not yet.
+    pub(super) fn connection(
         &mut self,
         ident: &mut Ident,
         from: Side,
         kind: FrameKind,
         payload: &[u8],
     ) -> u32 {
+        if let Some(conn) = ident.conn {
+            return conn;
+        }
         let conn = self.connections;
         self.connections = self.connections.saturating_add(1);
         self.stats.smb_flows += 1;
@@ -229,11 +230,14 @@ fn socket((ip, port): End) -> SocketAddr {
 }
 
 /// Bytes held for all streams together, and buffers to be used again.
+///
+/// A buffer counts with its whole capacity, so that what is counted is what is resident.
 #[derive(Default)]
 pub(super) struct Memory {
     limit_bytes: usize,
     held_bytes: usize,
-    spare: Vec<Vec<u8>>,
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
     spare_bytes: usize,
 }
 
@@ -254,7 +258,7 @@ impl Memory {
 
     /// Whether streams that have been still for long should give up what they hold.
     pub(super) fn is_tight(&self) -> bool {
-        self.held_bytes > self.limit_bytes / 4 * 3
+        self.held_bytes > self.limit_bytes / 8 * 7
     }
 
     /// Whether there is room again.
@@ -262,22 +266,67 @@ impl Memory {
         self.held_bytes < self.limit_bytes / 2
     }
 
-    /// An empty buffer.
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
-        let buffer = self.spare.pop().unwrap_or_default();
+    /// An empty buffer for some `len` bytes, with any capacity; it is on the budget.
+    pub(super) fn buffer(&mut self, len: usize) -> Vec<u8> {
+        let pool = if len <= SMALL {
+            &mut self.small
+        } else {
+            &mut self.large
+        };
+        let Some(buffer) = pool.pop() else {
+            return Vec::new();
+        };
         self.spare_bytes = self.spare_bytes.saturating_sub(buffer.capacity());
-        buffer
+        if self.take(buffer.capacity()) {
+            buffer
+        } else {
+            Vec::new()
+        }
     }
 
-    /// Keeps a buffer for the next user, within bounds.
+    /// Appends to a buffer of a message of `total` bytes; false when the budget is spent.
+    pub(super) fn append(&mut self, buffer: &mut Vec<u8>, bytes: &[u8], total: usize) -> bool {
+        let need = buffer.len() + bytes.len();
+        let have = buffer.capacity();
+        if need > have {
+            let wanted = if total <= RESERVE_MAX {
+                total
+            } else {
+                total.min(have * 2)
+            };
+            let wanted = wanted.max(need);
+            if !self.take(wanted - have) {
+                return false;
+            }
+            buffer.reserve_exact(wanted - buffer.len());
+            let got = buffer.capacity();
+            self.held_bytes += got.saturating_sub(wanted);
+        }
+        buffer.extend_from_slice(bytes);
+        true
+    }
+
+    /// Takes a buffer off the budget and keeps it for the next user, within bounds.
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.spare_bytes + buffer.capacity() <= SPARE_BYTES_MAX && self.spare.len() < SPARE_MAX {
-            self.spare_bytes += buffer.capacity();
+        let capacity = buffer.capacity();
+        self.give(capacity);
+        let pool = if capacity <= SMALL {
+            &mut self.small
+        } else {
+            &mut self.large
+        };
+        if capacity > 0 && self.spare_bytes + capacity <= SPARE_BYTES_MAX && pool.len() < SPARE_MAX
+        {
+            self.spare_bytes += capacity;
             buffer.clear();
-            self.spare.push(buffer);
+            pool.push(buffer);
         }
     }
 }
 
 const SPARE_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Buffers up to here are kept apart from larger ones.
+const SMALL: usize = 64 * 1024;
+/// Messages up to here get their whole buffer at once; a larger length may be a lie.
+const RESERVE_MAX: usize = 256 * 1024;

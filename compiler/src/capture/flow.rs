@@ -284,7 +284,8 @@ impl Flow {
     }
 
     fn close(&mut self, by: Side, how: CloseKind, at: Stamp, out: &mut Out<'_>) {
-        self.release_at(at, out);
+        self.low.end(&mut self.ident, Side::Low, at, out);
+        self.high.end(&mut self.ident, Side::High, at, out);
         if self.ident.conn.is_none() {
             out.stats.non_smb_flows += 1;
         }
@@ -311,12 +312,9 @@ impl Flow {
     }
 
     fn release(&mut self, out: &mut Out<'_>) {
-        self.release_at(self.last, out);
-    }
-
-    fn release_at(&mut self, at: Stamp, out: &mut Out<'_>) {
-        self.low.end(&mut self.ident, Side::Low, at, out);
-        self.high.end(&mut self.ident, Side::High, at, out);
+        self.low.release(&mut self.ident, Side::Low, self.last, out);
+        self.high
+            .release(&mut self.ident, Side::High, self.last, out);
     }
 }
 

@@ -8,7 +8,7 @@
 //! |----------|--------------------------|------------------------------------------------|
 //! | Boundary | a header begins          | Search                                         |
 //! | Frame    | the payload goes on      | within the frame: it stays, cut; else Search   |
-//! | Control  | passed over              | within it: it stays; else Search               |
+//! | Skip     | passed over              | within it: it stays; else Search               |
 //! | Search   | looks for a header       | nothing changes                                |
 //! | Dead     | not SMB: ignored         | nothing changes                                |
 
@@ -36,7 +36,7 @@ enum State {
     #[default]
     Boundary,
     Frame,
-    Control(usize),
+    Skip(usize),
     Search,
     Dead,
 }
@@ -106,7 +106,16 @@ impl Framer {
 
     /// Whether bytes of an unfinished frame are held.
     pub(super) fn holds_bytes(&self) -> bool {
-        !self.body.is_empty()
+        self.body.capacity() > 0
+    }
+
+    /// Makes the connection known when the frame in progress shows that it speaks SMB.
+    pub(super) fn announce(&self, ident: &mut Ident, from: Side, out: &mut Out<'_>) {
+        if self.state == State::Frame
+            && let Some(kind) = FrameKind::of(&self.body)
+        {
+            out.connection(ident, from, kind, &self.body);
+        }
     }
 
     /// Looks for frames again, in a direction given up before its connection spoke SMB.
@@ -131,9 +140,9 @@ impl Framer {
                 State::Boundary if self.head.len == 0 => self.whole(ident, from, data, at, out),
                 State::Boundary => self.pieces(ident, data, at, out),
                 State::Frame => self.payload(ident, from, data, at, out),
-                State::Control(left) => {
+                State::Skip(left) => {
                     let n = left.min(data.len());
-                    self.state = control(left - n);
+                    self.state = skip(left - n);
                     data.get(n..).unwrap_or_default()
                 }
                 State::Search => self.search(ident, data, at, out),
@@ -169,9 +178,21 @@ impl Framer {
                     }
                 }
             }
-            State::Control(left) if missing <= left => self.state = control(left - missing),
-            State::Control(_) => self.state = State::Search,
+            State::Skip(left) if missing <= left => self.state = skip(left - missing),
+            State::Skip(_) => self.state = State::Search,
             State::Dead => {}
+        }
+    }
+
+    /// Lets go of the bytes of an unfinished frame: what there is of it goes out as a part, and the
+    /// rest will be passed over.
+    pub(super) fn release(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+        if self.state == State::Frame {
+            out.stats.problem(problem::MEMORY_LIMIT);
+            let left = self.frame.total - self.frame.got;
+            self.frame.cut = true;
+            self.finish(ident, from, at, out);
+            self.state = skip(left);
         }
     }
 
@@ -246,7 +267,7 @@ impl Framer {
             Header::Control(len) => {
                 out.stats.netbios_control += 1;
                 self.head.len = 0;
-                self.state = State::Control(len);
+                self.state = State::Skip(len);
             }
             Header::Message(len) => {
                 let head = self.head;
@@ -262,7 +283,7 @@ impl Framer {
     }
 
     fn begin(&mut self, total: usize, first: Stamp, out: &mut Out<'_>) {
-        self.body = out.memory.buffer();
+        self.body = out.memory.buffer(total);
         self.frame = Progress {
             total,
             got: 0,
@@ -295,15 +316,10 @@ impl Framer {
         if self.frame.cut {
             return;
         }
-        if !out.memory.take(bytes.len()) {
+        if !out.memory.append(&mut self.body, bytes, self.frame.total) {
             out.stats.problem(problem::MEMORY_LIMIT);
             self.frame.cut = true;
-            return;
         }
-        if self.body.capacity() == 0 && self.frame.total <= RESERVE_MAX {
-            self.body.reserve_exact(self.frame.total);
-        }
-        self.body.extend_from_slice(bytes);
     }
 
     fn finish(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
@@ -320,7 +336,6 @@ impl Framer {
             }
             None => out.stats.problem(problem::FRAME_HEADER_LOST),
         }
-        out.memory.give(body.len());
         out.memory.recycle(body);
         self.state = State::Boundary;
     }
@@ -411,11 +426,11 @@ impl Framer {
     }
 }
 
-fn control(left: usize) -> State {
+fn skip(left: usize) -> State {
     if left == 0 {
         State::Boundary
     } else {
-        State::Control(left)
+        State::Skip(left)
     }
 }
 
@@ -462,8 +477,6 @@ const CANDIDATE: usize = 10;
 const HEAD_MAX: usize = 12;
 /// RFC 1002 names are far below this.
 const CONTROL_MAX: usize = 1024;
-/// Frames up to here get their whole buffer at once.
-const RESERVE_MAX: usize = 256 * 1024;
 /// Bytes to search for a first frame: a READ or WRITE of the largest size may be under way.
 const SEARCH_MAX_SMB_PORT: u64 = 32 * 1024 * 1024;
 const SEARCH_MAX: u64 = 256 * 1024;

@@ -174,11 +174,15 @@ impl Half {
         }
     }
 
+    /// Lets go of all bytes that are held, without losing the place in the stream.
+    pub(super) fn release(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+        self.give_up_all(ident, from, at, out);
+        self.framer.release(ident, from, at, out);
+    }
+
     /// The stream is over: everything still waiting comes out, with the holes between.
     pub(super) fn end(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
-        while let Some((&first, _)) = self.waiting.first_key_value() {
-            self.give_up(ident, from, first, at, out);
-        }
+        self.give_up_all(ident, from, at, out);
         self.framer.end(ident, from, at, out);
     }
 
@@ -220,6 +224,7 @@ impl Half {
     }
 
     fn gap(&mut self, ident: &mut Ident, from: Side, missing: u64, at: Stamp, out: &mut Out<'_>) {
+        self.framer.announce(ident, from, out);
         out.gap(ident, from, missing, at);
         self.framer.gap(ident, from, missing, at, out);
     }
@@ -247,17 +252,13 @@ impl Half {
                 out.stats.problem(problem::MEMORY_LIMIT);
                 return;
             }
-            let mut bytes = out.memory.buffer();
-            bytes.extend_from_slice(part);
             self.waiting_bytes += part.len();
-            self.waiting.insert(
-                from,
-                Chunk {
-                    data: bytes,
-                    wire_len: narrow(to - from),
-                    at,
-                },
-            );
+            let chunk = Chunk {
+                data: part.to_vec(),
+                wire_len: narrow(to - from),
+                at,
+            };
+            self.waiting.insert(from, chunk);
             from = to;
         }
     }
@@ -277,11 +278,16 @@ impl Half {
             }
             out.stats.retransmitted_bytes += wide(seen.min(chunk.wire_len));
             out.memory.give(chunk.data.len());
-            out.memory.recycle(chunk.data);
             self.hole = Hole {
                 since_ns: at.time_ns,
                 segments: 0,
             };
+        }
+    }
+
+    fn give_up_all(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+        while let Some((&first, _)) = self.waiting.first_key_value() {
+            self.give_up(ident, from, first, at, out);
         }
     }
 
