@@ -1,0 +1,446 @@
+//! A model SMB2 server: dialects 2.0.2 to 3.1.1 in memory, as a sans-IO state machine.
+//!
+//! Frames and time go in, frames and wake-ups come out; the same input gives the same output. It
+//! follows [MS-SMB2], [MS-FSA] and [MS-FSCC], and Samba 4.17 where they leave a choice: the
+//! captures this project is measured by are of Samba. There is one file a command; the tables of
+//! opens, leases, locks and notifications stand apart.
+//!
+//! Requests that have to wait (a CREATE for a break, a LOCK for a range) are run again from the
+//! start whenever the file they wait for changes, so no half-done state has to be kept.
+
+mod answer;
+mod auth;
+mod breaks;
+mod close;
+mod config;
+mod conn;
+mod copy;
+mod create;
+mod create_existing;
+mod create_reply;
+mod data;
+mod directory;
+mod dispatch;
+mod durable;
+mod file_info;
+mod fs;
+mod info;
+mod ioctl;
+mod leases;
+mod lock;
+mod name;
+mod negotiate;
+mod notify;
+mod open;
+mod plant;
+mod query_info;
+mod rename;
+mod rw;
+mod security;
+mod session;
+mod set_info;
+mod tree;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use thiserror::Error;
+
+use smbench_core::ids::LogicalTime;
+
+pub use self::config::{Limits, SeedEntry, ServerConfig, ShareConfig, ShareKind};
+pub use self::plant::{Plant, UnknownPlant};
+
+use self::conn::Conn;
+use self::fs::{Found, Fs, NodeId, StreamId};
+use self::leases::{Lease, LeaseId};
+use self::name::Path;
+use self::open::{FileState, Open, OpenId};
+use self::session::Session;
+use self::waiting::{AsyncId, Timer, Waiting};
+
+/// Names a connection of a [`Server`]; never used again for another.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnKey(pub u64);
+
+/// What the server wants done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ServerOutput {
+    /// Send a frame.
+    Send {
+        /// To whom.
+        conn: ConnKey,
+        /// One SMB2 message or compound, sealed, without the transport's length prefix.
+        frame: Vec<u8>,
+    },
+    /// Close the connection. The server has forgotten it.
+    Close {
+        /// Which.
+        conn: ConnKey,
+    },
+}
+
+/// What the server counted since its start. Nothing is dropped without a number here.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Frames received.
+    pub frames_in: u64,
+    /// Frames sent.
+    pub frames_out: u64,
+    /// Requests answered, interim responses apart.
+    pub answered: u64,
+    /// Frames for connections that are closed.
+    pub frames_for_closed: u64,
+    /// Connections closed because a frame was no sound SMB2, or a message id was not granted.
+    pub closed_malformed: u64,
+    /// Connections closed because a limit was reached.
+    pub closed_limit: u64,
+    /// Break notifications sent.
+    pub breaks: u64,
+    /// Breaks nobody acknowledged in time.
+    pub breaks_timed_out: u64,
+    /// Break notifications that had nowhere to go.
+    pub breaks_undeliverable: u64,
+    /// Durable handles that nobody reclaimed in time.
+    pub durable_expired: u64,
+    /// Changes that overflowed the buffer of a CHANGE_NOTIFY.
+    pub notify_overflows: u64,
+    /// CANCEL requests that found nothing to cancel.
+    pub cancels_too_late: u64,
+}
+
+/// Why the namespace could not be seeded.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum SeedError {
+    /// No disk share has that name.
+    #[error("no disk share is called {share:?}")]
+    NoShare {
+        /// The name asked for.
+        share: String,
+    },
+    /// The path is not a name a file can have, or leads through a file.
+    #[error("{path:?} cannot be made in the share")]
+    BadPath {
+        /// The path.
+        path: String,
+    },
+}
+
+/// One entry of [`Server::snapshot`].
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Entry {
+    /// Path relative to the share, with backslashes; `path:name` for a named stream.
+    pub path: String,
+    /// Content; none for a directory.
+    pub data: Option<Vec<u8>>,
+}
+
+/// A share as it runs.
+#[derive(Debug)]
+struct Share {
+    name: String,
+    kind: ShareKind,
+    encrypt: bool,
+    read_only: bool,
+    root: NodeId,
+}
+
+/// The server. See the module's documentation.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    now: LogicalTime,
+    rng: Rng,
+    fs: Fs,
+    shares: Vec<Share>,
+    conns: BTreeMap<ConnKey, Conn>,
+    next_conn: u64,
+    sessions: BTreeMap<u64, Session>,
+    opens: BTreeMap<OpenId, Open>,
+    /// Volatile halves of file ids, to find opens by.
+    volatile: BTreeMap<u64, OpenId>,
+    files: BTreeMap<StreamId, FileState>,
+    leases: BTreeMap<LeaseId, Lease>,
+    waiting: BTreeMap<AsyncId, Waiting>,
+    /// Waiting requests to try again.
+    ready: BTreeSet<AsyncId>,
+    next_async: u64,
+    timers: BTreeSet<(LogicalTime, Timer)>,
+    out: VecDeque<ServerOutput>,
+    counters: Counters,
+}
+
+impl Server {
+    /// A server with its shares and what is in them.
+    #[must_use]
+    pub fn new(mut config: ServerConfig) -> Self {
+        let shares = std::mem::take(&mut config.shares);
+        let mut server = Self {
+            rng: Rng(config.seed),
+            now: LogicalTime::ZERO,
+            fs: Fs::default(),
+            shares: Vec::new(),
+            conns: BTreeMap::new(),
+            next_conn: 0,
+            sessions: BTreeMap::new(),
+            opens: BTreeMap::new(),
+            volatile: BTreeMap::new(),
+            files: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            next_async: 0,
+            timers: BTreeSet::new(),
+            out: VecDeque::new(),
+            counters: Counters::default(),
+            config,
+        };
+        for share in shares {
+            server.add_share(share);
+        }
+        server
+    }
+
+    fn add_share(&mut self, share: ShareConfig) {
+        let now = self.filetime();
+        let root = self.fs.add(None, "", true, now);
+        self.shares.push(Share {
+            name: share.name.clone(),
+            kind: share.kind,
+            encrypt: share.encrypt,
+            read_only: share.read_only,
+            root,
+        });
+        for entry in share.files {
+            // A seed that cannot be is left out; `mkdir` and `put_file` tell why.
+            let made = match entry {
+                SeedEntry::Dir { path } => self.mkdir(&share.name, &path),
+                SeedEntry::File { path, data } => self.put_file(&share.name, &path, &data),
+            };
+            debug_assert!(made.is_ok(), "{made:?}");
+        }
+    }
+
+    /// Makes a directory and what is missing above it.
+    ///
+    /// # Errors
+    ///
+    /// [`SeedError`] when the share or the path cannot be.
+    pub fn mkdir(&mut self, share: &str, path: &str) -> Result<(), SeedError> {
+        self.seed(share, path, true).map(|_| ())
+    }
+
+    /// Makes a file, or replaces its content, and what is missing above it. `path:name` is a
+    /// named stream.
+    ///
+    /// # Errors
+    ///
+    /// [`SeedError`] when the share or the path cannot be.
+    pub fn put_file(&mut self, share: &str, path: &str, data: &[u8]) -> Result<(), SeedError> {
+        let bad = || SeedError::BadPath {
+            path: path.to_owned(),
+        };
+        let (node, stream) = self.seed(share, path, false)?;
+        let put = self.fs.change(node, stream, |old| {
+            old.set_size(0);
+            old.write(0, data);
+        });
+        put.map_err(|_| bad())
+    }
+
+    fn seed(
+        &mut self,
+        share: &str,
+        path: &str,
+        is_dir: bool,
+    ) -> Result<(NodeId, StreamId), SeedError> {
+        let bad = || SeedError::BadPath {
+            path: path.to_owned(),
+        };
+        let mut root = None;
+        for known in &self.shares {
+            if known.kind == ShareKind::Disk && known.name.eq_ignore_ascii_case(share) {
+                root = Some(known.root);
+            }
+        }
+        let mut at = root.ok_or_else(|| SeedError::NoShare {
+            share: share.to_owned(),
+        })?;
+        let parsed = Path::parse(path).map_err(|_| bad())?;
+        let now = self.filetime();
+        for (index, part) in parsed.parts.iter().enumerate() {
+            let last = index.saturating_add(1) == parsed.parts.len();
+            let found = self.fs.find(at, std::slice::from_ref(part));
+            at = match found.map_err(|_| bad())? {
+                Found::Node(id) => id,
+                Found::Free { parent, name } => {
+                    self.fs.add(Some(parent), &name, is_dir || !last, now)
+                }
+            };
+        }
+        let made = self.fs.node(at).map_err(|_| bad())?;
+        if made.is_dir() != (is_dir && parsed.stream.is_empty()) && parsed.stream.is_empty() {
+            return Err(bad());
+        }
+        match self.fs.stream(at, &parsed.stream) {
+            Some(stream) => Ok((at, stream)),
+            None => {
+                let stream = self.fs.add_stream(at, &parsed.stream);
+                stream.map(|stream| (at, stream)).map_err(|_| bad())
+            }
+        }
+    }
+
+    /// Everything below the root of a share, sorted by folded path; empty for an unknown share.
+    #[must_use]
+    pub fn snapshot(&self, share: &str) -> Vec<Entry> {
+        let mut out = Vec::new();
+        let named = |known: &&Share| known.name.eq_ignore_ascii_case(share);
+        if let Some(root) = self.shares.iter().find(named).map(|share| share.root) {
+            let mut left = vec![(root, String::new())];
+            while let Some((id, path)) = left.pop() {
+                let Ok(node) = self.fs.node(id) else {
+                    continue;
+                };
+                if id != root {
+                    let data = (!node.is_dir()).then(|| node.data.read(0, node.data.size()));
+                    out.push(Entry {
+                        path: path.clone(),
+                        data,
+                    });
+                }
+                for named in &node.named {
+                    out.push(Entry {
+                        path: format!("{path}:{}", named.name),
+                        data: Some(named.data.read(0, named.data.size())),
+                    });
+                }
+                for child in node.children.iter().flat_map(|children| children.values()) {
+                    let name = self.fs.node(*child).map_or("", |child| &child.name);
+                    let below = if id == root {
+                        name.to_owned()
+                    } else {
+                        format!("{path}\\{name}")
+                    };
+                    left.push((*child, below));
+                }
+            }
+        }
+        out.sort();
+        out
+    }
+
+    /// A new connection.
+    pub fn connect(&mut self, now: LogicalTime) -> ConnKey {
+        self.advance(now);
+        self.next_conn = self.next_conn.saturating_add(1);
+        let key = ConnKey(self.next_conn);
+        if self.conns.len() >= self.config.limits.connections {
+            self.counters.closed_limit = self.counters.closed_limit.saturating_add(1);
+            self.out.push_back(ServerOutput::Close { conn: key });
+            return key;
+        }
+        let nonce_seed = self.rng.next32();
+        self.conns.insert(key, Conn::new(nonce_seed));
+        key
+    }
+
+    /// A frame came in: one SMB2 message or compound, as sealed by the client, without the
+    /// transport's length prefix. Frames for closed connections are counted and ignored.
+    pub fn receive(&mut self, now: LogicalTime, conn: ConnKey, frame: &[u8]) {
+        self.advance(now);
+        self.counters.frames_in = self.counters.frames_in.saturating_add(1);
+        if self.conns.contains_key(&conn) {
+            self.on_frame(conn, frame);
+            self.settle();
+        } else {
+            self.counters.frames_for_closed = self.counters.frames_for_closed.saturating_add(1);
+        }
+    }
+
+    /// The connection is gone.
+    pub fn disconnect(&mut self, now: LogicalTime, conn: ConnKey) {
+        self.advance(now);
+        self.drop_connection(conn);
+        self.settle();
+    }
+
+    /// Time has passed: breaks and durable handles may have run out.
+    pub fn wake(&mut self, now: LogicalTime) {
+        self.advance(now);
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > self.now {
+                break;
+            }
+            self.timers.pop_first();
+            self.on_timer(timer);
+            self.settle();
+        }
+    }
+
+    /// When [`Server::wake`] has to be called next.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<LogicalTime> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// What to do next; none when there is nothing.
+    pub fn poll(&mut self) -> Option<ServerOutput> {
+        let output = self.out.pop_front();
+        if let Some(ServerOutput::Send { conn, .. }) = &output
+            && let Some(conn) = self.conns.get_mut(conn)
+        {
+            conn.queued = conn.queued.saturating_sub(1);
+        }
+        output
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Opens there are, disconnected durable ones too.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.opens.len()
+    }
+
+    fn advance(&mut self, now: LogicalTime) {
+        self.now = self.now.max(now);
+    }
+
+    /// FILETIME of now.
+    fn filetime(&self) -> u64 {
+        self.config.epoch_filetime.saturating_add(self.now.0 / 100)
+    }
+
+    fn has(&self, plant: Plant) -> bool {
+        self.config.plants.contains(&plant)
+    }
+}
+
+/// SplitMix64: ids and challenges, a function of the seed.
+#[derive(Debug)]
+struct Rng(u64);
+
+impl Rng {
+    fn next64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn next32(&mut self) -> u32 {
+        u32::try_from(self.next64() >> 32).unwrap_or_default()
+    }
+
+    /// A 32-bit id that is neither 0 nor all ones.
+    fn id(&mut self) -> u32 {
+        self.next32().clamp(1, u32::MAX - 1)
+    }
+}

@@ -1,0 +1,190 @@
+//! What a model server is told at its start.
+
+use std::collections::BTreeSet;
+
+use smbench_core::smb2::Dialect;
+
+use super::plant::Plant;
+
+/// What a share holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ShareKind {
+    /// Files and directories.
+    #[default]
+    Disk,
+    /// Named pipes: `IPC$`.
+    Pipe,
+}
+
+/// One file or directory of a share's initial tree; missing parents are made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SeedEntry {
+    /// A directory.
+    Dir {
+        /// Path relative to the share, with backslashes.
+        path: String,
+    },
+    /// A file with its content.
+    File {
+        /// Path relative to the share, with backslashes.
+        path: String,
+        /// Content.
+        data: Vec<u8>,
+    },
+}
+
+/// One share.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ShareConfig {
+    /// Name, compared without case.
+    pub name: String,
+    /// Disk or pipe.
+    pub kind: ShareKind,
+    /// Whether clients have to encrypt. [MS-SMB2] 2.2.10, SMB2_SHAREFLAG_ENCRYPT_DATA.
+    pub encrypt: bool,
+    /// Whether writing is refused.
+    pub read_only: bool,
+    /// What is in it at the start.
+    pub files: Vec<SeedEntry>,
+}
+
+impl ShareConfig {
+    /// An empty, writable, unencrypted disk share.
+    #[must_use]
+    pub fn disk(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// A pipe share, such as `IPC$`.
+    #[must_use]
+    pub fn pipe(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: ShareKind::Pipe,
+            ..Self::default()
+        }
+    }
+}
+
+/// Bounds on what clients can make the server hold. Reaching one is an error status to the client
+/// that did, and never a loss for the others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Connections at a time; more are closed at once.
+    pub connections: usize,
+    /// Sessions at a time, unfinished ones too.
+    pub sessions: usize,
+    /// Tree connects of one session.
+    pub trees_per_session: usize,
+    /// Opens at a time, disconnected durable ones too.
+    pub opens: usize,
+    /// Requests of one connection that wait.
+    pub pending_per_connection: usize,
+    /// Byte-range locks of one open.
+    pub locks_per_open: usize,
+    /// Frames that wait in [`Server::poll`](super::Server::poll) for one connection; a client
+    /// that reads no more is cut off beyond.
+    pub queued_frames_per_connection: usize,
+    /// Files, directories and streams.
+    pub nodes: usize,
+    /// Size of one stream, in bytes.
+    pub file_bytes: u64,
+    /// Data of all streams together, in bytes actually stored.
+    pub total_bytes: u64,
+    /// PDUs of one compound.
+    pub compound: usize,
+    /// Changes kept for one CHANGE_NOTIFY that is between two requests.
+    pub changes_per_open: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            sessions: 40_000,
+            trees_per_session: 1_024,
+            opens: 200_000,
+            pending_per_connection: 512,
+            locks_per_open: 10_000,
+            queued_frames_per_connection: 20_000,
+            nodes: 2_000_000,
+            file_bytes: 1 << 40,
+            total_bytes: 4 << 30,
+            compound: 128,
+            changes_per_open: 4_096,
+        }
+    }
+}
+
+/// Configuration of a [`Server`](super::Server).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerConfig {
+    /// Shares, looked up without case.
+    pub shares: Vec<ShareConfig>,
+    /// Users and their passwords.
+    pub users: Vec<(String, String)>,
+    /// Whether unknown users and anonymous logins get a guest session.
+    pub guest_ok: bool,
+    /// For simulations: any security token is accepted at once, nothing is signed or encrypted.
+    pub trusting: bool,
+    /// Whether unsigned requests are refused.
+    pub signing_required: bool,
+    /// Whether every session has to encrypt. [MS-SMB2] 3.3.5.5.3.
+    pub encrypt_required: bool,
+    /// Oldest dialect offered.
+    pub min_dialect: Dialect,
+    /// Newest dialect offered.
+    pub max_dialect: Dialect,
+    /// Whether leases are granted.
+    pub leases: bool,
+    /// How long a break waits for its acknowledgement, in milliseconds. [MS-SMB2] 3.3.2.1.
+    pub break_timeout_ms: u64,
+    /// How long a durable handle outlives its connection by default, in milliseconds.
+    pub durable_timeout_ms: u64,
+    /// Most credits a client can hold. [MS-SMB2] 3.3.1.2.
+    pub max_credits: u16,
+    /// Largest READ, WRITE or transaction, in bytes, on dialects after 2.0.2.
+    pub max_io_bytes: u32,
+    /// Deliberate bugs.
+    pub plants: BTreeSet<Plant>,
+    /// Seed of every id and challenge.
+    pub seed: u64,
+    /// ServerGuid.
+    pub server_guid: [u8; 16],
+    /// NetBIOS name, upper case.
+    pub server_name: String,
+    /// FILETIME of [`LogicalTime::ZERO`](smbench_core::ids::LogicalTime::ZERO).
+    pub epoch_filetime: u64,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            shares: vec![ShareConfig::disk("share"), ShareConfig::pipe("IPC$")],
+            users: Vec::new(),
+            guest_ok: true,
+            trusting: false,
+            signing_required: false,
+            encrypt_required: false,
+            min_dialect: Dialect::SMB_2_0_2,
+            max_dialect: Dialect::SMB_3_1_1,
+            leases: true,
+            break_timeout_ms: 30_000,
+            durable_timeout_ms: 60_000,
+            max_credits: 8_192,
+            max_io_bytes: 8 << 20,
+            plants: BTreeSet::new(),
+            seed: 0,
+            server_guid: *b"smbench-model-sv",
+            server_name: "SMBENCH".to_owned(),
+            // 2025-01-01 00:00:00 UTC.
+            epoch_filetime: 133_801_632_000_000_000,
+            limits: Limits::default(),
+        }
+    }
+}

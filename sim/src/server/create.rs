@@ -1,0 +1,369 @@
+//! CREATE: what is asked, and where it leads. [MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1.
+
+use smbench_core::smb2::create_context::{DurableReconnect, DurableReconnectV2, DurableRequestV2};
+use smbench_core::smb2::{
+    AccessMask, ContextData, ContextTag, CreateAction, CreateDisposition, CreateOptions,
+    CreateRequest, Dialect, FileAttributes, ImpersonationLevel, Lease, NtStatus, OplockLevel,
+};
+
+use super::answer::{Cx, Handled, Stop};
+use super::fs::{Found, NodeId, StreamId};
+use super::leases::LeaseId;
+use super::name::Path;
+use super::notify::Change;
+use super::open::{Open, OpenId};
+use super::tree::{FULL_ACCESS, READ_ONLY_ACCESS};
+use super::{Plant, Server, ShareKind};
+
+/// What the create contexts ask for.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) maximal_access: bool,
+    pub(super) disk_id: bool,
+    pub(super) durable: bool,
+    pub(super) durable_v2: Option<DurableRequestV2>,
+    pub(super) reconnect: Option<DurableReconnect>,
+    pub(super) reconnect_v2: Option<DurableReconnectV2>,
+    pub(super) allocation: u64,
+    pub(super) lease: Option<Lease>,
+    security: Option<Vec<u8>>,
+    eas: Option<Vec<u8>>,
+    snapshot: bool,
+}
+
+impl Asked {
+    fn of(body: &CreateRequest) -> Result<Self, NtStatus> {
+        let mut asked = Self::default();
+        for context in &body.contexts {
+            match &context.data {
+                ContextData::MaximalAccessRequest(_) => asked.maximal_access = true,
+                ContextData::OnDiskIdRequest(_) => asked.disk_id = true,
+                ContextData::DurableRequest(_) => asked.durable = true,
+                ContextData::DurableRequestV2(v2) => asked.durable_v2 = Some(*v2),
+                ContextData::DurableReconnect(old) => asked.reconnect = Some(*old),
+                ContextData::DurableReconnectV2(old) => asked.reconnect_v2 = Some(*old),
+                ContextData::AllocationSize(size) => asked.allocation = size.allocation_size,
+                ContextData::Lease(lease) => asked.lease = Some(*lease),
+                ContextData::SecD(bytes) => asked.security = Some(bytes.clone()),
+                ContextData::ExtA(bytes) => asked.eas = Some(bytes.clone()),
+                ContextData::Timewarp(_) => asked.snapshot = true,
+                // [MS-SMB2] 3.3.5.9: a context that does not have its length.
+                ContextData::Raw(_) if SIZED.contains(&context.tag) => {
+                    // A request for durability may carry anything in its reserved bytes.
+                    match &context.tag {
+                        &ContextTag::DHNQ => asked.durable = true,
+                        _ => return Err(NtStatus::INVALID_PARAMETER),
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// Tags whose data has a fixed length.
+const SIZED: [ContextTag; 5] = [
+    ContextTag::DHNQ,
+    ContextTag::DHNC,
+    ContextTag::DH2C,
+    ContextTag::ALSI,
+    ContextTag::TWRP,
+];
+
+/// A CREATE as it is carried out.
+#[derive(Debug)]
+pub(super) struct Want<'a> {
+    pub(super) body: &'a CreateRequest,
+    pub(super) asked: Asked,
+    pub(super) path: Path,
+    /// Access with generic bits resolved.
+    pub(super) access: AccessMask,
+    /// Oplock asked for; LEASE only with a lease context.
+    pub(super) oplock: OplockLevel,
+}
+
+impl Server {
+    pub(super) fn create(&mut self, cx: &Cx, body: &CreateRequest) -> Handled {
+        let asked = Asked::of(body)?;
+        if asked.reconnect.is_some() || asked.reconnect_v2.is_some() {
+            return self.reconnect(cx, body, &asked);
+        }
+        if self.opens.len() >= self.config.limits.opens {
+            return Err(NtStatus::INSUFFICIENT_RESOURCES.into());
+        }
+        let share = self
+            .shares
+            .get(cx.share)
+            .ok_or(NtStatus::NETWORK_NAME_DELETED)?;
+        if share.kind == ShareKind::Pipe {
+            return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
+        }
+        let root = share.root;
+        check_request(body)?;
+        if asked.snapshot {
+            return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into()); // there are no snapshots
+        }
+        let text = body.name.as_text().ok_or(NtStatus::OBJECT_NAME_INVALID)?;
+        let path = Path::parse(text)?;
+        let found = self.fs.find(root, &path.parts)?;
+        let oplock = self.effective_oplock(cx, body, &asked);
+        let access = self.effective_access(cx, body, &found)?;
+        let want = Want {
+            body,
+            asked,
+            path,
+            access,
+            oplock,
+        };
+        match found {
+            Found::Node(node) => self.open_existing(cx, &want, node),
+            Found::Free { parent, name } => self.create_new(cx, &want, parent, &name),
+        }
+    }
+
+    /// Leases need dialect 2.1 and a lease context. [MS-SMB2] 3.3.5.9.
+    fn effective_oplock(&self, cx: &Cx, body: &CreateRequest, asked: &Asked) -> OplockLevel {
+        let dialect = self.conns.get(&cx.conn).map(|conn| conn.dialect());
+        let able = self.config.leases && dialect >= Some(Dialect::SMB_2_1);
+        match body.requested_oplock_level {
+            OplockLevel::LEASE if able && asked.lease.is_some() => OplockLevel::LEASE,
+            level @ (OplockLevel::LEVEL_II | OplockLevel::EXCLUSIVE | OplockLevel::BATCH) => level,
+            _ => OplockLevel::NONE,
+        }
+    }
+
+    /// Resolves generic bits and MAXIMUM_ALLOWED, and asks whether it is allowed.
+    /// [MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1.2.1.
+    fn effective_access(
+        &self,
+        cx: &Cx,
+        body: &CreateRequest,
+        found: &Found,
+    ) -> Result<AccessMask, NtStatus> {
+        let mut allowed = FULL_ACCESS;
+        if self
+            .shares
+            .get(cx.share)
+            .is_some_and(|share| share.read_only)
+        {
+            allowed = READ_ONLY_ACCESS;
+        }
+        let writes = AccessMask::WRITE_DATA | AccessMask::APPEND_DATA;
+        if let Found::Node(id) = found {
+            let node = self.fs.node(*id)?;
+            if node.attributes.contains(FileAttributes::READONLY) && !node.is_dir() {
+                allowed.remove(writes);
+            }
+        }
+        let mut access = generic(body.desired_access);
+        if access.contains(AccessMask::MAXIMUM_ALLOWED) {
+            access.remove(AccessMask::MAXIMUM_ALLOWED);
+            access |= allowed;
+        }
+        if access.contains(AccessMask::ACCESS_SYSTEM_SECURITY) {
+            return Err(NtStatus::PRIVILEGE_NOT_HELD);
+        }
+        // A new file's attributes do not stand against the open that makes it.
+        if !allowed.contains(access) {
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        Ok(access)
+    }
+
+    /// The name is free. [MS-FSA] 2.1.5.1.1.
+    fn create_new(&mut self, cx: &Cx, want: &Want<'_>, parent: NodeId, name: &str) -> Handled {
+        let options = want.body.create_options;
+        let is_dir = options.contains(CreateOptions::DIRECTORY_FILE);
+        match want.body.create_disposition {
+            CreateDisposition::OPEN | CreateDisposition::OVERWRITE => {
+                return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
+            }
+            _ => {}
+        }
+        if self
+            .shares
+            .get(cx.share)
+            .is_some_and(|share| share.read_only)
+        {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        if self
+            .files
+            .get(&parent)
+            .is_some_and(|file| file.delete_pending)
+        {
+            return Err(NtStatus::DELETE_PENDING.into());
+        }
+        let attributes = want.body.file_attributes & SETTABLE;
+        if options.contains(CreateOptions::DELETE_ON_CLOSE) {
+            may_delete(want.access, attributes)?;
+        }
+        if self.fs.count() >= self.config.limits.nodes {
+            return Err(NtStatus::DISK_FULL.into());
+        }
+        let now = self.filetime();
+        let node = self.fs.add(Some(parent), name, is_dir, now);
+        let stream = if want.path.stream.is_empty() {
+            node
+        } else {
+            self.fs.add_stream(node, &want.path.stream)?
+        };
+        self.dress(node, want, is_dir)?;
+        self.fs.set_allocation(node, stream, want.asked.allocation);
+        let open = self.grant(cx, want, node, stream)?;
+        self.changed(node, Change::added(is_dir));
+        let action = if self.has(Plant::WrongCreateAction) {
+            CreateAction::OPENED
+        } else {
+            CreateAction::CREATED
+        };
+        self.create_answer(cx, want, open, action)
+    }
+
+    /// Gives a new file its attributes, descriptor and extended attributes.
+    pub(super) fn dress(
+        &mut self,
+        node: NodeId,
+        want: &Want<'_>,
+        is_dir: bool,
+    ) -> Result<(), NtStatus> {
+        let eas = match &want.asked.eas {
+            Some(list) => super::file_info::parse_eas(list)?,
+            None => Vec::new(),
+        };
+        let security = want.asked.security.clone();
+        let found = self.fs.node_mut(node)?;
+        found.attributes = want.body.file_attributes & SETTABLE;
+        if !is_dir {
+            // [MS-FSA] 2.1.5.1.1: a new file wants to be archived.
+            found.attributes |= FileAttributes::ARCHIVE;
+        }
+        found.eas = eas;
+        found.security = security;
+        Ok(())
+    }
+
+    /// Puts an open into the tables and grants its oplock or lease; the caller has settled the
+    /// conflicts.
+    pub(super) fn grant(
+        &mut self,
+        cx: &Cx,
+        want: &Want<'_>,
+        node: NodeId,
+        stream: StreamId,
+    ) -> Result<OpenId, Stop> {
+        let conn = self.conns.get(&cx.conn).ok_or(Stop::Hangup)?;
+        let client = conn.client_guid;
+        let session = self.sessions.get(&cx.session);
+        let user = session
+            .map(|session| session.user.clone())
+            .unwrap_or_default();
+        let is_dir = stream == node && self.fs.node(node)?.is_dir();
+        if let (OplockLevel::LEASE, Some(lease), false) = (want.oplock, &want.asked.lease, is_dir) {
+            let key = lease.key;
+            self.check_lease(LeaseId { client, key }, stream)?;
+        }
+        let options = want.body.create_options;
+        let open = Open {
+            volatile: 0,
+            conn: Some(cx.conn),
+            session: cx.session,
+            tree: cx.tree,
+            share: cx.share,
+            user,
+            client,
+            node,
+            stream,
+            is_dir,
+            access: want.access,
+            share_access: want.body.share_access,
+            options,
+            oplock: OplockLevel::NONE,
+            breaking: None,
+            lease: None,
+            delete_on_close: options.contains(CreateOptions::DELETE_ON_CLOSE),
+            durable: None,
+            scan: None,
+            watch: None,
+            position: 0,
+            lock_sequences: Vec::new(),
+        };
+        let id = self.insert_open(open);
+        if !is_dir {
+            self.grant_oplock(id, want)?;
+        }
+        Ok(id)
+    }
+}
+
+/// Checks that need no file. [MS-SMB2] 3.3.5.9.
+fn check_request(body: &CreateRequest) -> Result<(), NtStatus> {
+    let options = body.create_options;
+    if body.impersonation_level > ImpersonationLevel::DELEGATE {
+        return Err(BAD_IMPERSONATION_LEVEL);
+    }
+    if body.create_disposition > CreateDisposition::OVERWRITE_IF {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
+    let both = CreateOptions::DIRECTORY_FILE | CreateOptions::NON_DIRECTORY_FILE;
+    if options.contains(both) || options.bits() & 0xff00_0000 != 0 {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
+    // As Samba: what cannot be done is refused, not ignored.
+    let refused = CreateOptions::OPEN_BY_FILE_ID | CreateOptions::RESERVE_OPFILTER;
+    if options.intersects(refused) {
+        return Err(NtStatus::NOT_SUPPORTED);
+    }
+    let fresh = matches!(
+        body.create_disposition,
+        CreateDisposition::SUPERSEDE
+            | CreateDisposition::OVERWRITE
+            | CreateDisposition::OVERWRITE_IF
+    );
+    if options.contains(CreateOptions::DIRECTORY_FILE) && fresh {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
+    if body.desired_access.bits() & 0x0ce0_fe00 != 0 || body.desired_access.is_empty() {
+        return Err(NtStatus::ACCESS_DENIED);
+    }
+    if body.share_access.bits() & !7 != 0 {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
+    if body.file_attributes.bits() & !0x0000_7fb7 != 0 {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
+    Ok(())
+}
+
+/// Deleting needs the right to, and a file that may be. [MS-FSA] 2.1.5.1.2, 2.1.5.15.3.
+pub(super) fn may_delete(access: AccessMask, attributes: FileAttributes) -> Result<(), NtStatus> {
+    if !access.contains(AccessMask::DELETE) {
+        return Err(NtStatus::ACCESS_DENIED);
+    }
+    if attributes.contains(FileAttributes::READONLY) {
+        return Err(NtStatus::CANNOT_DELETE);
+    }
+    Ok(())
+}
+
+/// Resolves the generic bits. [MS-SMB2] 2.2.13.1.1.
+pub(super) fn generic(mut access: AccessMask) -> AccessMask {
+    for (bit, means) in [
+        (AccessMask::GENERIC_READ, 0x0012_0089),
+        (AccessMask::GENERIC_WRITE, 0x0012_0116),
+        (AccessMask::GENERIC_EXECUTE, 0x0012_00a0),
+        (AccessMask::GENERIC_ALL, 0x001f_01ff),
+    ] {
+        if access.contains(bit) {
+            access.remove(bit);
+            access |= AccessMask::from_bits_retain(means);
+        }
+    }
+    access
+}
+
+/// Attributes that a client may set. [MS-FSCC] 2.6.
+pub(super) const SETTABLE: FileAttributes = FileAttributes::from_bits_retain(0x0000_3127);
+
+const BAD_IMPERSONATION_LEVEL: NtStatus = NtStatus(0xc000_00a5);

@@ -1,0 +1,371 @@
+//! The namespace in memory: directories, files, streams, attributes, times.
+//!
+//! It knows nothing of opens or sharing: whoever changes it has asked before.
+
+use std::collections::BTreeMap;
+
+use smbench_core::smb2::{FileAttributes, NtStatus};
+
+use super::data::Data;
+use super::name::fold;
+
+/// Number of a file or directory; also the id of its unnamed stream.
+pub(super) type NodeId = u64;
+/// Number of a stream: what opens, locks and leases hang on.
+pub(super) type StreamId = u64;
+
+/// A named stream.
+#[derive(Clone, Debug)]
+pub(super) struct NamedStream {
+    pub(super) id: StreamId,
+    pub(super) name: String,
+    pub(super) data: Data,
+    pub(super) allocated: u64,
+}
+
+/// The four times of a file, FILETIME each. [MS-FSCC] 2.4.7.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Times {
+    pub(super) created: u64,
+    pub(super) accessed: u64,
+    pub(super) written: u64,
+    pub(super) changed: u64,
+}
+
+/// A file or directory.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) parent: NodeId,
+    pub(super) name: String,
+    /// Children by folded name; none for a file.
+    pub(super) children: Option<BTreeMap<String, NodeId>>,
+    pub(super) data: Data,
+    /// AllocationSize asked for; what is reported is never below the size.
+    pub(super) allocated: u64,
+    pub(super) named: Vec<NamedStream>,
+    pub(super) attributes: FileAttributes,
+    pub(super) times: Times,
+    /// Extended attributes: name, value.
+    pub(super) eas: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Security descriptor as it was set.
+    pub(super) security: Option<Vec<u8>>,
+}
+
+impl Node {
+    pub(super) fn is_dir(&self) -> bool {
+        self.children.is_some()
+    }
+
+    /// Attributes as they are reported: never none. [MS-FSCC] 2.6.
+    pub(super) fn reported_attributes(&self) -> FileAttributes {
+        let mut attributes = self.attributes;
+        if self.is_dir() {
+            attributes.insert(FileAttributes::DIRECTORY);
+        } else if attributes.is_empty() {
+            attributes = FileAttributes::NORMAL;
+        }
+        attributes
+    }
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Found {
+    /// To something that is there.
+    Node(NodeId),
+    /// To a name that is free in an existing directory.
+    Free { parent: NodeId, name: String },
+}
+
+/// The namespaces of all shares.
+#[derive(Debug, Default)]
+pub(super) struct Fs {
+    nodes: BTreeMap<NodeId, Node>,
+    /// Named streams and their files.
+    owners: BTreeMap<StreamId, NodeId>,
+    next: u64,
+    total: u64,
+}
+
+impl Fs {
+    pub(super) fn count(&self) -> usize {
+        self.nodes.len().saturating_add(self.owners.len())
+    }
+
+    /// Bytes of content stored.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> Result<&Node, NtStatus> {
+        self.nodes.get(&id).ok_or(NtStatus::FILE_DELETED)
+    }
+
+    pub(super) fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, NtStatus> {
+        self.nodes.get_mut(&id).ok_or(NtStatus::FILE_DELETED)
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next = self.next.saturating_add(1);
+        // Inode numbers as a file system gives them: not small, not dense with handles.
+        self.next.saturating_mul(8).saturating_add(0x0010_0000)
+    }
+
+    /// Makes a root or a child; the caller has made sure that the name is free.
+    pub(super) fn add(
+        &mut self,
+        parent: Option<NodeId>,
+        name: &str,
+        is_dir: bool,
+        now: u64,
+    ) -> NodeId {
+        let id = self.id();
+        let times = Times {
+            created: now,
+            accessed: now,
+            written: now,
+            changed: now,
+        };
+        let node = Node {
+            parent: parent.unwrap_or(id),
+            name: name.to_owned(),
+            children: is_dir.then(BTreeMap::new),
+            data: Data::default(),
+            allocated: 0,
+            named: Vec::new(),
+            attributes: FileAttributes::empty(),
+            times,
+            eas: Vec::new(),
+            security: None,
+        };
+        self.nodes.insert(id, node);
+        if let Some(parent) = parent.and_then(|parent| self.nodes.get_mut(&parent)) {
+            parent.times.written = now;
+            parent.times.changed = now;
+            if let Some(children) = &mut parent.children {
+                children.insert(fold(name), id);
+            }
+        }
+        id
+    }
+
+    /// Follows names from a root. [MS-FSA] 2.1.5.1, phase 6.
+    ///
+    /// # Errors
+    ///
+    /// OBJECT_PATH_NOT_FOUND when a directory on the way is not there or no directory.
+    pub(super) fn find(&self, root: NodeId, parts: &[String]) -> Result<Found, NtStatus> {
+        let Some((last, dirs)) = parts.split_last() else {
+            return Ok(Found::Node(root));
+        };
+        let mut at = root;
+        for part in dirs {
+            let children = self.node(at)?.children.as_ref();
+            let child = children.and_then(|children| children.get(&fold(part)));
+            at = *child.ok_or(NtStatus::OBJECT_PATH_NOT_FOUND)?;
+        }
+        let children = self.node(at)?.children.as_ref();
+        let children = children.ok_or(NtStatus::OBJECT_PATH_NOT_FOUND)?;
+        Ok(match children.get(&fold(last)) {
+            Some(id) => Found::Node(*id),
+            None => Found::Free {
+                parent: at,
+                name: last.clone(),
+            },
+        })
+    }
+
+    /// The stream of a file with that name; the unnamed one for an empty name.
+    pub(super) fn stream(&self, node: NodeId, name: &str) -> Option<StreamId> {
+        let found = self.nodes.get(&node)?;
+        if name.is_empty() {
+            return Some(node);
+        }
+        let folded = fold(name);
+        let mut named = found.named.iter();
+        named
+            .find(|stream| fold(&stream.name) == folded)
+            .map(|stream| stream.id)
+    }
+
+    /// Makes a named stream.
+    pub(super) fn add_stream(&mut self, node: NodeId, name: &str) -> Result<StreamId, NtStatus> {
+        let id = self.id();
+        self.node_mut(node)?.named.push(NamedStream {
+            id,
+            name: name.to_owned(),
+            data: Data::default(),
+            allocated: 0,
+        });
+        self.owners.insert(id, node);
+        Ok(id)
+    }
+
+    /// Forgets a named stream.
+    pub(super) fn remove_stream(&mut self, node: NodeId, stream: StreamId) {
+        if let Some(found) = self.nodes.get_mut(&node) {
+            let gone = found.named.iter().find(|named| named.id == stream);
+            self.total = self
+                .total
+                .saturating_sub(gone.map_or(0, |named| named.data.stored()));
+            found.named.retain(|named| named.id != stream);
+        }
+        self.owners.remove(&stream);
+    }
+
+    /// The content of a stream; none for a directory's unnamed one.
+    pub(super) fn data(&self, node: NodeId, stream: StreamId) -> Option<&Data> {
+        let found = self.nodes.get(&node)?;
+        if stream == node {
+            return (!found.is_dir()).then_some(&found.data);
+        }
+        let mut named = found.named.iter();
+        named
+            .find(|named| named.id == stream)
+            .map(|named| &named.data)
+    }
+
+    /// Changes the content of a stream and keeps account of the bytes stored.
+    pub(super) fn change<T>(
+        &mut self,
+        node: NodeId,
+        stream: StreamId,
+        change: impl FnOnce(&mut Data) -> T,
+    ) -> Result<T, NtStatus> {
+        let found = self.nodes.get_mut(&node).ok_or(NtStatus::FILE_DELETED)?;
+        let data = if stream == node {
+            Some(&mut found.data)
+        } else {
+            let mut named = found.named.iter_mut();
+            named
+                .find(|named| named.id == stream)
+                .map(|named| &mut named.data)
+        };
+        let data = data.ok_or(NtStatus::FILE_DELETED)?;
+        let before = data.stored();
+        let out = change(data);
+        self.total = self
+            .total
+            .saturating_sub(before)
+            .saturating_add(data.stored());
+        Ok(out)
+    }
+
+    /// AllocationSize as reported: at least the size, in whole clusters.
+    pub(super) fn allocation(&self, node: NodeId, stream: StreamId) -> u64 {
+        let Some(found) = self.nodes.get(&node) else {
+            return 0;
+        };
+        let asked = if stream == node {
+            found.allocated
+        } else {
+            let mut named = found.named.iter();
+            let named = named.find(|named| named.id == stream);
+            named.map_or(0, |named| named.allocated)
+        };
+        let size = self.data(node, stream).map_or(0, Data::size);
+        round_up(asked.max(size))
+    }
+
+    /// Sets the AllocationSize asked for.
+    pub(super) fn set_allocation(&mut self, node: NodeId, stream: StreamId, bytes: u64) {
+        let Some(found) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        if stream == node {
+            found.allocated = bytes;
+        } else if let Some(named) = found.named.iter_mut().find(|named| named.id == stream) {
+            named.allocated = bytes;
+        }
+    }
+
+    /// Takes a name out of its directory and forgets what it named, streams included.
+    pub(super) fn remove(&mut self, id: NodeId, now: u64) {
+        let Some(node) = self.nodes.remove(&id) else {
+            return;
+        };
+        let named = node.named.iter().map(|named| named.data.stored());
+        let stored = named.fold(node.data.stored(), u64::saturating_add);
+        self.total = self.total.saturating_sub(stored);
+        for stream in &node.named {
+            self.owners.remove(&stream.id);
+        }
+        self.unlink(node.parent, &node.name, now);
+    }
+
+    fn unlink(&mut self, parent: NodeId, name: &str, now: u64) {
+        if let Some(parent) = self.nodes.get_mut(&parent) {
+            parent.times.written = now;
+            parent.times.changed = now;
+            if let Some(children) = &mut parent.children {
+                children.remove(&fold(name));
+            }
+        }
+    }
+
+    /// Moves a name; the caller has made sure that the new one is free.
+    pub(super) fn rename(&mut self, id: NodeId, parent: NodeId, name: &str, now: u64) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let (old_parent, old_name) = (node.parent, std::mem::take(&mut node.name));
+        node.parent = parent;
+        name.clone_into(&mut node.name);
+        node.times.changed = now;
+        self.unlink(old_parent, &old_name, now);
+        if let Some(parent) = self.nodes.get_mut(&parent) {
+            parent.times.written = now;
+            parent.times.changed = now;
+            if let Some(children) = &mut parent.children {
+                children.insert(fold(name), id);
+            }
+        }
+    }
+
+    /// Whether `id` is `above` or lies below it.
+    pub(super) fn is_below(&self, id: NodeId, above: NodeId) -> bool {
+        let mut at = id;
+        loop {
+            if at == above {
+                return true;
+            }
+            match self.nodes.get(&at) {
+                Some(node) if node.parent != at => at = node.parent,
+                _ => return false,
+            }
+        }
+    }
+
+    /// The path of `id` relative to `above`, with backslashes; none when it is not below it.
+    pub(super) fn path_below(&self, id: NodeId, above: NodeId) -> Option<String> {
+        let mut parts: Vec<&str> = Vec::new();
+        let mut at = id;
+        while at != above {
+            let node = self.nodes.get(&at)?;
+            if node.parent == at {
+                return None;
+            }
+            parts.push(&node.name);
+            at = node.parent;
+        }
+        parts.reverse();
+        Some(parts.join("\\"))
+    }
+
+    /// Path from the root of the share, without a leading backslash.
+    pub(super) fn path(&self, id: NodeId) -> String {
+        let mut root = id;
+        while let Some(node) = self.nodes.get(&root) {
+            if node.parent == root {
+                break;
+            }
+            root = node.parent;
+        }
+        self.path_below(id, root).unwrap_or_default()
+    }
+}
+
+/// Up to a whole cluster.
+pub(super) fn round_up(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(4_096).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,211 @@
+//! CHANGE_NOTIFY: who watches what, and what they are told. [MS-SMB2] 3.3.5.19, 3.3.4.4,
+//! [MS-FSCC] 2.7.1.
+
+use smbench_core::smb2::{
+    AccessMask, ChangeNotifyFlags, ChangeNotifyRequest, ChangeNotifyResponse, CompletionFilter,
+    NtStatus,
+};
+
+use super::answer::{Answer, Cx, Handled, Stop};
+use super::data::{len_of, len32};
+use super::fs::NodeId;
+use super::info::{Out, utf16};
+use super::open::OpenId;
+use super::waiting::{AsyncId, Wait};
+use super::{Plant, Server};
+
+/// What an open directory watches, from its first CHANGE_NOTIFY to its CLOSE.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    filter: CompletionFilter,
+    tree: bool,
+    /// Bytes a response may hold.
+    room: u32,
+    /// Changes that nobody was told yet: action, relative path.
+    changes: Vec<(u32, String)>,
+    overflow: bool,
+    /// Changes seen, for the planted loss.
+    seen: u64,
+}
+
+/// A change, as those who watch are told it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    action: u32,
+    filter: CompletionFilter,
+}
+
+const ADDED: u32 = 1;
+const REMOVED: u32 = 2;
+const MODIFIED: u32 = 3;
+const RENAMED_OLD: u32 = 4;
+const RENAMED_NEW: u32 = 5;
+const ADDED_STREAM: u32 = 6;
+const REMOVED_STREAM: u32 = 7;
+
+impl Change {
+    fn name(action: u32, is_dir: bool) -> Self {
+        let filter = if is_dir {
+            CompletionFilter::DIR_NAME
+        } else {
+            CompletionFilter::FILE_NAME
+        };
+        Self { action, filter }
+    }
+    pub(super) fn added(is_dir: bool) -> Self {
+        Self::name(ADDED, is_dir)
+    }
+    pub(super) fn removed(is_dir: bool) -> Self {
+        Self::name(REMOVED, is_dir)
+    }
+    pub(super) fn renamed_from(is_dir: bool) -> Self {
+        Self::name(RENAMED_OLD, is_dir)
+    }
+    pub(super) fn renamed_to(is_dir: bool) -> Self {
+        Self::name(RENAMED_NEW, is_dir)
+    }
+    pub(super) fn stream_added() -> Self {
+        Self {
+            action: ADDED_STREAM,
+            filter: CompletionFilter::STREAM_NAME,
+        }
+    }
+    pub(super) fn stream_removed() -> Self {
+        Self {
+            action: REMOVED_STREAM,
+            filter: CompletionFilter::STREAM_NAME,
+        }
+    }
+    pub(super) fn modified(filter: CompletionFilter) -> Self {
+        Self {
+            action: MODIFIED,
+            filter,
+        }
+    }
+    pub(super) fn overwritten() -> Self {
+        Self::modified(
+            CompletionFilter::SIZE | CompletionFilter::LAST_WRITE | CompletionFilter::ATTRIBUTES,
+        )
+    }
+}
+
+impl Server {
+    pub(super) fn change_notify(&mut self, cx: &Cx, body: &ChangeNotifyRequest) -> Handled {
+        let id = self.find_open(cx, body.file_id)?;
+        let max = self.conns.get(&cx.conn).map_or(0, |conn| conn.max_io);
+        let open = self.open_mut(id)?;
+        // [MS-SMB2] 3.3.5.19.
+        if !open.is_dir || body.output_buffer_length > max {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        }
+        if !open.may(AccessMask::READ_DATA) {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        let first = Watch {
+            filter: body.completion_filter,
+            tree: body.flags.contains(ChangeNotifyFlags::WATCH_TREE),
+            ..Watch::default()
+        };
+        // Filter and depth are those of the first request. [MS-FSA] 2.1.5.11
+        let watch = open.watch.get_or_insert(first);
+        watch.room = body.output_buffer_length;
+        if watch.changes.is_empty() && !watch.overflow {
+            return Err(Stop::Wait(Wait::Notify(id)));
+        }
+        Ok(self.take_changes(id))
+    }
+
+    /// The changes so far as an answer; too many are NOTIFY_ENUM_DIR. [MS-SMB2] 3.3.4.4.
+    fn take_changes(&mut self, id: OpenId) -> Answer {
+        let empty = |status| Answer::with(status, ChangeNotifyResponse::default());
+        let Some(watch) = self.opens.get_mut(&id).and_then(|open| open.watch.as_mut()) else {
+            return empty(NtStatus::NOTIFY_CLEANUP);
+        };
+        let overflow = std::mem::take(&mut watch.overflow);
+        let output = encode(&std::mem::take(&mut watch.changes));
+        if overflow || output.len() > len_of(watch.room) {
+            self.counters.notify_overflows = self.counters.notify_overflows.saturating_add(1);
+            return empty(NtStatus::NOTIFY_ENUM_DIR);
+        }
+        Answer::ok(ChangeNotifyResponse { output })
+    }
+
+    /// A file or directory changed: tells those that watch above it.
+    pub(super) fn changed(&mut self, node: NodeId, change: Change) {
+        self.changed_all(&[(node, None, change)]);
+    }
+
+    /// Several changes that are told together. The path, where given, stands for the node's
+    /// own: it is relative to the directory in the node's place.
+    pub(super) fn changed_all(&mut self, changes: &[(NodeId, Option<&str>, Change)]) {
+        let lossy = self.has(Plant::NotifyLost);
+        let most = self.config.limits.changes_per_open;
+        let mut told = Vec::new();
+        for (id, open) in &mut self.opens {
+            let Some(watch) = &mut open.watch else {
+                continue;
+            };
+            let mut any = false;
+            for (node, name, change) in changes {
+                let below = self.fs.path_below(*node, open.node);
+                let path = match (below, name) {
+                    (Some(dir), Some(name)) if dir.is_empty() => Some((*name).to_owned()),
+                    (Some(dir), Some(name)) => Some(format!("{dir}\\{name}")),
+                    (below, _) => below.filter(|path| !path.is_empty()),
+                };
+                let Some(path) = path else {
+                    continue;
+                };
+                let deep = path.contains('\\') && !watch.tree;
+                if deep || !watch.filter.intersects(change.filter) {
+                    continue;
+                }
+                watch.seen = watch.seen.saturating_add(1);
+                if lossy && watch.seen.is_multiple_of(2) {
+                    continue;
+                }
+                any = true;
+                if watch.changes.len() >= most {
+                    watch.changes.clear();
+                    watch.overflow = true;
+                } else if !watch.overflow
+                    && watch.changes.last() != Some(&(change.action, path.clone()))
+                {
+                    watch.changes.push((change.action, path));
+                }
+            }
+            if any {
+                told.push(*id);
+            }
+        }
+        for id in told {
+            let waits = |waiting: &super::waiting::Waiting| waiting.wait == Wait::Notify(id);
+            let first: Option<AsyncId> = self
+                .waiting
+                .iter()
+                .find(|(_, waiting)| waits(waiting))
+                .map(|(id, _)| *id);
+            if let Some(request) = first {
+                // Told when the request that made the change is done: one answer for all of it.
+                self.ready.insert(request);
+            }
+        }
+    }
+}
+
+/// FILE_NOTIFY_INFORMATION records. [MS-FSCC] 2.7.1.
+fn encode(changes: &[(u32, String)]) -> Vec<u8> {
+    let mut out = Out::default();
+    let last = changes.len().saturating_sub(1);
+    for (index, (action, path)) in changes.iter().enumerate() {
+        let start = out.len();
+        let wide = utf16(path);
+        out.u32(0).u32(*action).u32(len32(wide.len())).bytes(&wide);
+        if index != last {
+            out.align(4);
+            let next = len32(out.len().saturating_sub(start));
+            out.set_u32(start, next);
+        }
+    }
+    out.0
+}

@@ -1,0 +1,171 @@
+//! Renaming. [MS-FSA] 2.1.5.15.11, [MS-FSCC] 2.4.42.2.
+
+use smbench_core::smb2::{AccessMask, NtStatus};
+
+use super::answer::{Cx, Stop};
+use super::fs::{Found, NodeId};
+use super::info::{slice_at, text, u32_at, u64_at};
+use super::name::{Path, fold};
+use super::notify::Change;
+use super::open::OpenId;
+use super::waiting::Wait;
+use super::{Plant, Server};
+
+impl Server {
+    pub(super) fn rename(&mut self, cx: &Cx, id: OpenId, bytes: &[u8]) -> Result<(), Stop> {
+        let short = NtStatus::INFO_LENGTH_MISMATCH;
+        let replace = *bytes.first().ok_or(short)? != 0;
+        let root = u64_at(bytes, 8).ok_or(short)?;
+        let name_len = u32_at(bytes, 16).ok_or(short)?;
+        let name = slice_at(bytes, 20, name_len).ok_or(NtStatus::INVALID_PARAMETER)?;
+        // [MS-SMB2] 3.3.5.21.1: RootDirectory is zero on the wire.
+        if root != 0 {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        }
+        let name = text(name).ok_or(NtStatus::OBJECT_NAME_INVALID)?;
+        let open = self.open(id)?;
+        let (node, stream) = (open.node, open.stream);
+        if !open.access.contains(AccessMask::DELETE) {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        if let Some(stream_name) = name.strip_prefix(':') {
+            return Ok(self.rename_stream(id, stream_name, replace)?);
+        }
+        if stream != node {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        }
+        let path = Path::parse(&name)?;
+        if path.names_data || path.parts.is_empty() {
+            return Err(NtStatus::OBJECT_NAME_INVALID.into());
+        }
+        let share = self
+            .shares
+            .get(cx.share)
+            .ok_or(NtStatus::NETWORK_NAME_DELETED)?;
+        let found = self.fs.find(share.root, &path.parts)?;
+        let found_node = self.fs.node(node)?;
+        if found_node.parent == node {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        let is_dir = found_node.is_dir();
+        if is_dir && self.open_below(node) {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        // As Samba: a rename waits until nobody caches the handle under the old name.
+        if self.break_handles(node, Some(id)) {
+            return Err(Stop::Wait(Wait::Break(node)));
+        }
+        let (parent, last) = match found {
+            Found::Free { parent, name } => (parent, name),
+            Found::Node(target) => {
+                let last = path.parts.last().cloned().unwrap_or_default();
+                let parent = self.fs.node(target)?.parent;
+                if target != node {
+                    self.replace(target, is_dir, replace || self.has(Plant::RenameReplaces))?;
+                }
+                (parent, last)
+            }
+        };
+        // [MS-FSA] 2.1.5.15.11: a directory cannot go into itself.
+        if self.fs.is_below(parent, node) {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        self.move_name(node, parent, &last, is_dir)?;
+        Ok(())
+    }
+
+    fn move_name(
+        &mut self,
+        node: NodeId,
+        parent: NodeId,
+        name: &str,
+        is_dir: bool,
+    ) -> Result<(), NtStatus> {
+        let now = self.filetime();
+        let found = self.fs.node(node)?;
+        let (old_parent, old_name) = (found.parent, found.name.clone());
+        self.fs.rename(node, parent, name, now);
+        if self.has(Plant::RenameLosesStream) {
+            for stream in self.streams_of(node) {
+                if stream != node && self.opens_of(stream).is_empty() {
+                    self.fs.remove_stream(node, stream);
+                }
+            }
+        }
+        if old_parent == parent {
+            self.changed_all(&[
+                (parent, Some(&old_name), Change::renamed_from(is_dir)),
+                (parent, Some(name), Change::renamed_to(is_dir)),
+            ]);
+        } else {
+            self.changed_all(&[
+                (old_parent, Some(&old_name), Change::removed(is_dir)),
+                (parent, Some(name), Change::added(is_dir)),
+            ]);
+        }
+        Ok(())
+    }
+
+    /// Makes room for a rename. [MS-FSA] 2.1.5.15.11.
+    fn replace(&mut self, target: NodeId, is_dir: bool, allowed: bool) -> Result<(), Stop> {
+        if !allowed {
+            return Err(NtStatus::OBJECT_NAME_COLLISION.into());
+        }
+        if self.fs.node(target)?.is_dir() || is_dir {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        if self.is_open(target) && self.break_handles(target, None) {
+            return Err(Stop::Wait(Wait::Break(target)));
+        }
+        if self.is_open(target) {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        self.changed(target, Change::removed(false));
+        let now = self.filetime();
+        self.fs.remove(target, now);
+        Ok(())
+    }
+
+    fn rename_stream(&mut self, id: OpenId, name: &str, replace: bool) -> Result<(), NtStatus> {
+        let open = self.open(id)?;
+        let (node, stream) = (open.node, open.stream);
+        let name = name.strip_suffix(":$DATA").unwrap_or(name);
+        if stream == node || name.is_empty() || name.contains([':', '\\', '/']) {
+            return Err(NtStatus::INVALID_PARAMETER);
+        }
+        if let Some(other) = self.fs.stream(node, name).filter(|other| *other != stream) {
+            if !replace {
+                return Err(NtStatus::OBJECT_NAME_COLLISION);
+            }
+            if !self.opens_of(other).is_empty() {
+                return Err(NtStatus::ACCESS_DENIED);
+            }
+            self.fs.remove_stream(node, other);
+        }
+        let found = self.fs.node_mut(node)?;
+        for named in &mut found.named {
+            if named.id == stream {
+                name.clone_into(&mut named.name);
+            }
+        }
+        debug_assert!(self.fs.stream(node, &fold(name)).is_some());
+        Ok(())
+    }
+
+    /// Whether something below a directory is open.
+    fn open_below(&self, dir: NodeId) -> bool {
+        self.opens
+            .values()
+            .any(|open| open.node != dir && open.conn.is_some() && self.fs.is_below(open.node, dir))
+    }
+
+    /// Tells who watches a directory that it is about to go. [MS-FSA] 2.1.5.15.3.
+    pub(super) fn finish_watch(&mut self, open: OpenId) {
+        let waits = |waiting: &super::waiting::Waiting| waiting.wait == Wait::Notify(open);
+        let found = self.waiting.iter().filter(|(_, waiting)| waits(waiting));
+        let ids: Vec<_> = found.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.finish(id, Err(NtStatus::DELETE_PENDING.into()));
+        }
+    }
+}

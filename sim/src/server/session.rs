@@ -1,0 +1,206 @@
+//! SESSION_SETUP and LOGOFF: the table of sessions. [MS-SMB2] 3.3.5.5, 3.3.5.6.
+
+use std::collections::BTreeMap;
+
+use smbench_core::seal::Secret;
+use smbench_core::smb2::{
+    Dialect, LogoffResponse, NtStatus, SecurityMode, SessionFlags, SessionId, SessionSetupFlags,
+    SessionSetupRequest, SessionSetupResponse,
+};
+
+use super::answer::{Answer, Cx, Handled, Req, Stop};
+use super::auth::{Login, Step};
+use super::tree::Tree;
+use super::{ConnKey, Server};
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) conn: ConnKey,
+    /// Authentication has succeeded.
+    pub(super) valid: bool,
+    /// Who it is; empty for an anonymous login.
+    pub(super) user: String,
+    pub(super) guest: bool,
+    pub(super) anonymous: bool,
+    /// Everything has to be encrypted.
+    pub(super) encrypt: bool,
+    /// An authentication that is under way.
+    pub(super) login: Option<Login>,
+    pub(super) trees: BTreeMap<u32, Tree>,
+}
+
+impl Server {
+    pub(super) fn session_setup(
+        &mut self,
+        cx: &Cx,
+        req: &Req,
+        body: &SessionSetupRequest,
+    ) -> Handled {
+        let id = req.header.session_id.0;
+        if body.flags.contains(SessionSetupFlags::BINDING) {
+            return Err(self.refuse_binding(cx, id).into());
+        }
+        let id = if id == 0 {
+            self.new_session(cx)?
+        } else {
+            let session = self.sessions.get(&id);
+            // [MS-SMB2] 3.3.5.5: the session has to be of this connection.
+            let session = session.filter(|session| session.conn == cx.conn);
+            session.ok_or(NtStatus::USER_SESSION_DELETED)?;
+            id
+        };
+        match self.login_step(id, &req.bulk) {
+            Ok(Step::Continue(token)) => Ok(setup_answer(
+                id,
+                NtStatus::MORE_PROCESSING_REQUIRED,
+                SessionFlags::empty(),
+                token,
+            )),
+            Ok(Step::Done { token, key }) => self.logged_in(cx, id, body, token, key),
+            Err(status) => {
+                // [MS-SMB2] 3.3.5.5.3: a failed authentication takes the session with it.
+                let valid = self.sessions.get(&id).is_some_and(|session| session.valid);
+                if valid {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.login = None;
+                    }
+                } else {
+                    self.sessions.remove(&id);
+                }
+                Err(status.into())
+            }
+        }
+    }
+
+    /// Multichannel is not offered in NEGOTIATE, so binding is refused. [MS-SMB2] 3.3.5.5.
+    fn refuse_binding(&self, cx: &Cx, id: u64) -> NtStatus {
+        let dialect = self.conns.get(&cx.conn).map(|conn| conn.dialect());
+        match self.sessions.get(&id) {
+            None => NtStatus::USER_SESSION_DELETED,
+            Some(_) if dialect < Some(Dialect::SMB_3_0) => NtStatus::REQUEST_NOT_ACCEPTED,
+            Some(_) => NtStatus::REQUEST_NOT_ACCEPTED,
+        }
+    }
+
+    fn new_session(&mut self, cx: &Cx) -> Result<u64, Stop> {
+        if self.sessions.len() >= self.config.limits.sessions {
+            return Err(NtStatus::INSUFFICIENT_RESOURCES.into());
+        }
+        let mut id = u64::from(self.rng.id());
+        while self.sessions.contains_key(&id) {
+            id = u64::from(self.rng.id());
+        }
+        let session = Session {
+            conn: cx.conn,
+            valid: false,
+            user: String::new(),
+            guest: false,
+            anonymous: false,
+            encrypt: false,
+            login: None,
+            trees: BTreeMap::new(),
+        };
+        self.sessions.insert(id, session);
+        Ok(id)
+    }
+
+    /// [MS-SMB2] 3.3.5.5.3, from the point where GSS is done.
+    fn logged_in(
+        &mut self,
+        cx: &Cx,
+        id: u64,
+        body: &SessionSetupRequest,
+        token: Vec<u8>,
+        key: Option<Secret>,
+    ) -> Handled {
+        let session = self.sessions.get_mut(&id);
+        let session = session.ok_or(NtStatus::USER_SESSION_DELETED)?;
+        session.valid = true;
+        session.login = None;
+        let mut flags = SessionFlags::empty();
+        flags.set(SessionFlags::IS_GUEST, session.guest);
+        flags.set(SessionFlags::IS_NULL, session.anonymous);
+        let conn = self.conns.get_mut(&cx.conn).ok_or(Stop::Hangup)?;
+        if let Some(key) = key {
+            let wants = self.config.encrypt_required && conn.dialect() >= Dialect::SMB_3_0;
+            session.encrypt = wants && conn.seal.cipher().is_some();
+            if wants && !session.encrypt {
+                self.sessions.remove(&id);
+                return Err(NtStatus::ACCESS_DENIED.into());
+            }
+            let installed = conn.seal.install_session_key(id, key);
+            installed.map_err(|_| NtStatus::INTERNAL_ERROR)?;
+        } else if body.security_mode.contains(SecurityMode::SIGNING_REQUIRED)
+            && self.config.signing_required
+            && !self.config.trusting
+        {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        let encrypt = self
+            .sessions
+            .get(&id)
+            .is_some_and(|session| session.encrypt);
+        flags.set(SessionFlags::ENCRYPT_DATA, encrypt);
+        let previous = body.previous_session_id.0;
+        if previous != 0 && previous != id {
+            self.replace_session(previous, id);
+        }
+        Ok(setup_answer(id, NtStatus::SUCCESS, flags, token))
+    }
+
+    /// PreviousSessionId: the client has reconnected. [MS-SMB2] 3.3.5.5.3.
+    fn replace_session(&mut self, old: u64, new: u64) {
+        let user = |id: u64| self.sessions.get(&id).map(|session| session.user.clone());
+        if user(old).is_some() && user(old) == user(new) {
+            self.end_session(old, true);
+        }
+    }
+
+    pub(super) fn logoff(&mut self, cx: &Cx) -> Handled {
+        self.end_session(cx.session, false);
+        Ok(Answer::ok(LogoffResponse {}))
+    }
+
+    /// Ends a session: its requests, opens and trees. Where `keep_durable`, durable opens
+    /// outlive it, disconnected. [MS-SMB2] 3.3.4.12, 3.3.7.1.
+    pub(super) fn end_session(&mut self, id: u64, keep_durable: bool) {
+        let of = |open: &super::open::Open| open.session == id && open.conn.is_some();
+        let opens = self.opens.iter().filter(|(_, open)| of(open));
+        let opens: Vec<_> = opens.map(|(id, _)| *id).collect();
+        for open in opens {
+            if keep_durable && self.can_survive(open) {
+                self.detach(open);
+            } else {
+                self.close_open(open);
+            }
+        }
+        self.cancel_session(id, None);
+        self.sessions.remove(&id);
+    }
+
+    /// A connection is gone. [MS-SMB2] 3.3.7.1.
+    pub(super) fn drop_connection(&mut self, key: ConnKey) {
+        if self.conns.remove(&key).is_none() {
+            return;
+        }
+        self.drop_waiting(key);
+        let of = |session: &Session| session.conn == key;
+        let ids = self.sessions.iter().filter(|(_, session)| of(session));
+        let ids: Vec<u64> = ids.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.end_session(id, true);
+        }
+    }
+}
+
+fn setup_answer(id: u64, status: NtStatus, flags: SessionFlags, token: Vec<u8>) -> Answer {
+    let body = SessionSetupResponse {
+        session_flags: flags,
+        security_buffer_length: u16::try_from(token.len()).unwrap_or_default(),
+    };
+    let mut answer = Answer::with(status, body);
+    answer.bulk = token;
+    answer.session = Some(SessionId(id));
+    answer
+}
