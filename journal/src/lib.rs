@@ -8,11 +8,14 @@
 mod block;
 mod bundle;
 mod codec;
+pub mod diff;
 mod entries;
 mod error;
 mod meta;
 mod reader;
+pub mod rerun;
 pub mod sample;
+pub mod show;
 mod store;
 mod transfer;
 mod verify;
@@ -22,10 +25,13 @@ pub use self::{
     block::MAX_EVENT_BYTES,
     bundle::{BundleReader, BundleShard, BundleWriter},
     codec::CodecError,
+    diff::{Diff, DiffError, DiffOptions, diff, diff_with},
     entries::{Entries, StoredEntry},
     error::{Damage, JournalError},
     meta::{FORMAT, RunMeta},
     reader::{Journal, Kind, TornTail, write_ndjson},
+    rerun::{Rerun, RerunError, load_plan, rerun},
+    show::show,
     transfer::{TransferReport, export, import},
     verify::{ShardStats, Stats, VerifyReport, stats, verify},
     writer::{JournalWriter, ShardRecorder, WriterStats},

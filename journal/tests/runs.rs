@@ -1,0 +1,538 @@
+//! Reruns and diffs of journals that a scripted server gave, workload by workload.
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, which may panic like tests"
+)]
+
+use std::{collections::BTreeMap, path::Path};
+
+use smbench_core::event::Milestone;
+use smbench_core::{
+    engine::{Engine, Plan, RunConfig, Speed},
+    event::{Effect, EffectsDigest, Entry, Input, Output, Seal},
+    frame::{Digest, Frame},
+    ids::{ClientId, ConnId, LogicalTime, OpId, OpenRef, ShardId},
+    smb2::{
+        CloseRequest, Command, CreateRequest, Header, HeaderFlags, MessageId, Name, NtStatus,
+        Request,
+    },
+    workload::{Action, Client, Connection, Edge, Expect, Operation, Rule, Workload},
+};
+use smbench_journal::{
+    BundleWriter, DiffError, Journal, RerunError, RunMeta, diff, load_plan,
+    rerun::{self, OPS, WORKLOAD},
+    show::{Filter, show},
+};
+
+/// Files that two clients open and close in turn: operation 2n opens, 2n + 1 closes.
+struct Scene {
+    workload: Workload,
+    operations: Vec<Operation>,
+}
+
+impl Scene {
+    fn new(files: u32) -> Self {
+        let connection = |client: u32| Connection {
+            client: ClientId(client),
+            from: format!("10.0.0.{client}:50000"),
+            to: "10.0.0.9:445".to_owned(),
+            at_us: 0,
+            dialect: None,
+            midstream: false,
+        };
+        let workload = Workload {
+            format: 1,
+            clients: vec![Client::default(), Client::default()],
+            connections: vec![connection(0), connection(1)],
+            opens: files,
+            operations: u64::from(files) * 2,
+            ..Workload::default()
+        };
+        let operations = (0..files).flat_map(|file| [create(file), close(file)]);
+        Self {
+            workload,
+            operations: operations.collect(),
+        }
+    }
+
+    fn ops_jsonl(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for op in &self.operations {
+            serde_json::to_writer(&mut out, op).unwrap();
+            out.push(b'\n');
+        }
+        out
+    }
+
+    /// Runs the scene against `server`; the entries and the digest at the end.
+    fn run(&self, config: &RunConfig, server: &mut Server) -> (Vec<Entry>, EffectsDigest) {
+        let operations = self.operations.iter().cloned();
+        let plan = Plan::build(&self.workload, operations, config, |_| true).unwrap();
+        let mut engine = Engine::new(plan, config.clone());
+        let (mut entries, mut digest) = (Vec::new(), EffectsDigest::default());
+        let mut scratch = Vec::new();
+        let mut now = LogicalTime::ZERO;
+        let mut next = std::collections::VecDeque::from([Input::Start]);
+        while let Some(input) = next.pop_front() {
+            entries.push(Entry {
+                seq: entries.len() as u64,
+                now,
+                before: digest,
+                input: input.clone(),
+            });
+            engine.handle(now, input).unwrap();
+            let wake;
+            loop {
+                match engine.poll() {
+                    Output::Do(effect) => {
+                        digest.update(&effect, &mut scratch);
+                        match effect {
+                            Effect::Connect { conn } => next.push_back(Input::Connected { conn }),
+                            Effect::Send { conn, frame, .. } => {
+                                next.push_back(server.answer(conn, &frame));
+                            }
+                            _ => {}
+                        }
+                    }
+                    Output::WakeAt(at) => {
+                        wake = at;
+                        break;
+                    }
+                }
+            }
+            now = now.plus_nanos(server.latency_ns);
+            if let Some(at) = wake.filter(|_| next.is_empty()) {
+                now = now.max(at);
+                next.push_back(Input::Wake);
+            }
+        }
+        assert!(engine.is_done());
+        (entries, digest)
+    }
+
+    fn journal(&self, config: &RunConfig, run: &(Vec<Entry>, EffectsDigest)) -> Journal {
+        let (workload, ops) = (
+            serde_json::to_vec(&self.workload).unwrap(),
+            self.ops_jsonl(),
+        );
+        journal(&workload, &ops, config, run)
+    }
+
+    fn record(&self, server: &mut Server) -> Journal {
+        let config = fast();
+        self.journal(&config, &self.run(&config, server))
+    }
+}
+
+fn journal(
+    workload: &[u8],
+    ops: &[u8],
+    config: &RunConfig,
+    (entries, after): &(Vec<Entry>, EffectsDigest),
+) -> Journal {
+    let meta = RunMeta {
+        config: serde_json::to_value(config).unwrap(),
+        shards: 1,
+        ..RunMeta::default()
+    };
+    let mut bundle = BundleWriter::new(Vec::new(), &meta).unwrap();
+    bundle.attach(WORKLOAD, workload).unwrap();
+    bundle.attach(OPS, ops).unwrap();
+    for entry in entries {
+        bundle.record(ShardId(0), entry).unwrap();
+    }
+    bundle.finish_shard(ShardId(0), *after).unwrap();
+    Journal::from_bundle_bytes(bundle.end().unwrap()).unwrap()
+}
+
+fn fast() -> RunConfig {
+    RunConfig {
+        speed: Speed::Max,
+        ..RunConfig::default()
+    }
+}
+
+fn operation(
+    id: u32,
+    file: u32,
+    cmd: Command,
+    request: Request,
+    after: &[(u32, Rule)],
+) -> Operation {
+    let client = file % 2;
+    Operation {
+        id: OpId(id),
+        at_us: u64::from(id) * 100,
+        client: ClientId(client),
+        conn: ConnId(client),
+        session: None,
+        tree: None,
+        cmd,
+        mid: u64::from(id),
+        charge: 1,
+        credits: 8,
+        flags: HeaderFlags::default(),
+        channel_sequence: 0,
+        process_id: 0,
+        raw_tree: None,
+        frame: 1000 + u64::from(id),
+        compound: None,
+        action: Action::Request(request),
+        path: None,
+        open: Some(OpenRef(file)),
+        reclaims: None,
+        previous_session: None,
+        resume_key_of: None,
+        cancels: None,
+        data: None,
+        quirks: Default::default(),
+        cut: false,
+        after: after
+            .iter()
+            .map(|(id, rule)| Edge {
+                id: OpId(*id),
+                rule: *rule,
+                on: Milestone::Response,
+                inferred: false,
+            })
+            .collect(),
+        expect: Some(Expect {
+            frame: 2000 + u64::from(id),
+            latency_us: 50,
+            ..Expect::default()
+        }),
+    }
+}
+
+fn create(file: u32) -> Operation {
+    let request = Request::Create(CreateRequest {
+        name: Name::Text(format!("team\\f{file}")),
+        ..CreateRequest::default()
+    });
+    // Four files have nothing to do with each other.
+    let before = file
+        .checked_sub(4)
+        .map(|before| (before * 2 + 1, Rule::Resource));
+    let before: Vec<(u32, Rule)> = before.into_iter().collect();
+    operation(file * 2, file, Command::CREATE, request, &before)
+}
+
+fn close(file: u32) -> Operation {
+    let request = Request::Close(CloseRequest::default());
+    let after = [(file * 2, Rule::Handle)];
+    operation(file * 2 + 1, file, Command::CLOSE, request, &after)
+}
+
+/// Answers as told, by the number of the CREATE.
+#[derive(Default)]
+struct Server {
+    /// Statuses of CREATEs, by the file's name; success otherwise.
+    refuse: BTreeMap<String, NtStatus>,
+    latency_ns: u64,
+    opens: u64,
+}
+
+impl Server {
+    fn new(latency_us: u64) -> Self {
+        Self {
+            latency_ns: latency_us * 1_000,
+            ..Self::default()
+        }
+    }
+
+    fn refusing(name: &str) -> Self {
+        let mut server = Self::new(20);
+        server.refuse.insert(name.to_owned(), NtStatus(0xc000_0043));
+        server
+    }
+
+    fn answer(&mut self, conn: ConnId, request: &Frame) -> Input {
+        let header = Header::decode(&request.bytes).unwrap();
+        let refused = self.refuse.iter().find_map(|(name, status)| {
+            let wire = Name::Text(name.clone()).to_wire();
+            let named = request.bytes.windows(wire.len()).any(|it| it == wire);
+            (header.command == Command::CREATE && named).then_some(*status)
+        });
+        let body = match (header.command, refused) {
+            (_, Some(_)) => vec![9, 0, 0, 0, 0, 0, 0, 0, 0],
+            (Command::CREATE, None) => {
+                self.opens += 1;
+                // [MS-SMB2] 2.2.14
+                let mut body = vec![0; 88];
+                body[0] = 89;
+                body[4] = 1;
+                body[64..72].copy_from_slice(&self.opens.to_le_bytes());
+                body
+            }
+            // [MS-SMB2] 2.2.16
+            _ => {
+                let mut body = vec![0; 60];
+                body[0] = 60;
+                body
+            }
+        };
+        let response = Header {
+            command: header.command,
+            status: refused.map_or(0, |status| status.0),
+            credits: 8,
+            flags: HeaderFlags::SERVER_TO_REDIR,
+            message_id: MessageId(header.message_id.0),
+            ..Header::default()
+        };
+        let mut bytes = Vec::new();
+        response.encode(&mut bytes);
+        bytes.extend_from_slice(&body);
+        Input::Received {
+            conn,
+            frame: Frame {
+                bytes,
+                cuts: Vec::new(),
+            },
+            seal: Seal::Plain,
+        }
+    }
+}
+
+#[test]
+fn a_run_reruns_identically() {
+    let scene = Scene::new(40);
+    let journal = scene.record(&mut Server::new(20));
+    let (mut inputs, mut effects) = (0, 0);
+    let found = rerun::rerun(&journal, |_, _, did| {
+        inputs += 1;
+        effects += did.len();
+    })
+    .unwrap();
+    assert!(found.identical && found.complete, "{found:?}");
+    assert_eq!(found.events, inputs);
+    // A send, a report of start and one of end for each operation at least.
+    assert!(effects >= 240, "{effects}");
+    assert_eq!(
+        Some(found.effects_digest),
+        journal.finish_digest(ShardId(0))
+    );
+    assert_eq!(
+        rerun::check(&journal).unwrap().effects_digest,
+        found.effects_digest
+    );
+    let (workload, operations, config, plan) = load_plan(&journal).unwrap();
+    assert_eq!((workload.opens, operations.len(), plan.len()), (40, 80, 80));
+    assert_eq!(config, fast());
+}
+
+#[test]
+fn one_byte_of_one_input_is_found() {
+    let scene = Scene::new(40);
+    let config = fast();
+    let run = scene.run(&config, &mut Server::new(20));
+    let responses = run.0.iter().filter_map(|entry| match &entry.input {
+        Input::Received { .. } => Some(entry.seq),
+        _ => None,
+    });
+    let mut tried = 0;
+    for seq in responses {
+        let (mut entries, after) = run.clone();
+        let Input::Received { frame, .. } = &mut entries[seq as usize].input else {
+            unreachable!()
+        };
+        frame.bytes[8] ^= 1; // the status
+        let journal = scene.journal(&config, &(entries, after));
+        let found = rerun::check(&journal).unwrap();
+        let mismatch = found.first_mismatch.expect("a mismatch");
+        assert!(!found.identical);
+        assert_eq!((mismatch.seq, mismatch.kind), (seq, "received"));
+        assert_ne!(mismatch.expected, mismatch.actual);
+        tried += 1;
+    }
+    assert_eq!(tried, 80);
+}
+
+#[test]
+fn an_input_that_no_run_has_is_a_mismatch() {
+    let scene = Scene::new(4);
+    let config = fast();
+    let (mut entries, after) = scene.run(&config, &mut Server::new(20));
+    entries[3].input = Input::Connected { conn: ConnId(77) };
+    let journal = scene.journal(&config, &(entries, after));
+    let mismatch = rerun::check(&journal).unwrap().first_mismatch.unwrap();
+    assert_eq!(mismatch.seq, 3);
+    assert!(mismatch.error.unwrap().contains("connection 77"));
+}
+
+#[test]
+fn a_run_is_the_same_as_itself_and_as_a_slower_one() {
+    let scene = Scene::new(40);
+    let (fast, slow) = (
+        scene.record(&mut Server::new(20)),
+        scene.record(&mut Server::new(9_000)),
+    );
+    let itself = diff(&fast, &fast).unwrap();
+    assert!(itself.same);
+    assert_eq!((itself.compared, itself.timing_only), (80, 0));
+    let timing = diff(&fast, &slow).unwrap();
+    assert!(timing.same, "{timing:?}");
+    assert!(timing.causes.is_empty());
+    assert_eq!(timing.compared, 80);
+    assert_eq!(timing.timing_only, 80);
+}
+
+#[test]
+fn a_refused_create_is_the_only_cause() {
+    let scene = Scene::new(41);
+    let good = scene.record(&mut Server::new(20));
+    let bad = scene.record(&mut Server::refusing("team\\f12"));
+    let found = diff(&good, &bad).unwrap();
+    assert!(!found.same);
+    let [cause] = found.causes.as_slice() else {
+        panic!("{:?}", found.causes)
+    };
+    assert_eq!(cause.operation, OpId(24));
+    assert_eq!(cause.what, "status");
+    assert_eq!(cause.a, "SUCCESS");
+    assert_eq!(cause.b, "SHARING_VIOLATION");
+    assert_eq!(cause.frame, 1024);
+    assert_eq!(cause.path.as_deref(), Some("team\\f12"));
+    assert_eq!(cause.command, "CREATE");
+    // The chain of files 0, 4, 8: three opens and closes.
+    assert_eq!(cause.ancestors, Some(6));
+    assert_eq!(cause.last_agreeing, Some(OpId(17)));
+    // Its own close cannot run; nothing else diverges.
+    assert_eq!((cause.consequences, found.consequences), (1, 1));
+    assert_eq!(found.by_what["presence"], 1);
+    let json = serde_json::to_value(&found).unwrap();
+    for key in ["same", "compared", "causes", "consequences", "timing_only"] {
+        assert!(json.get(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn independent_refusals_are_two_causes() {
+    let scene = Scene::new(40);
+    let good = scene.record(&mut Server::new(20));
+    let mut server = Server::refusing("team\\f21");
+    server
+        .refuse
+        .insert("team\\f30".to_owned(), NtStatus(0xc000_0022));
+    let found = diff(&good, &scene.record(&mut server)).unwrap();
+    let causes: Vec<OpId> = found.causes.iter().map(|it| it.operation).collect();
+    assert_eq!(causes, [OpId(42), OpId(60)]);
+    assert_eq!(found.consequences, 2);
+}
+
+#[test]
+fn other_workloads_are_not_compared() {
+    let a = Scene::new(4).record(&mut Server::new(20));
+    let b = Scene::new(5).record(&mut Server::new(20));
+    let error = diff(&a, &b).unwrap_err();
+    assert!(matches!(error, DiffError::OtherWorkload { .. }), "{error}");
+    assert!(error.to_string().contains("replay one workload twice"));
+}
+
+#[test]
+fn shows_what_the_filter_lets_through_with_names() {
+    let scene = Scene::new(8);
+    let journal = scene.record(&mut Server::new(20));
+    let mut lines = Vec::new();
+    let filter = Filter {
+        operations: vec![OpId(6)],
+        ..Filter::default()
+    };
+    let shown = show(&journal, &filter, |line| {
+        lines.push(line.to_string());
+        true
+    })
+    .unwrap();
+    assert_eq!(shown.shown, lines.len() as u64);
+    assert!(shown.held_back > 0);
+    assert!(
+        lines
+            .iter()
+            .any(|it| it.contains("finished CREATE #6 team\\f3: SUCCESS")),
+        "{lines:#?}"
+    );
+    let filter = Filter {
+        kinds: vec!["connected".to_owned()],
+        clients: vec![1],
+        ..Filter::default()
+    };
+    assert_eq!(show(&journal, &filter, |_| true).unwrap().shown, 1);
+    let mut seen = 0;
+    show(&journal, &Filter::default(), |_| {
+        seen += 1;
+        seen < 3
+    })
+    .unwrap();
+    assert_eq!(seen, 3, "the sink may stop");
+}
+
+#[test]
+fn garbage_in_the_attachments_is_an_error() {
+    let scene = Scene::new(6);
+    let config = fast();
+    let run = scene.run(&config, &mut Server::new(20));
+    let good = serde_json::to_vec(&scene.workload).unwrap();
+    let ops = scene.ops_jsonl();
+    let mut greedy = scene.workload.clone();
+    greedy.opens = u32::MAX;
+    let greedy = serde_json::to_vec(&greedy).unwrap();
+    let found = rerun::check(&journal(&greedy, &ops, &config, &run));
+    assert!(
+        matches!(found, Err(RerunError::Implausible { .. })),
+        "{found:?}"
+    );
+    let mut newer = scene.workload.clone();
+    newer.format = 99;
+    let newer = serde_json::to_vec(&newer).unwrap();
+    let found = rerun::check(&journal(&newer, &ops, &config, &run));
+    assert!(
+        matches!(found, Err(RerunError::UnknownFormat { .. })),
+        "{found:?}"
+    );
+    let found = rerun::check(&journal(b"{", &ops, &config, &run));
+    assert!(matches!(found, Err(RerunError::Json { .. })), "{found:?}");
+    let (mut failed, mut ran) = (0, 0);
+    // Every byte of the operations and tables, one at a time, made another digit or letter.
+    for at in (0..ops.len()).step_by(3) {
+        let mut bad = ops.clone();
+        bad[at] = b"0918}{,\"["[at % 9];
+        let damaged = journal(&good, &bad, &config, &run);
+        match rerun::check(&damaged) {
+            Ok(_) => ran += 1,
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                failed += 1;
+            }
+        }
+        drop(diff(&damaged, &damaged));
+    }
+    assert!(failed > 50 && ran > 5, "{failed} failed, {ran} ran");
+    let none = journal(&good, b"", &config, &run);
+    drop(rerun::check(&none));
+}
+
+#[test]
+fn a_journal_without_workload_says_so_and_is_shown_bare() {
+    let dir = tempfile::tempdir().unwrap();
+    let path: &Path = &dir.path().join("bare.smbj");
+    let meta = RunMeta {
+        shards: 1,
+        workload: Some(Digest::of(b"elsewhere")),
+        ..RunMeta::default()
+    };
+    let mut bundle = BundleWriter::create(path, &meta).unwrap();
+    let entry = Entry {
+        seq: 0,
+        now: LogicalTime::ZERO,
+        before: EffectsDigest::default(),
+        input: Input::Start,
+    };
+    bundle.record(ShardId(0), &entry).unwrap();
+    bundle.end_file().unwrap();
+    let journal = Journal::open(path).unwrap();
+    let error = rerun::check(&journal).unwrap_err();
+    assert!(matches!(error, RerunError::NoWorkload { .. }));
+    let shown = show(&journal, &Filter::default(), |_| true).unwrap();
+    assert_eq!((shown.shown, shown.notes.len()), (1, 1));
+}
