@@ -1,3 +1,21 @@
-//! See ARCHITECTURE.md.
+//! Model SMB2 server and deterministic simulation.
+//!
+//! [`simulate`] runs the engine of `core` against a frame service (the model server) under a
+//! [`Scenario`], carried either by the [`event_loop`] (fast, for sweeps) or by `live`'s own driver
+//! over turmoil ([`turmoil_net`]). Neither reads a clock or draws entropy: workload, configuration
+//! and scenario determine every byte of the record. The model server is in [`server`].
 
+pub mod event_loop;
+pub mod model;
+pub mod run;
+pub mod scenario;
 pub mod server;
+pub mod turmoil_net;
+
+mod weather;
+
+pub use model::ModelService;
+pub use run::{
+    Cast, DriverKind, Run, SimCounters, SimError, SimOutcome, Simulated, Tally, Wire, simulate,
+};
+pub use scenario::{Fault, Latency, Scenario, ScenarioError, Target};

@@ -1,0 +1,456 @@
+//! The fast driver: engine and server on one heap of events, ordered by `(time, seq)`.
+//!
+//! No tokio, no bytes on a stream: a frame is an event that arrives once, when its last segment
+//! would. What is kept of a network is what a client can tell: delay, order within a connection,
+//! ends of connections, holds. At one moment the engine's wake comes before the server's, and both
+//! before arrivals, as in `live`'s loop.
+
+mod link;
+mod queue;
+
+use std::collections::VecDeque;
+
+use smbench_core::engine::Engine;
+use smbench_core::event::{
+    AuthStep, Effect, EffectsDigest, Entry, Input, NetFailure, Output, Recorder, Report, Seal,
+    TokenOutcome,
+};
+use smbench_core::frame::Frame;
+use smbench_core::ids::{ConnId, LogicalTime, SessionRef};
+use smbench_live::auth::TrustAuthenticator;
+use smbench_live::{Authenticator, Blobs, FrameService, ServiceOutput, bulk};
+
+use self::link::{Link, Phase};
+use self::queue::{Event, Queue};
+use crate::run::{Cast, Run, SimCounters, SimError, SimOutcome, Simulated, Wire, unsettled};
+use crate::scenario::Scenario;
+use crate::weather::{Direction, Lane, cuts};
+
+type Failure<R> = SimError<<R as Recorder>::Error>;
+
+/// Runs until the engine is done, or nothing can happen any more.
+pub fn run<S, R, B>(
+    run: Run<'_, S, R, B>,
+    on_report: impl FnMut(LogicalTime, &Report),
+) -> Simulated<S, R, B>
+where
+    S: FrameService,
+    R: Recorder,
+    B: Blobs,
+{
+    let mut driver = EventLoop::new(run, on_report);
+    let result = driver.until_done();
+    Simulated {
+        result: result.map(|()| driver.outcome()),
+        server: Some(driver.server),
+        recorder: Some(driver.recorder),
+        blobs: Some(driver.blobs),
+    }
+}
+
+struct EventLoop<'a, S, R, B, F> {
+    engine: Engine,
+    ops: usize,
+    server: S,
+    recorder: R,
+    blobs: B,
+    on_report: F,
+    authenticator: TrustAuthenticator<Cast>,
+    cast: Cast,
+    scenario: &'a Scenario,
+    links: Vec<Link>,
+    wires: Vec<Wire>,
+    queue: Queue,
+    inputs: VecDeque<Input>,
+    engine_wake: Option<LogicalTime>,
+    server_wake: Option<LogicalTime>,
+    now: LogicalTime,
+    effects: EffectsDigest,
+    scratch: Vec<u8>,
+    steps: u64,
+    counters: SimCounters,
+    done: Option<LogicalTime>,
+}
+
+impl<'a, S, R, B, F> EventLoop<'a, S, R, B, F>
+where
+    S: FrameService,
+    R: Recorder,
+    B: Blobs,
+    F: FnMut(LogicalTime, &Report),
+{
+    fn new(run: Run<'a, S, R, B>, on_report: F) -> Self {
+        let mut queue = Queue::default();
+        let conns = run.cast.clients.len();
+        for conn in (0u32..).take(conns).map(ConnId) {
+            for at in cuts(run.scenario, conn, run.cast.client(conn)) {
+                queue.push(at, Event::Cut { conn });
+            }
+        }
+        Self {
+            ops: run.plan.len(),
+            engine: Engine::new(run.plan, run.config),
+            server: run.server,
+            recorder: run.recorder,
+            blobs: run.blobs,
+            on_report,
+            authenticator: TrustAuthenticator::new(run.cast.clone()),
+            cast: run.cast,
+            scenario: run.scenario,
+            links: std::iter::repeat_with(Link::default).take(conns).collect(),
+            wires: vec![Wire::default(); conns],
+            queue,
+            inputs: VecDeque::from([Input::Start]),
+            engine_wake: None,
+            server_wake: None,
+            now: LogicalTime::ZERO,
+            effects: EffectsDigest::default(),
+            scratch: Vec::new(),
+            steps: 0,
+            counters: SimCounters::default(),
+            done: None,
+        }
+    }
+
+    fn outcome(&mut self) -> SimOutcome {
+        SimOutcome {
+            effects: self.effects,
+            at: self.done.unwrap_or(self.now),
+            steps: self.steps,
+            counters: self.counters,
+            wires: std::mem::take(&mut self.wires),
+        }
+    }
+
+    fn until_done(&mut self) -> Result<(), Failure<R>> {
+        let mut still = 0;
+        loop {
+            while let Some(input) = self.inputs.pop_front() {
+                self.feed(input)?;
+            }
+            if self.done.is_some() {
+                break;
+            }
+            let before = self.now;
+            self.step()?;
+            still = if self.now == before { still + 1 } else { 0 };
+            if still > MOST_STEPS_AT_ONCE {
+                let at = self.now;
+                return Err(SimError::Livelock { at, steps: still });
+            }
+        }
+        // What was sent still reaches the server; what it answers, nobody hears.
+        while let Some((at, event)) = self.queue.pop() {
+            self.now = self.now.max(at);
+            self.happen(event);
+        }
+        let seq = self.steps;
+        let ended = self.recorder.finish(self.effects);
+        ended.map_err(|source| SimError::Record { seq, source })
+    }
+
+    /// Lets the next thing happen.
+    fn step(&mut self) -> Result<(), Failure<R>> {
+        let arrival = self.queue.next_at();
+        let wakes = [self.engine_wake, self.server_wake, arrival];
+        let Some(next) = wakes.into_iter().flatten().min() else {
+            let (waiting, more) = unsettled(&self.engine, self.ops);
+            return Err(SimError::Stalled {
+                at: self.now,
+                waiting,
+                more,
+            });
+        };
+        if next > self.scenario.limit {
+            let (waiting, more) = unsettled(&self.engine, self.ops);
+            return Err(SimError::OutOfTime {
+                limit: self.scenario.limit,
+                waiting,
+                more,
+            });
+        }
+        self.now = self.now.max(next);
+        if self.engine_wake.is_some_and(|at| at <= self.now) {
+            self.inputs.push_back(Input::Wake);
+        } else if self.server_wake.is_some_and(|at| at <= self.now) {
+            self.server.wake(self.now);
+            self.drain_server();
+        } else if let Some((_, event)) = self.queue.pop() {
+            self.happen(event);
+        }
+        Ok(())
+    }
+
+    /// Records one input, gives it to the engine and does what the engine then wants.
+    fn feed(&mut self, input: Input) -> Result<(), Failure<R>> {
+        let (seq, now) = (self.steps, self.now);
+        let entry = Entry {
+            seq,
+            now,
+            before: self.effects,
+            input,
+        };
+        let recorded = self.recorder.record(&entry);
+        recorded.map_err(|source| SimError::Record { seq, source })?;
+        self.steps += 1;
+        let handled = self.engine.handle(now, entry.input);
+        handled.map_err(|source| SimError::Engine { seq, source })?;
+        loop {
+            match self.engine.poll() {
+                Output::WakeAt(at) => {
+                    self.engine_wake = at;
+                    return Ok(());
+                }
+                Output::Do(effect) => {
+                    self.effects.update(&effect, &mut self.scratch);
+                    self.perform(effect);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Connect { conn } => self.connect(conn),
+            Effect::Send { conn, frame, login } => self.send(conn, &frame, login),
+            Effect::Authenticate {
+                conn,
+                session,
+                step,
+            } => {
+                let outcome = self.authenticate(conn, session, step);
+                self.inputs.push_back(Input::TokenReady {
+                    conn,
+                    session,
+                    outcome,
+                });
+            }
+            Effect::Close { conn, .. } => self.close(conn),
+            Effect::Report(report) => {
+                (self.on_report)(self.now, &report);
+                if report == Report::Done {
+                    self.done = Some(self.now);
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, conn: ConnId) {
+        let client = self.cast.client(conn);
+        let Some(link) = self.links.get_mut(conn.index()) else {
+            let reason = NetFailure::Unreachable;
+            self.inputs.push_back(Input::ConnectFailed { conn, reason });
+            return;
+        };
+        let life = link.life + 1;
+        let lane = |direction| Lane::new(self.scenario, conn, client, life.into(), direction);
+        *link = Link::new(life, lane(Direction::Up), lane(Direction::Down));
+        let at = link.arrival(Direction::Up, self.now, 0);
+        self.queue.push(at, Event::Opened { conn, life });
+    }
+
+    fn send(&mut self, conn: ConnId, frame: &Frame, login: Option<SessionRef>) {
+        let link = self.links.get_mut(conn.index());
+        let Some(link) = link.filter(|link| link.phase == Phase::Open) else {
+            self.counters.sends_without_connection += 1; // its end is on the way as an input
+            return;
+        };
+        let token = login.and_then(|session| link.tokens.remove(&session));
+        let (plain, missing) = bulk::attach(frame, &mut self.blobs, token.as_deref());
+        self.counters.missing_blobs += u64::from(missing.blobs);
+        self.counters.missing_tokens += u64::from(missing.tokens);
+        self.counters.frames_up += 1;
+        let (life, at) = (
+            link.life,
+            link.arrival(Direction::Up, self.now, plain.len()),
+        );
+        self.queue.push(
+            at,
+            Event::Up {
+                conn,
+                life,
+                frame: plain,
+            },
+        );
+    }
+
+    fn authenticate(&mut self, conn: ConnId, session: SessionRef, step: AuthStep) -> TokenOutcome {
+        let refused = step == AuthStep::BeginRefused;
+        let begun = match step {
+            // Trust is one token long.
+            AuthStep::Continue => return TokenOutcome::Failed,
+            AuthStep::Begin | AuthStep::BeginRefused => {
+                self.authenticator.begin(conn, session, refused)
+            }
+        };
+        let token = begun.and_then(|mut handshake| handshake.step(&[]));
+        match (token, self.links.get_mut(conn.index())) {
+            (Ok(step), Some(link)) => {
+                let len = u32::try_from(step.token.len()).unwrap_or(u32::MAX);
+                link.tokens.insert(session, step.token);
+                TokenOutcome::Ready { len }
+            }
+            _ => TokenOutcome::Failed,
+        }
+    }
+
+    /// The client ends a connection: the server hears of it after all that was sent before.
+    fn close(&mut self, conn: ConnId) {
+        let Some(link) = self.links.get_mut(conn.index()) else {
+            return;
+        };
+        if link.phase != Phase::Open {
+            return;
+        }
+        link.phase = Phase::Over;
+        let (life, at) = (link.life, link.arrival(Direction::Up, self.now, 0));
+        self.queue.push(at, Event::Ended { conn, life });
+    }
+
+    /// The client sees a connection end that it did not end.
+    fn lose(&mut self, conn: ConnId, reason: NetFailure) {
+        let phase = self.links.get(conn.index()).map(|link| link.phase);
+        match phase {
+            Some(Phase::Open) => {
+                self.close(conn);
+                self.inputs.push_back(Input::Closed { conn, reason });
+            }
+            Some(Phase::Connecting) => {
+                if let Some(link) = self.links.get_mut(conn.index()) {
+                    link.phase = Phase::Over;
+                    let (life, at) = (link.life, link.arrival(Direction::Up, self.now, 0));
+                    self.queue.push(at, Event::Ended { conn, life });
+                }
+                self.inputs.push_back(Input::ConnectFailed { conn, reason });
+            }
+            Some(Phase::Over) | None => {}
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Cut { conn } => self.lose(conn, NetFailure::Reset),
+            Event::Opened { conn, life } => {
+                let now = self.now;
+                self.server.opened(now, key(conn, life));
+                if let Some(link) = self.current(conn, life) {
+                    link.served = true;
+                    let at = link.arrival(Direction::Down, now, 0);
+                    self.queue.push(at, Event::Connected { conn, life });
+                }
+                self.drain_server();
+            }
+            Event::Up { conn, life, frame } => {
+                if let Some(wire) = self.wires.get_mut(conn.index()) {
+                    wire.up.add(&frame);
+                }
+                let served = self.current(conn, life).is_some_and(|link| link.served);
+                if served {
+                    self.server.frame(self.now, key(conn, life), frame);
+                    self.drain_server();
+                } else {
+                    self.counters.lost_frames += 1;
+                }
+            }
+            Event::Ended { conn, life } => {
+                let link = self.current(conn, life);
+                if link.is_some_and(|link| std::mem::replace(&mut link.served, false)) {
+                    self.server.closed(self.now, key(conn, life));
+                    self.drain_server();
+                }
+            }
+            Event::Connected { conn, life } => {
+                let link = self.current(conn, life);
+                if let Some(link) = link.filter(|link| link.phase == Phase::Connecting) {
+                    link.phase = Phase::Open;
+                    self.inputs.push_back(Input::Connected { conn });
+                }
+            }
+            Event::Down { conn, life, frame } => self.received(conn, life, &frame),
+            Event::Closed { conn, life } => {
+                if self.current(conn, life).is_some() {
+                    self.lose(conn, NetFailure::Eof);
+                }
+            }
+        }
+    }
+
+    fn received(&mut self, conn: ConnId, life: u32, raw: &[u8]) {
+        let open = self.current(conn, life).map(|link| link.phase) == Some(Phase::Open);
+        if !open || self.done.is_some() {
+            self.counters.lost_frames += 1;
+            return;
+        }
+        self.counters.frames_down += 1;
+        let blobs = &mut self.blobs;
+        let detached = bulk::detach(raw, |_, content, bytes| {
+            if let smbench_core::frame::Content::Data(digest) = content {
+                blobs.put(&digest, bytes);
+            }
+        });
+        match detached {
+            Ok(frame) => self.inputs.push_back(Input::Received {
+                conn,
+                frame,
+                seal: Seal::Plain,
+            }),
+            Err(_) => {
+                self.counters.unreadable_frames += 1;
+                self.lose(conn, NetFailure::Protocol);
+            }
+        }
+    }
+
+    /// Takes everything the server wants done.
+    fn drain_server(&mut self) {
+        loop {
+            match self.server.poll(self.now) {
+                ServiceOutput::WakeAt(at) => {
+                    self.server_wake = at;
+                    return;
+                }
+                ServiceOutput::Send { conn, frame } => {
+                    let (conn, life) = unkey(conn);
+                    if let Some(wire) = self.wires.get_mut(conn.index()) {
+                        wire.down.add(&frame);
+                    }
+                    let now = self.now;
+                    let Some(link) = self.current(conn, life) else {
+                        self.counters.lost_frames += 1;
+                        continue;
+                    };
+                    let at = link.arrival(Direction::Down, now, frame.len());
+                    self.queue.push(at, Event::Down { conn, life, frame });
+                }
+                ServiceOutput::Close { conn } => {
+                    let (conn, life) = unkey(conn);
+                    let now = self.now;
+                    if let Some(link) = self.current(conn, life) {
+                        link.served = false;
+                        let at = link.arrival(Direction::Down, now, 0);
+                        self.queue.push(at, Event::Closed { conn, life });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The link of a connection, unless `life` is over.
+    fn current(&mut self, conn: ConnId, life: u32) -> Option<&mut Link> {
+        let link = self.links.get_mut(conn.index())?;
+        (link.life == life).then_some(link)
+    }
+}
+
+/// The server's number for one life of a connection: never used twice.
+fn key(conn: ConnId, life: u32) -> u64 {
+    u64::from(life) << 32 | u64::from(conn.0)
+}
+
+fn unkey(key: u64) -> (ConnId, u32) {
+    let low = u32::try_from(key & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    (ConnId(low), u32::try_from(key >> 32).unwrap_or(u32::MAX))
+}
+
+/// Steps at one moment that no sound run takes.
+const MOST_STEPS_AT_ONCE: u64 = 10_000_000;

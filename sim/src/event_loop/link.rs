@@ -1,0 +1,53 @@
+//! One connection of the event loop.
+
+use std::collections::BTreeMap;
+
+use smbench_core::ids::{LogicalTime, SessionRef};
+
+use crate::weather::{Direction, Lane};
+
+/// What the client knows of its connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// On its way to the server and back.
+    Connecting,
+    /// Both ends know of it.
+    Open,
+    /// Never opened, closed, or lost.
+    #[default]
+    Over,
+}
+
+/// One life of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// From 1; 0 before the first.
+    pub(super) life: u32,
+    pub(super) phase: Phase,
+    /// The server has it open.
+    pub(super) served: bool,
+    /// Login tokens that wait for their frame.
+    pub(super) tokens: BTreeMap<SessionRef, Vec<u8>>,
+    lanes: Option<(Lane, Lane)>,
+}
+
+impl Link {
+    pub(super) fn new(life: u32, up: Lane, down: Lane) -> Self {
+        Self {
+            life,
+            phase: Phase::Connecting,
+            served: false,
+            tokens: BTreeMap::new(),
+            lanes: Some((up, down)),
+        }
+    }
+
+    /// When `len` bytes sent now have arrived.
+    pub(super) fn arrival(&mut self, to: Direction, now: LogicalTime, len: usize) -> LogicalTime {
+        match (&mut self.lanes, to) {
+            (Some((up, _)), Direction::Up) => up.arrival(now, len),
+            (Some((_, down)), Direction::Down) => down.arrival(now, len),
+            (None, _) => now,
+        }
+    }
+}
