@@ -80,9 +80,12 @@ where
     let served = Rc::try_unwrap(served).ok().map(RefCell::into_inner);
     let ended = ended.borrow_mut().take();
     let result = match (ended, result) {
-        (Some(ended), _) => ended.map(|outcome| SimOutcome {
-            wires: served.as_ref().map(Served::wires).unwrap_or_default(),
-            ..outcome
+        (Some(ended), _) => ended.map(|mut outcome| {
+            if let Some(served) = &served {
+                outcome.wires = served.wires();
+                outcome.counters.lost_frames += served.lost();
+            }
+            outcome
         }),
         (None, Err(error)) => Err(error),
         (None, Ok(())) => Err(SimError::Network {

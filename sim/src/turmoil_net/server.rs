@@ -33,6 +33,7 @@ pub(super) struct Served<S> {
     wires: Vec<Wire>,
     opened: u64,
     frames: u64,
+    lost: u64,
     wake: Option<LogicalTime>,
 }
 
@@ -49,6 +50,7 @@ impl<S: FrameService> Served<S> {
             wires: vec![Wire::default(); conns],
             opened: 0,
             frames: 0,
+            lost: 0,
             wake: None,
         }
     }
@@ -64,6 +66,11 @@ impl<S: FrameService> Served<S> {
 
     pub(super) const fn frames(&self) -> u64 {
         self.frames
+    }
+
+    /// Frames that came or were to go when their connection had ended at the server.
+    pub(super) const fn lost(&self) -> u64 {
+        self.lost
     }
 
     pub(super) const fn wake(&self) -> Option<LogicalTime> {
@@ -97,6 +104,8 @@ impl<S: FrameService> Served<S> {
                 }
                 if self.conns.contains_key(&conn) {
                     self.service.frame(now, conn, frame);
+                } else {
+                    self.lost += 1;
                 }
             }
             Event::Ended { conn } => {
@@ -129,10 +138,9 @@ impl<S: FrameService> Served<S> {
                     }
                     let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
                     let framed = [&len.to_be_bytes(), frame.as_slice()].concat();
-                    if let Some(writer) = self.conns.get(&conn) {
-                        // A client that is gone is told of by its reader.
-                        let _ = writer.send(framed);
-                    }
+                    let writer = self.conns.get(&conn);
+                    let sent = writer.is_some_and(|writer| writer.send(framed).is_ok());
+                    self.lost += u64::from(!sent);
                 }
                 ServiceOutput::Close { conn } => {
                     self.conns.remove(&conn);

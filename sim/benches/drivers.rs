@@ -1,0 +1,76 @@
+//! Seeds an hour and operations a second of both drivers: `cargo bench -p smbench-sim`.
+//!
+//! 10 clients x 1,000 operations against the model server, building the plan not counted.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, which may panic like tests"
+)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    reason = "helpers of the tests"
+)]
+
+#[path = "../tests/support/scene.rs"]
+mod scene;
+
+use std::time::{Duration, Instant};
+
+use scene::{Nothing, Scene, model};
+use smbench_core::engine::{RunConfig, Speed};
+use smbench_sim::{Cast, DriverKind, Latency, Run, Scenario, simulate};
+
+fn main() {
+    let scene = Scene::new(10, 250, 0);
+    let ops = scene.operations.len();
+    let config = RunConfig {
+        speed: Speed::Max,
+        ..RunConfig::default()
+    };
+    let plan = scene.plan(&config);
+    for (driver, split) in [
+        (DriverKind::EventLoop, false),
+        (DriverKind::EventLoop, true),
+        (DriverKind::Turmoil, false),
+        (DriverKind::Turmoil, true),
+    ] {
+        let (mut seeds, mut spent) = (0_u32, Duration::ZERO);
+        let mut simulated = 0;
+        while spent < Duration::from_secs(5) {
+            let scenario = Scenario {
+                seed: seeds.into(),
+                split,
+                latency: Latency {
+                    min_us: 1_000,
+                    max_us: if split { 3_000 } else { 1_000 },
+                },
+                ..Scenario::default()
+            };
+            let run = Run {
+                plan: plan.clone(),
+                config: config.clone(),
+                cast: Cast::of(&scene.workload),
+                scenario: &scenario,
+                server: model(seeds.into()),
+                recorder: Nothing,
+                blobs: scene.data.clone(),
+            };
+            let start = Instant::now();
+            let ended = simulate(run, driver, |_, _| ());
+            spent += start.elapsed();
+            let outcome = ended.result.unwrap();
+            assert_eq!(outcome.counters.frames_up, ops as u64);
+            simulated = outcome.at.0 / 1_000_000;
+            seeds += 1;
+        }
+        let each = spent / seeds;
+        println!(
+            "{driver:?} split {split}: {ops} operations in {each:?}, {:.0} ops/s, \
+             {:.0} seeds/h, {simulated} ms simulated",
+            ops as f64 / each.as_secs_f64(),
+            3_600.0 / each.as_secs_f64(),
+        );
+    }
+}
