@@ -20,12 +20,11 @@ use std::collections::HashMap;
 
 use smbench_core::{
     ids::{ClientId, OpId},
-    seal::conn::Direction as SealDirection,
+    seal::{compress::decompress, conn::Direction as SealDirection},
     smb2::Command,
-    workload::{Client, Connection, Operation, Workload},
+    workload::{Connection, Operation, Workload},
 };
 
-pub(crate) use self::finish::Count;
 use self::state::{Conn, State};
 use crate::{
     capture::{CaptureEvent, ConnInfo, Direction, FrameInfo, FrameKind},
@@ -51,7 +50,6 @@ pub(crate) struct Dissector {
     times: Vec<u64>,
     spans: Vec<WireSpan>,
     conns: Vec<Conn>,
-    clients: HashMap<std::net::IpAddr, ClientId>,
     state: State,
     namespace: Namespace,
     blobs: BlobWriter,
@@ -78,7 +76,6 @@ impl Dissector {
             times: Vec::new(),
             spans: Vec::new(),
             conns: Vec::new(),
-            clients: HashMap::new(),
             state: State::default(),
             namespace: Namespace::default(),
             blobs,
@@ -125,16 +122,8 @@ impl Dissector {
     }
 
     fn connection(&mut self, info: &ConnInfo) {
-        let host = info.client.ip();
-        let next = ClientId(index(self.workload.clients.len()));
-        let client = *self.clients.entry(host).or_insert(next);
-        if client == next {
-            self.workload.clients.push(Client {
-                address: host.to_string(),
-            });
-        }
         self.workload.connections.push(Connection {
-            client,
+            client: ClientId(0), // settled at the end
             from: info.client.to_string(),
             to: info.server.to_string(),
             at_us: info.time_ns, // made relative at the end
@@ -143,7 +132,7 @@ impl Dissector {
         });
         let unsealer = (!self.secrets.is_empty()).then(Unsealer::new);
         self.conns
-            .push(Conn::new(client, info.server.ip(), unsealer));
+            .push(Conn::new(info.client.ip(), info.server.ip(), unsealer));
     }
 
     fn frame(&mut self, info: &FrameInfo, bytes: &[u8]) {
@@ -162,7 +151,7 @@ impl Dissector {
                 self.messages(conn, info.dir, stamp, bytes, info.wire_len);
             }
             FrameKind::Smb1 => self.smb1(conn, info, stamp, bytes),
-            FrameKind::Compressed => self.skip("compressed"),
+            FrameKind::Compressed => self.unpacked(conn, info.dir, stamp, bytes),
             FrameKind::Transform => match self.unseal(conn, info, bytes) {
                 Some(plain) => {
                     let len = plain.len();
@@ -171,6 +160,17 @@ impl Dissector {
                 None if info.complete => self.sealed(bytes),
                 None => self.skip("encrypted and cut"),
             },
+        }
+    }
+
+    /// A compressed frame. [MS-SMB2] 3.1.4.4.
+    fn unpacked(&mut self, conn: usize, dir: Direction, stamp: Stamp, bytes: &[u8]) {
+        match decompress(bytes, LONGEST) {
+            Ok(plain) => {
+                let len = plain.len();
+                self.messages(conn, dir, stamp, &plain, len);
+            }
+            Err(_) => self.skip("compressed"),
         }
     }
 
@@ -239,3 +239,6 @@ fn seal_direction(dir: Direction) -> SealDirection {
 fn index(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
+
+/// Unpacked frames are no longer than the transport could have carried. [MS-SMB2] 2.1.
+const LONGEST: usize = (1 << 24) + (1 << 16);

@@ -57,10 +57,7 @@ impl Dissector {
             Response::Create(it) => self.create_answered(conn, &it, piece, pending, expect),
             Response::Read(it) => {
                 expect.count = Some(it.length);
-                expect.data = match bulk {
-                    Some(bulk) if !piece.is_cut() => self.keep(bulk),
-                    _ => None,
-                };
+                expect.data = bulk.and_then(|bulk| self.keep(bulk));
             }
             Response::Write(it) => expect.count = Some(it.count),
             Response::Ioctl(it) => {
@@ -68,6 +65,9 @@ impl Dissector {
                 if let Some(key) = it.output.first_chunk::<24>() {
                     self.state.resume_keys.insert(*key, pending.op);
                 }
+            }
+            Response::QueryDirectory(it) => {
+                self.namespace_lists(pending.op, &it.output, expect.status);
             }
             Response::Opaque(_) => self.problem("response that does not parse"),
             _ => {}
@@ -84,7 +84,7 @@ impl Dissector {
             Command::NEGOTIATE | Command::TREE_CONNECT | Command::CREATE | Command::WRITE => {
                 !status.is_error()
             }
-            Command::READ => !status.is_error(),
+            Command::READ | Command::QUERY_DIRECTORY => !status.is_error() && !status.is_warning(),
             Command::IOCTL => {
                 let action = self.ops.get(op.index()).map(|op| &op.action);
                 matches!(action, Some(Action::Request(Request::Ioctl(it)))
@@ -163,11 +163,11 @@ impl Dissector {
         expect.oplock = Some(response.oplock_level);
         expect.size = Some(response.end_of_file);
         expect.attributes = Some(response.file_attributes.bits());
-        let leases = response.contexts.iter().filter_map(|it| match &it.data {
-            ContextData::Lease(lease) if !piece.is_cut() => Some(lease),
+        let mut leases = response.contexts.iter().filter_map(|it| match &it.data {
+            ContextData::Lease(lease) => Some(lease),
             _ => None,
         });
-        expect.lease = leases.last().map(|lease| LeaseGrant {
+        expect.lease = leases.next_back().map(|lease| LeaseGrant {
             state: lease.state,
             flags: lease.flags.bits(),
             epoch: lease.epoch,
@@ -189,5 +189,5 @@ impl Dissector {
     }
 }
 
-/// Header and fixed part of a CREATE response. [MS-SMB2] 2.2.14.
-const FIXED_CREATE: usize = 64 + 88;
+/// End of FileId in a CREATE response. [MS-SMB2] 2.2.14.
+const FIXED_CREATE: usize = 64 + 80;

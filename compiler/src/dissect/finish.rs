@@ -1,11 +1,14 @@
 //! The end of the capture: what only the whole of it tells.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use smbench_core::{
-    ids::{OpenRef, TreeRef},
-    smb2::{FileId, NtStatus, Request},
-    workload::{Action, Entry, FORMAT, Operation, Workload},
+    ids::{ClientId, OpenRef, TreeRef},
+    smb2::{FileId, Guid, NtStatus, Request},
+    workload::{Action, Client, Entry, FORMAT, Operation, Workload},
 };
 
 use super::Dissector;
@@ -31,8 +34,12 @@ impl Dissector {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
+        for conn in 0..self.conns.len() {
+            self.forget_early(conn);
+        }
         self.disown_bogus();
         self.settle_times(stats.first_time_ns.unwrap_or_default());
+        self.settle_clients();
         self.settle_principals();
         self.settle_paths();
         self.settle_coverage(stats);
@@ -40,14 +47,7 @@ impl Dissector {
         workload.format = FORMAT;
         workload.opens = super::index(self.state.opens.len());
         workload.operations = u64::try_from(self.ops.len()).unwrap_or(u64::MAX);
-        let (namespace, counts) = self.namespace.finish(&workload);
-        for (what, count) in counts {
-            let group = match what {
-                Count::Inferred(name) => workload.coverage.inferred.entry(name.to_owned()),
-                Count::Problem(name) => workload.coverage.problems.entry(name.to_owned()),
-            };
-            *group.or_default() += count;
-        }
+        let namespace = self.namespace.finish(&mut workload.coverage);
         Ok(Dissected {
             workload,
             ops: self.ops,
@@ -114,6 +114,48 @@ impl Dissector {
         }
         for conn in &mut self.workload.connections {
             conn.at_us = relative(conn.at_us);
+        }
+    }
+
+    /// Tells clients apart: by ClientGuid, as servers do ([MS-SMB2] 3.3.1.2), so that programs on
+    /// one host are several and channels of one client are not. A connection whose NEGOTIATE tells
+    /// nothing is put to a client of its address.
+    fn settle_clients(&mut self) {
+        let mut by_guid: HashMap<Guid, ClientId> = HashMap::new();
+        let mut by_host: HashMap<IpAddr, ClientId> = HashMap::new();
+        let clients = &mut self.workload.clients;
+        let mut new = |host: IpAddr| {
+            let client = ClientId(super::index(clients.len()));
+            clients.push(Client {
+                address: host.to_string(),
+            });
+            client
+        };
+        let mut found = Vec::with_capacity(self.conns.len());
+        for conn in &self.conns {
+            let known = conn
+                .guid
+                .map(|guid| *by_guid.entry(guid).or_insert_with(|| new(conn.client)));
+            if let Some(client) = known {
+                by_host.entry(conn.client).or_insert(client);
+            }
+            found.push(known);
+        }
+        for ((known, conn), entry) in found
+            .into_iter()
+            .zip(&self.conns)
+            .zip(&mut self.workload.connections)
+        {
+            entry.client = known.unwrap_or_else(|| {
+                *by_host
+                    .entry(conn.client)
+                    .or_insert_with(|| new(conn.client))
+            });
+        }
+        for op in &mut self.ops {
+            if let Some(conn) = self.workload.connections.get(op.conn.index()) {
+                op.client = conn.client;
+            }
         }
     }
 
@@ -192,14 +234,6 @@ impl Dissector {
             *coverage.problems.entry((*problem).to_owned()).or_default() += count;
         }
     }
-}
-
-/// Where a count of the namespace belongs.
-#[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "the namespace is next")]
-pub(crate) enum Count {
-    Inferred(&'static str),
-    Problem(&'static str),
 }
 
 fn put_back(op: &mut Operation, wire: FileId) {

@@ -1,7 +1,7 @@
 //! What happens without being asked for: break notifications and the ends of connections.
 
 use smbench_core::{
-    ids::{ConnId, OpId},
+    ids::{ClientId, ConnId, OpId},
     smb2::{
         Body, Command, FileId, Header, HeaderFlags, LeaseBreakFlags, Message, Quirks, Response,
     },
@@ -80,6 +80,7 @@ impl Dissector {
 
     /// The end of a connection. What was still waiting for an answer does not get one.
     pub(super) fn closed(&mut self, conn: usize, stamp: Stamp, how: CloseKind, by: Direction) {
+        self.forget_early(conn);
         let Some(it) = self.conns.get_mut(conn) else {
             return;
         };
@@ -102,11 +103,10 @@ impl Dissector {
     }
 
     fn happening(&self, conn: usize, stamp: Stamp, cmd: Command, action: Action) -> Operation {
-        let client = self.conns.get(conn).map(|it| it.client);
         Operation {
             id: OpId(index(self.ops.len())),
-            at_us: 0, // settled at the end
-            client: client.unwrap_or_default(),
+            at_us: 0,            // settled at the end
+            client: ClientId(0), // settled at the end
             conn: ConnId(index(conn)),
             session: None,
             tree: None,

@@ -1,6 +1,8 @@
 //! Messages of a frame, also where the frame is broken or cut.
 
-use smbench_core::smb2::{Command, Decoded, HEADER_LEN, Header, Message, WireError};
+use smbench_core::smb2::{
+    Body, Command, Decoded, HEADER_LEN, Header, Message, Request, Response, WireError,
+};
 
 /// One message of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -48,19 +50,46 @@ pub(super) fn pieces(bytes: &[u8], len: usize) -> impl Iterator<Item = Piece<'_>
 
 /// Decodes a message of which only `piece.bytes` are there; what is missing is zero.
 pub(super) fn decode_cut(header: &Header, piece: &Piece<'_>) -> Result<Decoded, WireError> {
-    let fixed = match (header.command, header.is_response()) {
-        (Command::WRITE, false) => HEADER_LEN + 48,
-        (Command::READ, true) => HEADER_LEN + 16,
-        _ => usize::MAX,
-    };
-    // What says how much data there was is there: the data is not needed.
-    if piece.bytes.len() >= fixed {
-        return Message::decode_lossy(piece.bytes);
-    }
     let mut padded = piece.bytes.to_vec();
-    padded.resize(piece.wire_len.min(LONGEST), 0);
-    Message::decode_lossy(&padded)
+    padded.resize(piece.wire_len, 0);
+    let mut decoded = Message::decode_lossy(&padded)?;
+    let whole = |field| whole_contexts(piece.bytes, field);
+    match &mut decoded.message.body {
+        Body::Request(Request::Create(create)) => create.contexts.truncate(whole(112)),
+        Body::Response(Response::Create(create)) => create.contexts.truncate(whole(144)),
+        _ => {}
+    }
+    if header.command == Command::WRITE || header.command == Command::READ {
+        decoded.bulk = None;
+    }
+    Ok(decoded)
 }
 
-/// Messages that are longer carry data, which is not made up.
-const LONGEST: usize = 1 << 20;
+/// Create contexts that are there to their last byte; `field` is where CreateContextsOffset is.
+/// [MS-SMB2] 2.2.13.2.
+fn whole_contexts(bytes: &[u8], field: usize) -> usize {
+    let u32_at = |at: usize| {
+        let field = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>);
+        field.map(|field| u32::from_le_bytes(*field) as usize)
+    };
+    let mut at = match u32_at(field) {
+        Some(at) if at > 0 => at,
+        _ => return 0,
+    };
+    let mut whole = 0;
+    loop {
+        let (Some(next), Some(data), Some(len)) = (u32_at(at), u32_at(at + 8), u32_at(at + 12))
+        else {
+            return whole;
+        };
+        let end = at.saturating_add(data >> 16).saturating_add(len);
+        if end > bytes.len() || (len == 0 && at + 20 > bytes.len()) {
+            return whole;
+        }
+        whole += 1;
+        if next == 0 {
+            return whole;
+        }
+        at = at.saturating_add(next);
+    }
+}

@@ -1,10 +1,10 @@
 //! Requests: from bytes to operations.
 
 use smbench_core::{
-    ids::{ConnId, OpId, OpenRef},
+    ids::{ClientId, ConnId, OpId, OpenRef},
     smb2::{
-        Body, Command, CreateRequest, Decoded, FileId, Fsctl, Header, HeaderFlags, Message, Name,
-        Quirks, Request, SessionId, TreeId,
+        Body, Command, CreateRequest, Decoded, FileId, Fsctl, Guid, Header, HeaderFlags, Message,
+        Name, Quirks, Request, SessionId, TreeId,
     },
     workload::{Action, Compound, DataRef, Operation, reclaimed_handle},
 };
@@ -121,6 +121,7 @@ impl Dissector {
         op.action = Action::Request(request);
         self.check(header, piece, bulk, &op);
         *self.by_command.entry(header.command).or_default() += 1;
+        self.namespace.asked(&op);
         self.push(op, stamp, seq);
         self.await_answer(conn, header, id, stamp, users_of);
     }
@@ -154,11 +155,10 @@ impl Dissector {
             _ => self.session_of(conn, session_id),
         };
         let (tree, raw_tree) = self.tree_of(header.command, session, tree_id);
-        let client = self.conns.get(conn).map(|it| it.client);
         Operation {
             id,
-            at_us: 0, // settled at the end
-            client: client.unwrap_or_default(),
+            at_us: 0,            // settled at the end
+            client: ClientId(0), // settled at the end
             conn: ConnId(index(conn)),
             session,
             tree,
@@ -200,6 +200,11 @@ impl Dissector {
         op: &mut Operation,
     ) {
         match request {
+            Request::Negotiate(negotiate) if negotiate.client_guid != Guid::default() => {
+                if let Some(it) = self.conns.get_mut(conn) {
+                    it.guid.get_or_insert(negotiate.client_guid);
+                }
+            }
             Request::Create(create) => op.reclaims = self.reclaimed(conn, create),
             Request::SessionSetup(setup) if setup.previous_session_id.0 != 0 => {
                 op.previous_session = self.previous_session(conn, setup.previous_session_id);
@@ -297,6 +302,7 @@ impl Dissector {
         if it.pending.insert(header.message_id.0, pending).is_some() {
             self.problem("MessageId used again before its answer");
         }
+        self.late_request(conn, header.message_id.0);
     }
 
     /// SMB1: only a NEGOTIATE that offers SMB2 is of use. [MS-SMB2] 3.3.5.3.1.

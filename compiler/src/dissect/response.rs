@@ -1,6 +1,7 @@
 //! Responses: paired with their requests.
 
 use smbench_core::{
+    ids::OpId,
     smb2::{Command, Header, NtStatus},
     workload::Expect,
 };
@@ -8,7 +9,7 @@ use smbench_core::{
 use super::{
     Dissector, Stamp,
     pdu::{Piece, pieces},
-    state::Pending,
+    state::{Early, Pending},
 };
 
 impl Dissector {
@@ -52,7 +53,7 @@ impl Dissector {
         piece: &Piece<'_>,
     ) {
         let Some(mid) = self.request_of(conn, header) else {
-            return self.skip("orphan_response");
+            return self.early(conn, stamp, header, piece);
         };
         let Some(it) = self.conns.get_mut(conn) else {
             return;
@@ -73,6 +74,57 @@ impl Dissector {
         }
         if let Some(pending) = it.pending.remove(&mid) {
             self.answered(conn, stamp, seq, header, piece, &pending);
+        }
+    }
+
+    /// A response without a request: that may still come, or not be in the capture.
+    fn early(&mut self, conn: usize, stamp: Stamp, header: &Header, piece: &Piece<'_>) {
+        let it = self.conns.get_mut(conn);
+        let room = it.filter(|it| it.early.len() < EARLY_MAX && piece.bytes.len() <= EARLY_BYTES);
+        let Some(it) = room else {
+            return self.skip("orphan_response");
+        };
+        let waiting = it.early.entry(header.message_id.0).or_default();
+        waiting.push(Early {
+            stamp,
+            bytes: piece.bytes.to_vec(),
+            wire_len: piece.wire_len,
+        });
+    }
+
+    /// Gives a request the responses that came before it.
+    pub(super) fn late_request(&mut self, conn: usize, mid: u64) {
+        let it = self.conns.get_mut(conn);
+        let Some(early) = it.and_then(|it| it.early.remove(&mid)) else {
+            return;
+        };
+        self.problem("response before its request");
+        for it in early {
+            let piece = Piece {
+                bytes: &it.bytes,
+                wire_len: it.wire_len,
+                more: false,
+                bad_next: false,
+            };
+            let Ok(header) = Header::decode(piece.bytes) else {
+                continue;
+            };
+            let seq = self.tick();
+            match self.request_of(conn, &header) {
+                Some(_) => self.response(conn, it.stamp, seq, &header, &piece),
+                None => self.skip("orphan_response"),
+            }
+        }
+    }
+
+    /// Counts the responses whose requests never came.
+    pub(super) fn forget_early(&mut self, conn: usize) {
+        let it = self.conns.get_mut(conn);
+        let early = it
+            .map(|it| std::mem::take(&mut it.early))
+            .unwrap_or_default();
+        for _ in early.values().flatten() {
+            self.skip("orphan_response");
         }
     }
 
@@ -120,13 +172,23 @@ impl Dissector {
     }
 
     /// Tells the namespace what an answered operation showed.
-    fn namespace_hears(&mut self, op: smbench_core::ids::OpId, expect: &Expect) {
-        let Some(op) = self.ops.get(op.index()) else {
-            return;
-        };
-        let opens = &self.state.opens;
-        let open = op.open.and_then(|open| opens.get(open.index()));
-        let create = open.and_then(|open| self.ops.get(open.create?.index()));
-        self.namespace.answered(&self.workload, op, create, expect);
+    fn namespace_hears(&mut self, op: OpId, expect: &Expect) {
+        let span = self.spans.get(op.index());
+        if let (Some(op), Some(span)) = (self.ops.get(op.index()), span) {
+            self.namespace.answered(&self.workload, op, *span, expect);
+        }
+    }
+
+    /// Tells the namespace what is in a directory.
+    pub(super) fn namespace_lists(&mut self, op: OpId, entries: &[u8], status: NtStatus) {
+        let span = self.spans.get(op.index());
+        if let (Some(op), Some(span), NtStatus::SUCCESS) = (self.ops.get(op.index()), span, status)
+        {
+            self.namespace.listed(&self.workload, op, *span, entries);
+        }
     }
 }
+
+/// Early responses kept for one connection, and the longest of them.
+const EARLY_MAX: usize = 256;
+const EARLY_BYTES: usize = 1 << 17;

@@ -3,10 +3,11 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use smbench_core::{
-    ids::{ClientId, OpId, OpenRef, SessionRef, TreeRef},
-    smb2::{Command, FileId},
+    ids::{OpId, OpenRef, SessionRef, TreeRef},
+    smb2::{Command, FileId, Guid},
 };
 
+use super::Stamp;
 use crate::secrets::Unsealer;
 
 /// A request that waits for its answer.
@@ -21,14 +22,26 @@ pub(super) struct Pending {
     pub(super) users: Vec<OpId>,
 }
 
+/// A response that came before its request, in captures that mix up the two directions.
+#[derive(Debug)]
+pub(super) struct Early {
+    pub(super) stamp: Stamp,
+    pub(super) bytes: Vec<u8>,
+    pub(super) wire_len: usize,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) client: ClientId,
+    pub(super) client: IpAddr,
+    /// ClientGuid of its NEGOTIATE, unless it is zero.
+    pub(super) guid: Option<Guid>,
     pub(super) server: IpAddr,
     pub(super) unsealer: Option<Unsealer>,
     /// By MessageId.
     pub(super) pending: HashMap<u64, Pending>,
+    /// Responses without requests, by MessageId.
+    pub(super) early: HashMap<u64, Vec<Early>>,
     /// Operations by the AsyncId of their interim response.
     pub(super) asynchronous: HashMap<u64, OpId>,
     /// Sessions set up on, or bound to, this connection.
@@ -38,12 +51,14 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(client: ClientId, server: IpAddr, unsealer: Option<Unsealer>) -> Self {
+    pub(super) fn new(client: IpAddr, server: IpAddr, unsealer: Option<Unsealer>) -> Self {
         Self {
             client,
+            guid: None,
             server,
             unsealer,
             pending: HashMap::new(),
+            early: HashMap::new(),
             asynchronous: HashMap::new(),
             sessions: HashMap::new(),
             requests: 0,

@@ -24,7 +24,7 @@ use super::FolderError;
 const HEAD: &[u8; 8] = b"SMBBLOB1";
 const TAIL: &[u8; 8] = b"1BOLBBMS";
 const ENTRY: usize = 44;
-const TRAILER: u64 = 56;
+const TRAILER: usize = 56;
 
 /// Writes a pack, streaming; only the index is kept in memory.
 #[derive(Debug)]
@@ -143,8 +143,8 @@ impl BlobReader {
             what,
         };
         let mut head = [0; 8];
-        let mut trailer = [0; TRAILER as usize];
-        let at = size.checked_sub(TRAILER).filter(|at| *at >= 8);
+        let mut trailer = [0; TRAILER];
+        let at = size.checked_sub(TRAILER as u64).filter(|at| *at >= 8);
         let at = at.ok_or_else(|| bad(size, "too short for a pack"))?;
         file.read_exact(&mut head).map_err(io())?;
         file.seek(SeekFrom::Start(at)).map_err(io())?;
