@@ -42,6 +42,9 @@ mod set_info;
 mod tree;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use thiserror::Error;

@@ -21,15 +21,16 @@ impl Server {
         let Some(open) = self.opens.get(&id) else {
             return;
         };
-        let (stream, lease) = (open.stream, open.lease);
+        let lease = open.lease;
         if open.conn.is_none() && lease.is_none() {
             return self.close_open(id);
         }
+        // Those that wait are not told: a break alone lets nobody in, and two of them would
+        // wake each other for ever.
         match lease {
             Some(lease) => self.break_lease(lease, to),
             None => self.break_oplock(id, to),
         }
-        self.touch(stream);
     }
 
     fn break_oplock(&mut self, id: OpenId, to: LeaseState) {

@@ -192,8 +192,8 @@ impl Server {
     /// [MS-SMB2] 3.3.5.2.9, 3.3.5.2.11, 3.3.5.2.7.2.
     fn context(&mut self, chain: &mut Chain, req: &Req) -> Result<Cx, Stop> {
         let related = req.header.flags.contains(HeaderFlags::RELATED);
-        let first = std::mem::replace(&mut chain.first, chain.async_id.is_some());
-        if related && first && chain.async_id.is_none() {
+        let first = std::mem::replace(&mut chain.first, false);
+        if related && first {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
         if !related {

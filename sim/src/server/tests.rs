@@ -1,0 +1,9 @@
+//! Tests of the model server, through a client that speaks the codec.
+
+mod basics;
+mod client;
+mod files;
+mod hostile;
+mod login;
+mod sharing;
+mod waits;
