@@ -10,7 +10,8 @@ use std::{
 use smbench_core::{
     frame::Digest,
     seal::Secret,
-    workload::{CaptureFile, Provenance, Workload},
+    smb2::Request,
+    workload::{Action, CaptureFile, Operation, Provenance, Workload},
 };
 use thiserror::Error;
 
@@ -125,7 +126,10 @@ pub fn compile(
         coverage.problems.insert(problem, order.unexplained);
     }
     dissected.blobs.finish()?;
-    folder.operations(&dissected.ops)?;
+    let names = dissected.names;
+    // Each operation gets its name on its way out, and goes: memory is for what is still to come.
+    let named = dissected.ops.into_iter().map(|op| named(op, &names));
+    folder.operations(named)?;
     folder.namespace(&dissected.namespace)?;
     folder.finish(&dissected.workload)?;
     Ok(Compiled {
@@ -133,6 +137,16 @@ pub fn compile(
         namespace: u64::try_from(dissected.namespace.len()).unwrap_or(u64::MAX),
         stats,
     })
+}
+
+/// Names the file where the request does not.
+fn named(mut op: Operation, names: &[Option<Box<str>>]) -> Operation {
+    let creates = matches!(&op.action, Action::Request(Request::Create(_)));
+    if !creates && op.path.is_none() {
+        let name = op.open.and_then(|open| names.get(open.index())?.as_deref());
+        op.path = name.map(str::to_owned);
+    }
+    op
 }
 
 /// Counts what is read of an input.

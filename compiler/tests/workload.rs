@@ -17,6 +17,7 @@ use std::{
 use serde_json::Value;
 use smbench_compiler::{CompileOptions, SessionKeys, compile, folder::FolderReader};
 use smbench_core::{
+    engine::{Plan, RunConfig},
     seal::Secret,
     workload::{Action, Expect, Operation, Workload},
 };
@@ -138,9 +139,11 @@ fn corpus_is_compiled_whole() {
 /// Fuzzed SMB1 with broken lengths: what in it looks like SMB2 is a matter of taste.
 const KNOWN: &[&str] = &["zeek__smb_smb1-OSS-fuzz-54883.pcap"];
 
-/// What a workload promises of itself.
+/// What a workload promises of itself; the engine takes it, so its order has no cycle either.
 fn sound(work: &Work, name: &str) {
     let workload = &work.workload;
+    let plan = Plan::build(workload, work.ops.clone(), &RunConfig::default(), |_| true);
+    assert_eq!(plan.map(|plan| plan.len()), Ok(work.ops.len()), "{name}");
     for (line, op) in work.ops.iter().enumerate() {
         let what = format!("{name}: operation {line}: {op:?}");
         assert_eq!(op.id.index(), line, "{what}");

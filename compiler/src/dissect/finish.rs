@@ -7,7 +7,7 @@ use std::{
 
 use smbench_core::{
     ids::{ClientId, OpenRef, TreeRef},
-    smb2::{FileId, Guid, NtStatus, Request},
+    smb2::{FileId, Guid, NtStatus},
     workload::{Action, Client, Entry, FORMAT, Operation, Workload},
 };
 
@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Dissected {
     pub(crate) workload: Workload,
     pub(crate) ops: Vec<Operation>,
+    /// The name that each open was created with.
+    pub(crate) names: Vec<Option<Box<str>>>,
     pub(crate) spans: Vec<WireSpan>,
     pub(crate) namespace: Vec<Entry>,
     pub(crate) blobs: BlobWriter,
@@ -41,8 +43,10 @@ impl Dissector {
         self.settle_times(stats.first_time_ns.unwrap_or_default());
         self.settle_clients();
         self.settle_principals();
-        self.settle_paths();
         self.settle_coverage(stats);
+        let names = (self.state.opens.iter())
+            .map(|open| Some(self.name_of(open.create?)?.into_boxed_str()))
+            .collect();
         let mut workload = self.workload;
         workload.format = FORMAT;
         workload.opens = super::index(self.state.opens.len());
@@ -51,6 +55,7 @@ impl Dissector {
         Ok(Dissected {
             workload,
             ops: self.ops,
+            names,
             spans: self.spans,
             namespace,
             blobs: self.blobs,
@@ -166,21 +171,6 @@ impl Dissector {
             if let Some(session) = self.workload.sessions.get_mut(at) {
                 session.principal = principal;
             }
-        }
-    }
-
-    /// Names the file where the request does not.
-    fn settle_paths(&mut self) {
-        let names: Vec<Option<String>> = (self.state.opens.iter())
-            .map(|open| self.name_of(open.create?))
-            .collect();
-        for op in &mut self.ops {
-            let creates = matches!(&op.action, Action::Request(Request::Create(_)));
-            if creates || op.path.is_some() {
-                continue;
-            }
-            let name = op.open.and_then(|open| names.get(open.index()));
-            op.path = name.cloned().flatten();
         }
     }
 

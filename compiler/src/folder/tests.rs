@@ -9,7 +9,7 @@ use smbench_core::{
     frame::Digest,
     ids::OpId,
     smb2::{Command, HeaderFlags, Quirks},
-    workload::{Action, Disconnect, FORMAT, Operation, Workload},
+    workload::{Action, Disconnect, Entry, FORMAT, Operation, Workload},
 };
 
 use super::{BlobReader, BlobWriter, FolderError, FolderReader, FolderWriter, name};
@@ -78,7 +78,7 @@ fn write(target: &Path) -> Digest {
     blobs.put(b"").unwrap();
     blobs.finish().unwrap();
     folder.operations(&[operation(0), operation(1)]).unwrap();
-    folder.namespace(&[]).unwrap();
+    folder.namespace(Vec::<Entry>::new()).unwrap();
     let workload = Workload {
         format: FORMAT,
         operations: 2,

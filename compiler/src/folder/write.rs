@@ -1,6 +1,7 @@
 //! Writing a workload folder.
 
 use std::{
+    borrow::Borrow,
     fs::{self, File},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
@@ -65,11 +66,11 @@ impl FolderWriter {
     /// # Errors
     ///
     /// [`FolderError::Io`], [`FolderError::Unwritable`].
-    pub fn operations<'a>(
+    pub fn operations<T: Borrow<Operation>>(
         &self,
-        operations: impl IntoIterator<Item = &'a Operation>,
+        operations: impl IntoIterator<Item = T>,
     ) -> Result<(), FolderError> {
-        self.lines(name::OPERATIONS, operations)
+        self.lines::<Operation, T>(name::OPERATIONS, operations)
     }
 
     /// Writes the initial namespace.
@@ -77,11 +78,11 @@ impl FolderWriter {
     /// # Errors
     ///
     /// [`FolderError::Io`], [`FolderError::Unwritable`].
-    pub fn namespace<'a>(
+    pub fn namespace<T: Borrow<Entry>>(
         &self,
-        entries: impl IntoIterator<Item = &'a Entry>,
+        entries: impl IntoIterator<Item = T>,
     ) -> Result<(), FolderError> {
-        self.lines(name::NAMESPACE, entries)
+        self.lines::<Entry, T>(name::NAMESPACE, entries)
     }
 
     /// Writes the tables and moves the folder to its place. Operations, namespace and blobs must
@@ -106,7 +107,7 @@ impl FolderWriter {
         Ok(())
     }
 
-    fn lines<T: Serialize>(
+    fn lines<L: Serialize, T: Borrow<L>>(
         &self,
         file_name: &str,
         items: impl IntoIterator<Item = T>,
@@ -115,7 +116,7 @@ impl FolderWriter {
         let file = File::create_new(&path).map_err(FolderError::io(&path))?;
         let mut out = BufWriter::with_capacity(1 << 18, file);
         for item in items {
-            serde_json::to_writer(&mut out, &item).map_err(unwritable(&path))?;
+            serde_json::to_writer(&mut out, item.borrow()).map_err(unwritable(&path))?;
             out.write_all(b"\n").map_err(FolderError::io(&path))?;
         }
         let file = out.into_inner().map_err(|it| it.into_error());
