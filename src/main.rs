@@ -1,3 +1,25 @@
 //! The `smbench` binary: parse, call, exit code.
 
-fn main() {}
+mod cli;
+mod exit;
+mod live_run;
+mod load;
+mod record;
+mod report;
+mod tally;
+mod target;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run(std::env::args_os()) {
+        Ok(verdict) => verdict.exit_code(),
+        Err(failure) => {
+            eprintln!("smbench: {:#}", failure.error);
+            if let Some(remedy) = failure.remedy {
+                eprintln!("  {remedy}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}

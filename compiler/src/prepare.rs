@@ -272,7 +272,7 @@ impl Builder {
             file_attributes: FileAttributes::from_bits_retain(
                 attributes.unwrap_or_default() & SETTABLE_ATTRIBUTES,
             ),
-            share_access: ShareAccess::all(),
+            share_access: ShareAccess::from_bits_retain(7),
             create_disposition: match existing {
                 Existing::Welcome => CreateDisposition::OPEN_IF,
                 Existing::Refused => CreateDisposition::CREATE,

@@ -1,0 +1,220 @@
+//! The command line: one file per verb.
+
+mod compile;
+mod demo;
+mod diff;
+mod inspect;
+mod prepare;
+mod replay;
+mod rerun;
+mod serve;
+mod show;
+mod sim;
+mod transfer;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use smbench_core::engine::{AckMode, OrderMode, Pace, RunConfig, Speed};
+
+use crate::exit::{Failure, Outcome, USAGE, Verdict};
+
+/// Compile SMB2/3 captures into workloads; replay, simulate, rerun and diff them.
+#[derive(Parser)]
+#[command(name = "smbench", version, max_term_width = 100)]
+struct Cli {
+    /// Say more on stderr: error, warn, info, debug, trace, or a tracing filter
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Packet captures -> a workload folder
+    Compile(compile::Args),
+    /// What a workload holds, and why its operations are ordered as they are
+    Inspect(inspect::Args),
+    /// Build a workload's initial files on a server
+    Prepare(prepare::Args),
+    /// Replay a workload against a live server
+    Replay(replay::Args),
+    /// Replay a workload against the model server, deterministically
+    Sim(sim::Args),
+    /// Run a journal again offline, and prove that it does the same
+    Rerun(rerun::Args),
+    /// In what two runs of one workload differ, causes first
+    Diff(diff::Args),
+    /// The events of a journal
+    Show(show::Args),
+    /// A journal folder -> one portable file
+    Export(transfer::ExportArgs),
+    /// A portable file -> a journal folder
+    Import(transfer::ImportArgs),
+    /// Put the model server on a real port
+    Serve(serve::Args),
+    /// The whole path on a capture that ships with the project
+    Demo(demo::Args),
+}
+
+/// Parses and runs.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked = !error.use_stderr();
+            error.print().ok();
+            if asked {
+                return Ok(Verdict::Same);
+            }
+            std::process::exit(i32::from(USAGE));
+        }
+    };
+    if let Some(filter) = &cli.log {
+        log_to_stderr(filter)?;
+    }
+    match cli.verb {
+        Verb::Compile(args) => compile::run(&args),
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Prepare(args) => prepare::run(&args),
+        Verb::Replay(args) => replay::run(&args),
+        Verb::Sim(args) => sim::run(&args),
+        Verb::Rerun(args) => rerun::run(&args),
+        Verb::Diff(args) => diff::run(&args),
+        Verb::Show(args) => show::run(&args),
+        Verb::Export(args) => transfer::export(&args),
+        Verb::Import(args) => transfer::import(&args),
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+    }
+}
+
+fn log_to_stderr(filter: &str) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(format!("--log {filter}: {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}
+
+/// How a workload is run, live or simulated.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// Which order binds
+    #[arg(long, value_enum, default_value_t = Order::Resource)]
+    pub(crate) order: Order,
+    /// `max`, or how many times as fast as recorded
+    #[arg(long, default_value = "1", value_parser = parse_speed, value_name = "S")]
+    pub(crate) speed: Speed,
+    /// What recorded times are measured from
+    #[arg(long, value_enum, default_value_t = PaceArg::Absolute)]
+    pub(crate) pace: PaceArg,
+    /// How break notifications are acknowledged
+    #[arg(long, value_enum, default_value_t = Ack::Recorded)]
+    pub(crate) ack: Ack,
+    /// How long a response may take beyond its recorded time, in seconds
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub(crate) timeout: u32,
+}
+
+impl RunArgs {
+    /// The engine's configuration, without targets.
+    pub(crate) fn config(&self, seed: u64) -> RunConfig {
+        RunConfig {
+            order: match self.order {
+                Order::Resource => OrderMode::Resource,
+                Order::Client => OrderMode::Client,
+                Order::Capture => OrderMode::Capture,
+                Order::None => OrderMode::None,
+            },
+            speed: self.speed,
+            pace: match self.pace {
+                PaceArg::Absolute => Pace::Absolute,
+                PaceArg::Think => Pace::Think,
+            },
+            ack: match self.ack {
+                Ack::Recorded => AckMode::Recorded,
+                Ack::Immediate => AckMode::Immediate,
+                Ack::Never => AckMode::Never,
+            },
+            timeout_ms: self.timeout.saturating_mul(1_000),
+            seed,
+            ..RunConfig::default()
+        }
+    }
+}
+
+/// Which order binds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Order {
+    /// Every edge: across clients too
+    Resource,
+    /// Only what one client knew
+    Client,
+    /// The whole order of the wire
+    Capture,
+    /// Only set-up and handles
+    None,
+}
+
+/// What recorded times are measured from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum PaceArg {
+    /// The start of the run
+    Absolute,
+    /// The answer before
+    Think,
+}
+
+/// How break notifications are acknowledged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Ack {
+    /// As and when the recording did
+    Recorded,
+    /// At once
+    Immediate,
+    /// Not at all
+    Never,
+}
+
+fn parse_speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    let factor: f64 = text
+        .parse()
+        .map_err(|_| "say max, or a number like 0.1, 1 or 10".to_owned())?;
+    if !(0.001..=1_000_000.0).contains(&factor) {
+        return Err("a speed lies between 0.001 and 1000000; or say max".to_owned());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked just above to lie within 1 to 10^9"
+    )]
+    Ok(Speed::Thousandths((factor * 1_000.0).round() as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speeds_are_max_or_bounded_numbers() {
+        assert_eq!(parse_speed("max"), Ok(Speed::Max));
+        assert_eq!(parse_speed("0.1"), Ok(Speed::Thousandths(100)));
+        assert_eq!(parse_speed("10"), Ok(Speed::Thousandths(10_000)));
+        for bad in ["0", "-1", "fast", "nan", "1e99"] {
+            assert!(parse_speed(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,167 @@
+//! `smbench compile`: captures -> a workload folder.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use smbench_compiler::capture::CaptureError;
+use smbench_compiler::{CompileError, CompileOptions, SessionKeys, compile};
+use smbench_core::seal::Secret;
+
+use crate::cli::inspect::Overview;
+use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
+use crate::report;
+
+/// Packet captures -> a workload folder.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Captures (pcap, pcapng, gzip, zstd), merged by time; - for standard input
+    #[arg(required = true, value_name = "CAPTURE")]
+    captures: Vec<PathBuf>,
+    /// Folder to write (made; must not exist)
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Session keys of encrypted sessions, as JSON
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Passwords of users that log in within the capture, in lines USER=PASSWORD (*=PASSWORD for
+    /// anyone)
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Replace DIR if it is a workload
+    #[arg(long)]
+    force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    make_room(&args.out, args.force)?;
+    let mut options = CompileOptions::default();
+    if let Some(path) = &args.keys {
+        let shown = path.display();
+        let bytes = std::fs::read(path).or_environment(format!("cannot read {shown}"))?;
+        options.keys = SessionKeys::read_list(&bytes)
+            .or_environment(format!("{shown} holds no session keys"))?;
+    }
+    if let Some(path) = &args.password_file {
+        options.passwords = read_passwords(path)?;
+    }
+    let (inputs, total) = open_inputs(&args.captures)?;
+    let bar = report::progress(total, "{bar:40} {bytes}/{total_bytes} {msg}");
+    let mut tell = |progress: smbench_compiler::Progress| {
+        bar.set_position(progress.bytes);
+        bar.set_message(format!("{} operations", progress.operations));
+    };
+    options.progress = Some(&mut tell);
+    let begun = Instant::now();
+    let compiled =
+        compile(inputs, options, &args.out).map_err(|error| explain(error, &args.captures))?;
+    bar.finish_and_clear();
+    let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let overview = Overview::new(&compiled.workload, duration_us);
+    if args.json {
+        report::json(&overview)?;
+    } else {
+        overview.print(&args.out);
+    }
+    if compiled.workload.operations == 0 {
+        return Err(Failure::environment("the capture holds no SMB2 request")
+            .remedy("look at `skipped` above: is it encrypted, or SMB1, or cut?"));
+    }
+    Ok(Verdict::Same)
+}
+
+/// Clears the way for a new workload folder, or says what stands in it.
+pub(crate) fn make_room(out: &Path, force: bool) -> Result<(), Failure> {
+    if !out.exists() {
+        return Ok(());
+    }
+    let shown = out.display();
+    let is_workload = out.join(crate::load::WORKLOAD_FILE).is_file();
+    match (is_workload, force) {
+        (true, true) => {
+            std::fs::remove_dir_all(out).or_environment(format!("cannot replace {shown}"))
+        }
+        (true, false) => Err(Failure::usage(format!("{shown} exists"))
+            .remedy("name another folder, or say --force to replace that workload")),
+        (false, _) if is_empty_folder(out) => {
+            std::fs::remove_dir(out).or_environment(format!("cannot replace {shown}"))
+        }
+        (false, _) => Err(Failure::usage(format!("{shown} exists and is no workload"))
+            .remedy("name another folder")),
+    }
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+type Inputs = Vec<(String, Box<dyn Read>)>;
+
+fn open_inputs(paths: &[PathBuf]) -> Result<(Inputs, u64), Failure> {
+    let mut inputs: Inputs = Vec::new();
+    let mut total = 0;
+    for path in paths {
+        if path.as_os_str() == "-" {
+            inputs.push(("-".to_owned(), Box::new(io::stdin())));
+            continue;
+        }
+        let shown = path.display();
+        let file = File::open(path).or_environment(format!("cannot open {shown}"))?;
+        let meta = file
+            .metadata()
+            .or_environment(format!("cannot open {shown}"))?;
+        if meta.is_dir() {
+            return Err(Failure::environment(format!(
+                "{shown} is a folder, not a capture"
+            )));
+        }
+        total += meta.len();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        inputs.push((name, Box::new(file)));
+    }
+    Ok((inputs, total))
+}
+
+fn read_passwords(path: &Path) -> Result<Vec<(String, Secret)>, Failure> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| match line.split_once('=') {
+            Some((user, password)) => {
+                Ok((user.trim().to_owned(), Secret::new(password.as_bytes())))
+            }
+            None => Err(Failure::usage(format!(
+                "{shown} holds a line that is not USER=PASSWORD"
+            ))),
+        })
+        .collect()
+}
+
+fn explain(error: CompileError, captures: &[PathBuf]) -> Failure {
+    let names: Vec<String> = captures
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let no_capture = matches!(
+        error,
+        CompileError::Capture {
+            source: CaptureError::NotACapture { .. } | CaptureError::Empty
+        }
+    );
+    let context = format!("cannot compile {}", names.join(", "));
+    let failure = Failure::new(ENVIRONMENT, anyhow::Error::from(error).context(context));
+    if no_capture {
+        return failure
+            .remedy("smbench reads pcap and pcapng, plain or compressed by gzip or zstd");
+    }
+    failure
+}

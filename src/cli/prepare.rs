@@ -1,0 +1,191 @@
+//! `smbench prepare`: build a workload's initial files on a server.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use smbench_compiler::prepare::{Preparation, prepare};
+use smbench_core::engine::{RunConfig, Speed};
+use smbench_core::event::Divergence;
+use smbench_core::frame::Digest;
+use smbench_core::ids::SessionRef;
+use smbench_core::smb2::NtStatus;
+
+use crate::exit::{Failure, OrFail, Outcome, Verdict};
+use crate::live_run::{self, LiveOutcome, LiveRun};
+use crate::load::Loaded;
+use crate::record::RecordArgs;
+use crate::report;
+use crate::target::{Target, TargetArgs};
+
+/// Build a workload's initial files on a server.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Workload folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    record: RecordArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was prepared.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Prepared {
+    /// The folder below the share.
+    pub(crate) root: String,
+    /// Files, folders and streams made.
+    pub(crate) entries: u64,
+    /// Bytes written.
+    pub(crate) bytes: u64,
+    /// Requests sent.
+    pub(crate) issued: u64,
+    /// Where its journal is.
+    pub(crate) journal: String,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let loaded = Loaded::open(&args.dir)?;
+    let target = Target::resolve(&args.target, &loaded.workload, &loaded.digest(), false)?;
+    let prepared = on(&loaded, &target, &args.record)?;
+    if args.json {
+        report::json(&prepared)?;
+    } else {
+        println!(
+            "prepared {} entries with {} bytes below {}",
+            prepared.entries, prepared.bytes, prepared.root,
+        );
+        println!(
+            "next: smbench replay {} with the same --server, --share and --root",
+            args.dir.display()
+        );
+    }
+    Ok(Verdict::Same)
+}
+
+/// Prepares a loaded workload's namespace on a target.
+pub(crate) fn on(
+    loaded: &Loaded,
+    target: &Target,
+    record: &RecordArgs,
+) -> Result<Prepared, Failure> {
+    if target.root.is_empty() {
+        return Err(
+            Failure::usage("nothing is prepared at the top of a share").remedy("name a --root")
+        );
+    }
+    let blobs = &loaded.blobs;
+    let preparation = prepare(&loaded.namespace, &target.places, |digest| {
+        blobs.get(digest).ok()
+    });
+    let Preparation {
+        workload,
+        operations,
+        synthetic,
+        entries,
+        bytes,
+    } = preparation;
+    let attachments = attachments(&workload, &operations)?;
+    let first_user = loaded
+        .workload
+        .principals
+        .iter()
+        .find_map(|it| target.credentials(&it.name));
+    let credentials = first_user.or_else(|| target.credentials(""));
+    let outcome = live_run::run(LiveRun {
+        verb: "prepare",
+        workload: &workload,
+        operations: &operations,
+        digest: Digest::of(attachments.last().map_or(&[][..], |(_, bytes)| bytes)),
+        attachments: &attachments,
+        config: RunConfig {
+            speed: Speed::Max,
+            ..RunConfig::default()
+        },
+        target,
+        credentials: credentials
+            .into_iter()
+            .map(|it| (SessionRef(0), it))
+            .collect(),
+        blobs: loaded.source().with_synthetic(synthetic),
+        record,
+        signing: Default::default(),
+        encryption: Default::default(),
+    })?;
+    refuse_divergence(&outcome, &operations, target)?;
+    Ok(Prepared {
+        root: target.root.clone(),
+        entries,
+        bytes,
+        issued: outcome.summary.issued,
+        journal: outcome.summary.journal,
+    })
+}
+
+type Attachments = Vec<(String, Vec<u8>)>;
+
+fn attachments(
+    workload: &smbench_core::workload::Workload,
+    operations: &[smbench_core::workload::Operation],
+) -> Result<Attachments, Failure> {
+    let tables = serde_json::to_vec(workload).or_defect("cannot write the preparation")?;
+    let mut lines = Vec::new();
+    for operation in operations {
+        serde_json::to_writer(&mut lines, operation).or_defect("cannot write the preparation")?;
+        lines.push(b'\n');
+    }
+    Ok(vec![
+        (crate::load::WORKLOAD_FILE.to_owned(), tables),
+        (crate::load::OPERATIONS_FILE.to_owned(), lines),
+    ])
+}
+
+/// A preparation that did not go as planned is a failure, explained by its first divergence.
+fn refuse_divergence(
+    outcome: &LiveOutcome,
+    operations: &[smbench_core::workload::Operation],
+    target: &Target,
+) -> Result<(), Failure> {
+    let Some((op, divergence)) = outcome.tally.first.first() else {
+        return Ok(());
+    };
+    let operation = operations.get(op.index());
+    let what = operation.map_or(String::new(), |it| {
+        format!("{} {}", it.cmd, report::path_of(it))
+    });
+    let failure = Failure::environment(format!(
+        "preparing failed at {what}: {}",
+        report::describe(divergence),
+    ));
+    let share = target
+        .places
+        .values()
+        .next()
+        .map_or("", |place| place.path.as_str());
+    Err(match divergence {
+        Divergence::Status {
+            seen: NtStatus::OBJECT_NAME_COLLISION,
+            ..
+        } => failure.remedy(format!(
+            "{} exists already: remove it, or name another --root",
+            target.root,
+        )),
+        Divergence::Status {
+            seen: NtStatus::LOGON_FAILURE,
+            ..
+        }
+        | Divergence::LoginFailed => failure.remedy("check --user and --password-file"),
+        Divergence::Status {
+            seen: NtStatus::BAD_NETWORK_NAME,
+            ..
+        } => failure.remedy(format!("there is no share {share}: name one with --share")),
+        Divergence::Status {
+            seen: NtStatus::ACCESS_DENIED,
+            ..
+        } => failure.remedy("the user may not write there: try another --user or --share"),
+        _ => failure,
+    })
+}

@@ -1,0 +1,95 @@
+//! `smbench replay`: a workload against a live server.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use smbench_core::seal::{EncryptPolicy, SigningPolicy};
+
+use crate::cli::{RunArgs, prepare};
+use crate::exit::{Outcome, Verdict};
+use crate::live_run::{self, LiveRun};
+use crate::load::Loaded;
+use crate::record::RecordArgs;
+use crate::report;
+use crate::target::{Target, TargetArgs};
+
+/// Replay a workload against a live server.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Workload folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// First build the initial files, below a new folder
+    #[arg(long)]
+    prepare: bool,
+    #[command(flatten)]
+    run: RunArgs,
+    /// When requests are signed
+    #[arg(long, value_enum, default_value_t = Signing::Required)]
+    signing: Signing,
+    /// Encrypt everything, required or not
+    #[arg(long)]
+    encrypt: bool,
+    #[command(flatten)]
+    record: RecordArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// When requests are signed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Signing {
+    /// Never
+    Off,
+    /// When the server requires it
+    Required,
+    /// Always
+    Always,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let loaded = Loaded::open(&args.dir)?;
+    let fresh = args.prepare && args.target.root.is_none() && args.target.mapping.is_none();
+    let target = Target::resolve(&args.target, &loaded.workload, &loaded.digest(), fresh)?;
+    if args.prepare {
+        let prepared = prepare::on(&loaded, &target, &RecordArgs::default())?;
+        eprintln!(
+            "prepared {} entries with {} bytes below {}",
+            prepared.entries, prepared.bytes, prepared.root,
+        );
+    }
+    let mut config = args.run.config(0);
+    config.trees.clone_from(&target.trees);
+    let outcome = live_run::run(LiveRun {
+        verb: "replay",
+        workload: &loaded.workload,
+        operations: &loaded.operations,
+        digest: loaded.digest(),
+        attachments: &loaded.attachments,
+        config,
+        target: &target,
+        credentials: target.by_session(&loaded.workload),
+        blobs: loaded.source(),
+        record: &args.record,
+        signing: match args.signing {
+            Signing::Off => SigningPolicy::Off,
+            Signing::Required => SigningPolicy::IfRequired,
+            Signing::Always => SigningPolicy::Always,
+        },
+        encryption: if args.encrypt {
+            EncryptPolicy::Always
+        } else {
+            EncryptPolicy::IfRequired
+        },
+    })?;
+    if args.json {
+        report::json(&outcome.summary)?;
+    } else {
+        report::run(&outcome.summary, &outcome.tally, &loaded.operations);
+        println!("next: smbench rerun {}", outcome.summary.journal);
+    }
+    Ok(Verdict::of(outcome.tally.is_diverged()))
+}

@@ -1,0 +1,187 @@
+//! `smbench show`: the events of a journal.
+
+use std::io::{self, BufWriter, Write as _};
+use std::path::PathBuf;
+
+use serde::Serialize;
+use smbench_core::ids::{LogicalTime, OpId};
+use smbench_journal::show::Filter;
+use smbench_journal::{RunMeta, show, stats, verify};
+
+use crate::cli::rerun::{damaged, explain, open};
+use crate::exit::{OrFail, Outcome, Verdict};
+use crate::report;
+
+/// The events of a journal.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Journal folder, or bundle
+    #[arg(value_name = "FILE")]
+    journal: PathBuf,
+    /// Only events of this client; may be repeated
+    #[arg(long, value_name = "N")]
+    client: Vec<u32>,
+    /// Only events about this operation; may be repeated
+    #[arg(long, value_name = "OP")]
+    op: Vec<u32>,
+    /// Only events of this kind (received, connected, wake, ...); may be repeated
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<String>,
+    /// Not before this time, in microseconds of the run
+    #[arg(long, value_name = "US")]
+    from_us: Option<u64>,
+    /// Not after this time, in microseconds of the run
+    #[arg(long, value_name = "US")]
+    to_us: Option<u64>,
+    /// Stop after so many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// What the journal is, instead of what is in it
+    #[arg(long)]
+    summary: bool,
+    /// Look at every byte, and say what is damaged
+    #[arg(long)]
+    verify: bool,
+    /// Read around damage, as NDJSON
+    #[arg(long)]
+    salvage: bool,
+    /// Print JSON: an object with --summary and --verify, else one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    meta: &'a RunMeta,
+    finished: bool,
+    shards: usize,
+    events: u64,
+    bytes: u64,
+    attachments: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    if args.verify {
+        return check(args);
+    }
+    if args.summary {
+        return summary(args);
+    }
+    if args.salvage {
+        return salvage(args);
+    }
+    let journal = open(&args.journal)?;
+    let filter = Filter {
+        clients: args.client.clone(),
+        operations: args.op.iter().copied().map(OpId).collect(),
+        kinds: args.kind.clone(),
+        from: args.from_us.map(LogicalTime::from_micros),
+        to: args.to_us.map(LogicalTime::from_micros),
+        from_seq: None,
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    let mut broken = false;
+    let shown = show(&journal, &filter, |line| {
+        if left == 0 || broken {
+            return false;
+        }
+        left -= 1;
+        let written = if args.json {
+            serde_json::to_writer(&mut out, line)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"))
+        } else {
+            writeln!(out, "{line}")
+        };
+        broken = written.is_err();
+        !broken
+    });
+    out.flush().ok();
+    shown.map_err(|error| explain(error, &args.journal))?;
+    Ok(Verdict::Same)
+}
+
+fn summary(args: &Args) -> Outcome {
+    let journal = open(&args.journal)?;
+    let bytes = journal
+        .size()
+        .map_err(|error| damaged(error, &args.journal))?;
+    let events = journal
+        .shards()
+        .filter_map(|shard| journal.event_count(shard))
+        .sum();
+    let attachments = journal
+        .attachments()
+        .map_err(|error| damaged(error, &args.journal))?;
+    let summary = Summary {
+        meta: journal.meta(),
+        finished: journal.is_finished(),
+        shards: journal.shards().len(),
+        events,
+        bytes,
+        attachments,
+    };
+    if args.json {
+        report::json(&summary)?;
+        return Ok(Verdict::Same);
+    }
+    println!(
+        "{} events in {} shards, {} bytes, {}",
+        summary.events,
+        summary.shards,
+        summary.bytes,
+        if summary.finished {
+            "finished"
+        } else {
+            "cut short"
+        },
+    );
+    println!(
+        "written by smbench {}, seed {}",
+        summary.meta.tool_version, summary.meta.seed
+    );
+    for (name, value) in &summary.meta.facts {
+        println!("  {name}: {value}");
+    }
+    println!("attachments: {}", summary.attachments.join(", "));
+    Ok(Verdict::Same)
+}
+
+fn check(args: &Args) -> Outcome {
+    let found = verify(&args.journal).map_err(|error| damaged(error, &args.journal))?;
+    let sound = found.is_sound();
+    if args.json {
+        let stats = stats(&args.journal).map_err(|error| damaged(error, &args.journal))?;
+        let value = serde_json::json!({ "sound": sound, "events": format!("{stats:?}") });
+        report::json(&value)?;
+    } else {
+        println!("{found:#?}");
+    }
+    Ok(Verdict::of(!sound))
+}
+
+fn salvage(args: &Args) -> Outcome {
+    let journal = open(&args.journal)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut lost = 0_u64;
+    for shard in journal.shards().collect::<Vec<_>>() {
+        let entries = journal
+            .salvage(shard)
+            .map_err(|error| damaged(error, &args.journal))?;
+        for entry in entries {
+            match entry {
+                Ok(entry) => {
+                    serde_json::to_writer(&mut out, &entry).or_environment("cannot write")?;
+                    out.write_all(b"\n").or_environment("cannot write")?;
+                }
+                Err(error) => {
+                    lost += 1;
+                    eprintln!("smbench: {error}");
+                }
+            }
+        }
+    }
+    out.flush().or_environment("cannot write")?;
+    Ok(Verdict::of(lost > 0))
+}

@@ -1,0 +1,231 @@
+//! `smbench sim`: a workload against the model server, deterministically.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use smbench_compiler::prepare::synthetic;
+use smbench_core::engine::Plan;
+use smbench_core::ids::LogicalTime;
+use smbench_core::workload::{Entry, EntryKind, Workload};
+use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
+use smbench_sim::{Cast, DriverKind, ModelService, Run, Scenario, SimError, simulate};
+
+use crate::cli::RunArgs;
+use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict};
+use crate::load::Loaded;
+use crate::record::{RecordArgs, Recording, RunIdentity};
+use crate::report;
+use crate::tally::{RunFacts, Summary, Tally};
+
+/// Replay a workload against the model server, deterministically.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Workload folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Seed of everything drawn by chance
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// What the network does, in a TOML file
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Who carries the frames
+    #[arg(long, value_enum, default_value_t = Carrier::EventLoop)]
+    driver: Carrier,
+    /// A deliberate bug in the model server; may be repeated
+    #[arg(long, value_name = "NAME")]
+    plant: Vec<Plant>,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    record: RecordArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who carries the frames.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Carrier {
+    /// A heap of events: fastest
+    EventLoop,
+    /// The live driver over turmoil's simulated TCP
+    Turmoil,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let loaded = Loaded::open(&args.dir)?;
+    let scenario = match &args.scenario {
+        Some(path) => {
+            let shown = path.display();
+            let text =
+                std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+            Scenario::from_toml(&text)
+                .map_err(|error| Failure::usage(format!("{shown}: {error:#}")))?
+        }
+        None => Scenario::default(),
+    }
+    .with_seed(args.seed);
+    let (summary, tally) = simulated(&loaded, args, &scenario)?;
+    if args.json {
+        report::json(&summary)?;
+    } else {
+        report::run(&summary, &tally, &loaded.operations);
+        println!("seed:    {}", args.seed);
+    }
+    Ok(Verdict::of(tally.is_diverged()))
+}
+
+fn simulated(
+    loaded: &Loaded,
+    args: &Args,
+    scenario: &Scenario,
+) -> Result<(Summary, Tally), Failure> {
+    let config = args.run.config(args.seed);
+    let plan = Plan::build(
+        &loaded.workload,
+        loaded.operations.iter().cloned(),
+        &config,
+        |_| true,
+    )
+    .or_environment("the workload cannot be run")?;
+    let recording = Recording::begin(
+        &args.record,
+        &RunIdentity {
+            verb: "sim",
+            workload: loaded.digest(),
+            config: &config,
+            attachments: &loaded.attachments,
+            clock: false,
+        },
+    )?;
+    let server = model_of(loaded, &args.plant, args.seed)?;
+    let tally = Rc::new(RefCell::new(Tally::default()));
+    let taker = Rc::clone(&tally);
+    let begun = Instant::now();
+    let done = simulate(
+        Run {
+            plan,
+            config,
+            cast: Cast::of(&loaded.workload),
+            scenario,
+            server: ModelService::new(server),
+            recorder: recording.recorder()?,
+            blobs: loaded.source(),
+        },
+        match args.driver {
+            Carrier::EventLoop => DriverKind::EventLoop,
+            Carrier::Turmoil => DriverKind::Turmoil,
+        },
+        move |_: LogicalTime, report| taker.borrow_mut().report(report),
+    );
+    let wall = begun.elapsed();
+    let smbench_sim::Simulated {
+        result,
+        server,
+        recorder,
+        blobs,
+    } = done;
+    drop((server, recorder, blobs));
+    let path = recording.path.display().to_string();
+    let (journal, bundle) = recording.end()?;
+    let outcome = result.map_err(|error| explain(error, &path))?;
+    let tally = tally.take();
+    let summary = tally.summary(RunFacts {
+        operations: loaded.operations.len() as u64,
+        without_answer: crate::live_run::without_answer(&loaded.operations),
+        wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
+        journal,
+        bundle,
+        root: None,
+        effects_digest: outcome.effects.to_string(),
+        seed: Some(args.seed),
+        sim_time_us: Some(outcome.at.as_micros()),
+        steps: Some(outcome.steps),
+    });
+    Ok((summary, tally))
+}
+
+fn explain<E>(error: SimError<E>, journal: &str) -> Failure
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    Failure::new(
+        DEFECT,
+        anyhow::Error::from(error).context("the simulation came to no end"),
+    )
+    .remedy(format!("its journal is {journal}"))
+}
+
+/// The model server with a workload's shares and initial files.
+pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<Server, Failure> {
+    let config = ServerConfig {
+        shares: shares_of(&loaded.workload),
+        guest_ok: true,
+        trusting: true,
+        plants: plants.iter().copied().collect(),
+        seed,
+        ..ServerConfig::default()
+    };
+    let mut server = Server::new(config);
+    for entry in &loaded.namespace {
+        put(&mut server, loaded, entry)?;
+    }
+    Ok(server)
+}
+
+fn shares_of(workload: &Workload) -> Vec<ShareConfig> {
+    let mut shares: BTreeMap<String, ShareConfig> = BTreeMap::new();
+    for tree in &workload.trees {
+        let name = tree.share();
+        let pipe = tree.share_type == 2 || name.eq_ignore_ascii_case("IPC$");
+        let share = if pipe {
+            ShareConfig::pipe(name)
+        } else {
+            ShareConfig::disk(name)
+        };
+        // A share that nobody could connect to is none.
+        if tree.share_type != 0 {
+            shares.insert(name.to_lowercase(), share);
+        }
+    }
+    shares.into_values().collect()
+}
+
+fn put(server: &mut Server, loaded: &Loaded, entry: &Entry) -> Result<(), Failure> {
+    let context = || format!("cannot load {} into the model server", entry.path);
+    match entry.kind {
+        EntryKind::Directory => server
+            .mkdir(&entry.share, &entry.path)
+            .or_environment(context()),
+        EntryKind::File | EntryKind::Stream => {
+            let data = content(loaded, entry);
+            server
+                .put_file(&entry.share, &entry.path, &data)
+                .or_environment(context())
+        }
+    }
+}
+
+/// What a preparation would write: what reads showed, synthetic bytes elsewhere.
+fn content(loaded: &Loaded, entry: &Entry) -> Vec<u8> {
+    let name = format!("{}\\{}", entry.share, entry.path);
+    let size = u32::try_from(entry.size).unwrap_or(u32::MAX);
+    let mut data = synthetic(&name, 0, size);
+    for extent in &entry.content {
+        let Ok(known) = loaded.blobs.get(&extent.data.blake3) else {
+            continue;
+        };
+        let Ok(from) = usize::try_from(extent.offset) else {
+            continue;
+        };
+        if let Some(target) = data.get_mut(from..from.saturating_add(known.len())) {
+            target.copy_from_slice(&known);
+        }
+    }
+    data
+}

@@ -1,0 +1,94 @@
+//! What the program ends with: 0 same, 1 diverged, 2 usage, 3 environment, 4 defect.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// A verb did its work; what it found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// Nothing differs, or nothing was compared.
+    Same,
+    /// Something differs.
+    Diverged,
+}
+
+impl Verdict {
+    /// The code the process ends with.
+    pub(crate) fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Same => ExitCode::SUCCESS,
+            Self::Diverged => ExitCode::from(1),
+        }
+    }
+
+    /// `Diverged` when anything did.
+    pub(crate) fn of(diverged: bool) -> Self {
+        if diverged { Self::Diverged } else { Self::Same }
+    }
+}
+
+/// A verb could not do its work.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// 2 usage, 3 environment, 4 defect.
+    pub(crate) code: u8,
+    /// What went wrong.
+    pub(crate) error: anyhow::Error,
+    /// What to do about it.
+    pub(crate) remedy: Option<String>,
+}
+
+/// The user asked for something that makes no sense.
+pub(crate) const USAGE: u8 = 2;
+/// A file, a server, a disk: something outside is not as needed.
+pub(crate) const ENVIRONMENT: u8 = 3;
+/// The program is wrong.
+pub(crate) const DEFECT: u8 = 4;
+
+impl Failure {
+    /// A failure with a code.
+    pub(crate) fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            code,
+            error: error.into(),
+            remedy: None,
+        }
+    }
+
+    /// Bad usage, in words.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(USAGE, anyhow::anyhow!("{message}"))
+    }
+
+    /// Something outside is not as needed, in words.
+    pub(crate) fn environment(message: impl fmt::Display) -> Self {
+        Self::new(ENVIRONMENT, anyhow::anyhow!("{message}"))
+    }
+
+    /// The same, with what to do about it.
+    pub(crate) fn remedy(mut self, remedy: impl fmt::Display) -> Self {
+        self.remedy = Some(remedy.to_string());
+        self
+    }
+}
+
+/// What verbs return.
+pub(crate) type Outcome = Result<Verdict, Failure>;
+
+/// Turns errors into failures with a code and a context.
+pub(crate) trait OrFail<T> {
+    /// Something outside is not as needed.
+    fn or_environment(self, context: impl fmt::Display) -> Result<T, Failure>;
+    /// The program is wrong.
+    fn or_defect(self, context: impl fmt::Display) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrFail<T> for Result<T, E> {
+    fn or_environment(self, context: impl fmt::Display) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(ENVIRONMENT, error.into().context(context.to_string())))
+    }
+
+    fn or_defect(self, context: impl fmt::Display) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(DEFECT, error.into().context(context.to_string())))
+    }
+}

@@ -1,0 +1,208 @@
+//! Runs a plan against a live server, recorded.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use smbench_core::engine::{Engine, Plan, RunConfig};
+use smbench_core::ids::SessionRef;
+use smbench_core::seal::{EncryptPolicy, SigningPolicy};
+use smbench_core::workload::{Operation, Workload};
+use smbench_live::auth::{AnonymousAuthenticator, AuthError, Handshake, SspiAuthenticator};
+use smbench_live::driver::Parts;
+use smbench_live::tcp::TcpNetwork;
+use smbench_live::timer::PreciseTimer;
+use smbench_live::{Authenticator, Credentials, Driver, DriverConfig, Endpoint};
+
+use crate::exit::{DEFECT, Failure, OrFail};
+use crate::load::BlobSource;
+use crate::record::{RecordArgs, Recording, RunIdentity};
+use crate::report;
+use crate::tally::{RunFacts, Summary, Tally};
+use crate::target::Target;
+
+/// Everything a live run needs.
+pub(crate) struct LiveRun<'a> {
+    /// `replay` or `prepare`.
+    pub(crate) verb: &'a str,
+    /// The workload's tables.
+    pub(crate) workload: &'a Workload,
+    /// Its operations.
+    pub(crate) operations: &'a [Operation],
+    /// Digest of it.
+    pub(crate) digest: smbench_core::frame::Digest,
+    /// What the journal takes along.
+    pub(crate) attachments: &'a [(String, Vec<u8>)],
+    /// How to run it.
+    pub(crate) config: RunConfig,
+    /// Against whom.
+    pub(crate) target: &'a Target,
+    /// Who logs in.
+    pub(crate) credentials: BTreeMap<SessionRef, Credentials>,
+    /// Bulk data.
+    pub(crate) blobs: BlobSource,
+    /// Where to record.
+    pub(crate) record: &'a RecordArgs,
+    /// When to sign.
+    pub(crate) signing: SigningPolicy,
+    /// When to encrypt.
+    pub(crate) encryption: EncryptPolicy,
+}
+
+/// What came of it.
+pub(crate) struct LiveOutcome {
+    /// The summary.
+    pub(crate) summary: Summary,
+    /// What was counted.
+    pub(crate) tally: Tally,
+}
+
+/// Logs in with credentials where there are some, anonymously where there are none.
+struct Login {
+    credentials: BTreeMap<SessionRef, Credentials>,
+    sspi: SspiAuthenticator<BTreeMapSource>,
+    anonymous: AnonymousAuthenticator,
+}
+
+struct BTreeMapSource(BTreeMap<SessionRef, Credentials>);
+
+impl smbench_live::CredentialsSource for BTreeMapSource {
+    fn credentials(&self, session: SessionRef) -> Option<Credentials> {
+        self.0.get(&session).cloned()
+    }
+}
+
+impl Authenticator for Login {
+    fn begin(
+        &mut self,
+        conn: smbench_core::ids::ConnId,
+        session: SessionRef,
+        refused: bool,
+    ) -> Result<Box<dyn Handshake>, AuthError> {
+        if self.credentials.contains_key(&session) {
+            self.sspi.begin(conn, session, refused)
+        } else {
+            self.anonymous.begin(conn, session, refused)
+        }
+    }
+}
+
+/// Runs.
+pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
+    let plan = Plan::build(
+        run.workload,
+        run.operations.iter().cloned(),
+        &run.config,
+        |_| true,
+    )
+    .or_environment("the workload cannot be run")?;
+    let without_answer = without_answer(run.operations);
+    let recording = Recording::begin(
+        run.record,
+        &RunIdentity {
+            verb: run.verb,
+            workload: run.digest,
+            config: &run.config,
+            attachments: run.attachments,
+            clock: true,
+        },
+    )?;
+    let recorder = recording.recorder()?;
+    reach(run.target)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .or_environment("cannot start")?;
+    let bar = report::progress(
+        run.operations.len() as u64,
+        "{bar:40} {pos}/{len} operations, {elapsed} {msg}",
+    );
+    let mut tally = Tally::default();
+    let begun = Instant::now();
+    let endpoint = Endpoint {
+        server: run.target.host.clone(),
+        address: run.target.address,
+    };
+    let login = Login {
+        sspi: SspiAuthenticator::new(
+            BTreeMapSource(run.credentials.clone()),
+            "SMBENCH".to_owned(),
+        ),
+        credentials: run.credentials,
+        anonymous: AnonymousAuthenticator,
+    };
+    let finished = runtime.block_on(async {
+        let parts = Parts {
+            machine: Engine::new(plan, run.config.clone()),
+            network: TcpNetwork::new(move |_| Some(endpoint.clone())),
+            authenticator: login,
+            blobs: run.blobs,
+            recorder,
+            timer: PreciseTimer::new().or_environment("cannot get a timer")?,
+        };
+        let config = DriverConfig {
+            seed: run.config.seed,
+            signing: run.signing,
+            encryption: run.encryption,
+            ..DriverConfig::default()
+        };
+        let (driver, handle) = Driver::new(parts, config);
+        let stopper = tokio::spawn(stop_on_interrupt(handle));
+        let outcome = driver
+            .run(|_, report| {
+                tally.report(report);
+                bar.set_position(tally.finished);
+            })
+            .await
+            .map_err(|error| Failure::new(DEFECT, anyhow::Error::from(error)));
+        stopper.abort();
+        outcome
+    })?;
+    bar.finish_and_clear();
+    let wall = begun.elapsed();
+    drop(finished.parts);
+    let (journal, bundle) = recording.end()?;
+    let summary = tally.summary(RunFacts {
+        operations: run.operations.len() as u64,
+        without_answer,
+        wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
+        journal,
+        bundle,
+        root: Some(run.target.root.clone()),
+        effects_digest: finished.effects.to_string(),
+        ..RunFacts::default()
+    });
+    Ok(LiveOutcome { summary, tally })
+}
+
+/// Requests that the recording has no answer for.
+pub(crate) fn without_answer(operations: &[Operation]) -> u64 {
+    use smbench_core::{smb2::Command, workload::Action};
+    let unanswered = |op: &&Operation| {
+        matches!(op.action, Action::Request(_))
+            && (op.expect.is_none() || op.cmd == Command::CANCEL)
+    };
+    operations.iter().filter(unanswered).count() as u64
+}
+
+/// A server that is not there is told at once, not as a thousand divergences.
+fn reach(target: &Target) -> Result<(), Failure> {
+    std::net::TcpStream::connect_timeout(&target.address, Duration::from_secs(10))
+        .map(drop)
+        .or_environment(format!(
+            "cannot reach the server {} ({})",
+            target.host, target.address
+        ))
+        .map_err(|failure| failure.remedy("check --server, the port and the firewall"))
+}
+
+/// The first Ctrl-C ends the run in order, the second at once.
+async fn stop_on_interrupt(handle: smbench_live::DriverHandle) {
+    if tokio::signal::ctrl_c().await.is_err() {
+        return;
+    }
+    eprintln!("smbench: stopping; the journal is kept. Again to stop at once.");
+    handle.stop();
+    if tokio::signal::ctrl_c().await.is_ok() {
+        std::process::exit(130);
+    }
+}

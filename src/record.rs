@@ -1,0 +1,124 @@
+//! Every run is a journal: where it goes, what it takes along, and its bundle.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use smbench_core::engine::RunConfig;
+use smbench_core::frame::Digest;
+use smbench_core::ids::ShardId;
+use smbench_journal::{JournalWriter, RunMeta, ShardRecorder, export};
+
+use crate::exit::{Failure, OrFail};
+
+/// Where a run is recorded.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct RecordArgs {
+    /// Folder for the journal (made; must not hold one). Default: a new one under
+    /// `smbench-journals/`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Also write the journal as one portable file
+    #[arg(long, value_name = "OUT.smbj")]
+    pub(crate) bundle: Option<PathBuf>,
+}
+
+/// A run being recorded.
+pub(crate) struct Recording {
+    writer: JournalWriter,
+    /// Where.
+    pub(crate) path: PathBuf,
+    bundle: Option<PathBuf>,
+}
+
+/// What a run is, for its journal.
+pub(crate) struct RunIdentity<'a> {
+    /// `replay`, `sim`, `prepare`.
+    pub(crate) verb: &'a str,
+    /// Digest of the workload.
+    pub(crate) workload: Digest,
+    /// How it is run.
+    pub(crate) config: &'a RunConfig,
+    /// The workload's files.
+    pub(crate) attachments: &'a [(String, Vec<u8>)],
+    /// Whether wall-clock time may be written down (not in simulations).
+    pub(crate) clock: bool,
+}
+
+impl Recording {
+    /// Opens the journal, and the bundle's path, before the run.
+    pub(crate) fn begin(args: &RecordArgs, run: &RunIdentity<'_>) -> Result<Self, Failure> {
+        let path = args
+            .journal
+            .clone()
+            .unwrap_or_else(|| default_path(run.verb));
+        if let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(parent)
+                .or_environment(format!("cannot make {}", parent.display()))?;
+        }
+        if let Some(bundle) = &args.bundle {
+            // A bad path fails now, not after the run.
+            std::fs::File::create(bundle)
+                .or_environment(format!("cannot write {}", bundle.display()))?;
+        }
+        let config = serde_json::to_value(run.config).or_defect("cannot write the run's config")?;
+        let started = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let meta = RunMeta {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            workload: Some(run.workload),
+            config,
+            seed: run.config.seed,
+            shards: 1,
+            started_unix_ns: run
+                .clock
+                .then(|| u64::try_from(started.as_nanos()).unwrap_or(u64::MAX)),
+            facts: [("verb".to_owned(), run.verb.to_owned())].into(),
+            ..RunMeta::default()
+        };
+        let shown = path.display().to_string();
+        let writer = JournalWriter::create(&path, &meta)
+            .or_environment(format!("cannot make the journal {shown}"))
+            .map_err(|failure| failure.remedy("name another folder with --journal"))?;
+        for (name, bytes) in run.attachments {
+            writer
+                .attach(name, bytes.clone())
+                .or_environment(format!("cannot write to the journal {shown}"))?;
+        }
+        Ok(Self {
+            writer,
+            path,
+            bundle: args.bundle.clone(),
+        })
+    }
+
+    /// The recorder of the run's only shard.
+    pub(crate) fn recorder(&self) -> Result<ShardRecorder, Failure> {
+        self.writer.recorder(ShardId(0)).or_defect("cannot record")
+    }
+
+    /// Ends the journal and writes its bundle. Gives their paths.
+    pub(crate) fn end(self) -> Result<(String, Option<String>), Failure> {
+        let shown = self.path.display().to_string();
+        self.writer
+            .close()
+            .or_environment(format!("cannot finish the journal {shown}"))?;
+        if let Some(bundle) = &self.bundle {
+            std::fs::remove_file(bundle).ok();
+            export(&self.path, bundle)
+                .or_environment(format!("cannot write {}", bundle.display()))?;
+        }
+        Ok((shown, self.bundle.map(|path| path.display().to_string())))
+    }
+}
+
+fn default_path(verb: &str) -> PathBuf {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let name = format!("{verb}-{}-{}", now.as_millis(), std::process::id());
+    Path::new("smbench-journals").join(name)
+}

@@ -1,0 +1,332 @@
+//! Where a workload is replayed: server, shares, users.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use smbench_compiler::prepare::Place;
+use smbench_core::engine::TreeTarget;
+use smbench_core::frame::Digest;
+use smbench_core::ids::SessionRef;
+use smbench_core::seal::Secret;
+use smbench_core::workload::{Tree, Workload};
+use smbench_live::Credentials;
+
+use crate::exit::{Failure, OrFail};
+
+/// Where to replay.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct TargetArgs {
+    /// Server to talk to; port 445 when none is given
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) server: Option<String>,
+    /// Share that every recorded disk share goes to
+    #[arg(long, value_name = "NAME")]
+    pub(crate) share: Option<String>,
+    /// User for every recorded one; default: the recorded names
+    #[arg(long, value_name = "[DOMAIN\\]USER")]
+    pub(crate) user: Option<String>,
+    /// File with the password, or with lines USER=PASSWORD (*=PASSWORD for anyone)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Server, shares, roots and users in a file; the options above win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mapping: Option<PathBuf>,
+    /// Folder below the share that everything is put under
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) root: Option<String>,
+    /// Replay at the top of the share, outside any root
+    #[arg(long)]
+    pub(crate) i_know_this_share_is_mine: bool,
+}
+
+/// `mapping.toml`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Mapping {
+    server: Option<String>,
+    share: Option<String>,
+    root: Option<String>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    /// Recorded share -> `NAME` or `NAME\folder`.
+    shares: BTreeMap<String, String>,
+    /// Recorded user -> user.
+    users: BTreeMap<String, String>,
+}
+
+/// A target, resolved and checked.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The server's name.
+    pub(crate) host: String,
+    /// Its address.
+    pub(crate) address: SocketAddr,
+    /// Where each recorded tree path goes.
+    pub(crate) trees: BTreeMap<String, TreeTarget>,
+    /// Where each recorded disk share is prepared.
+    pub(crate) places: BTreeMap<String, Place>,
+    /// The root as told to the user.
+    pub(crate) root: String,
+    users: Users,
+}
+
+#[derive(Debug)]
+struct Users {
+    one: Option<String>,
+    renamed: BTreeMap<String, String>,
+    passwords: Passwords,
+}
+
+enum Passwords {
+    None,
+    One(Secret),
+    Each(BTreeMap<String, Secret>),
+}
+
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Passwords")
+    }
+}
+
+impl Target {
+    /// Puts arguments and mapping file together. `fresh` makes up a root that nobody has used.
+    pub(crate) fn resolve(
+        args: &TargetArgs,
+        workload: &Workload,
+        digest: &Digest,
+        fresh: bool,
+    ) -> Result<Self, Failure> {
+        let mapping = match &args.mapping {
+            Some(path) => read_mapping(path)?,
+            None => Mapping::default(),
+        };
+        let server = args.server.clone().or(mapping.server.clone());
+        let server = server.ok_or_else(|| {
+            Failure::usage("no server is named").remedy("say --server HOST[:PORT]")
+        })?;
+        let (host, address) = resolve(&server)?;
+        let root = match (&args.root, &mapping.root, args.i_know_this_share_is_mine) {
+            (Some(root), ..) | (None, Some(root), _) => checked_root(root)?,
+            (None, None, true) => String::new(),
+            (None, None, false) => default_root(digest, fresh),
+        };
+        let share = args.share.clone().or(mapping.share.clone());
+        let (trees, places) = places(workload, &host, share.as_deref(), &mapping.shares, &root)?;
+        let password_file = args.password_file.clone().or(mapping.password_file);
+        let users = Users {
+            one: args.user.clone().or(mapping.user),
+            renamed: mapping.users,
+            passwords: read_passwords(password_file.as_deref())?,
+        };
+        unknown_users(workload, &users.renamed)?;
+        Ok(Self {
+            host,
+            address,
+            trees,
+            places,
+            root,
+            users,
+        })
+    }
+
+    /// The credentials of a recorded user; `None` where there is no password.
+    pub(crate) fn credentials(&self, recorded: &str) -> Option<Credentials> {
+        let renamed = self.users.renamed.get(recorded).map(String::as_str);
+        let name = renamed.or(self.users.one.as_deref()).unwrap_or(recorded);
+        let (domain, user) = name.split_once('\\').unwrap_or(("", name));
+        // Recorded domains are those of another network: the server's own users are meant.
+        let named = renamed.is_some() || self.users.one.is_some();
+        let domain = if named { domain } else { "" };
+        let password = match &self.users.passwords {
+            Passwords::None => return None,
+            Passwords::One(password) => password.clone(),
+            Passwords::Each(each) => each.get(user).or_else(|| each.get("*"))?.clone(),
+        };
+        Some(Credentials {
+            user: user.to_owned(),
+            domain: domain.to_owned(),
+            password,
+        })
+    }
+
+    /// The credentials of every session of a workload.
+    pub(crate) fn by_session(&self, workload: &Workload) -> BTreeMap<SessionRef, Credentials> {
+        (0u32..)
+            .zip(&workload.sessions)
+            .filter_map(|(at, session)| {
+                let principal = workload.principals.get(session.principal as usize)?;
+                Some((SessionRef(at), self.credentials(&principal.name)?))
+            })
+            .collect()
+    }
+}
+
+type Places = (BTreeMap<String, TreeTarget>, BTreeMap<String, Place>);
+
+fn places(
+    workload: &Workload,
+    host: &str,
+    share: Option<&str>,
+    shares: &BTreeMap<String, String>,
+    root: &str,
+) -> Result<Places, Failure> {
+    let is_disk = |tree: &&Tree| tree.share_type != PIPE && !tree.path.ends_with("IPC$");
+    let mut disks: Vec<String> = workload
+        .trees
+        .iter()
+        .filter(is_disk)
+        .map(|tree| tree.share().to_lowercase())
+        .collect();
+    disks.sort();
+    disks.dedup();
+    if let Some(unknown) = shares
+        .keys()
+        .find(|name| !disks.contains(&name.to_lowercase()))
+    {
+        return Err(Failure::usage(format!(
+            "the mapping names share {unknown}, which the workload does not use"
+        ))
+        .remedy(format!("its shares are: {}", disks.join(", "))));
+    }
+    let mut trees = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for tree in &workload.trees {
+        let name = tree.share();
+        if !is_disk(&tree) {
+            let target = TreeTarget {
+                path: format!("\\\\{host}\\IPC$"),
+                root: String::new(),
+            };
+            trees.insert(tree.path.clone(), target);
+            continue;
+        }
+        let mapped = shares
+            .iter()
+            .find(|(from, _)| from.eq_ignore_ascii_case(name));
+        let to = mapped.map(|(_, to)| to.as_str()).or(share).unwrap_or(name);
+        let (to, below) = to.split_once('\\').unwrap_or((to, ""));
+        // Several recorded shares in one: each gets a folder of its own.
+        let apart = if mapped.is_none() && share.is_some() && disks.len() > 1 {
+            name
+        } else {
+            ""
+        };
+        let parts = [below, root, apart];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let path = format!("\\\\{host}\\{to}");
+        let root = parts.join("\\");
+        places.insert(
+            name.to_lowercase(),
+            Place {
+                path: path.clone(),
+                root: root.clone(),
+            },
+        );
+        trees.insert(tree.path.clone(), TreeTarget { path, root });
+    }
+    Ok((trees, places))
+}
+
+fn read_mapping(path: &Path) -> Result<Mapping, Failure> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+    toml::from_str(&text).map_err(|error| Failure::usage(format!("{shown}: {error}")))
+}
+
+fn unknown_users(workload: &Workload, renamed: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let known = |name: &String| workload.principals.iter().any(|it| it.name == *name);
+    match renamed.keys().find(|name| !known(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let names: Vec<&str> = workload
+                .principals
+                .iter()
+                .map(|it| it.name.as_str())
+                .collect();
+            Err(Failure::usage(format!(
+                "the mapping names user {name}, who is not in the workload"
+            ))
+            .remedy(format!("its users are: {}", names.join(", "))))
+        }
+    }
+}
+
+fn read_passwords(path: Option<&Path>) -> Result<Passwords, Failure> {
+    let Some(path) = path else {
+        return Ok(Passwords::None);
+    };
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let each: Option<BTreeMap<String, Secret>> = lines
+        .iter()
+        .map(|line| {
+            let (user, password) = line.split_once('=')?;
+            Some((user.trim().to_owned(), Secret::new(password.as_bytes())))
+        })
+        .collect();
+    match (lines.as_slice(), each) {
+        ([], _) => Err(Failure::usage(format!("{shown} holds no password"))),
+        (_, Some(each)) => Ok(Passwords::Each(each)),
+        ([one], None) => Ok(Passwords::One(Secret::new(one.trim_end().as_bytes()))),
+        _ => Err(Failure::usage(format!(
+            "{shown} holds neither one password nor lines USER=PASSWORD"
+        ))),
+    }
+}
+
+fn resolve(server: &str) -> Result<(String, SocketAddr), Failure> {
+    let with_port = |text: &str| {
+        text.to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.next())
+    };
+    let (host, found) = match server.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && !host.contains(':') => {
+            (host, with_port(server))
+        }
+        _ if server.contains(':') && !server.starts_with('[') => {
+            (server, with_port(&format!("[{server}]:445")))
+        }
+        Some((host, port)) if port.parse::<u16>().is_ok() => (host, with_port(server)),
+        _ => (server, with_port(&format!("{server}:445"))),
+    };
+    let host = host.trim_matches(['[', ']']).to_owned();
+    found.map(|address| (host, address)).ok_or_else(|| {
+        Failure::environment(format!("server {server} cannot be found"))
+            .remedy("check the name, or give an address")
+    })
+}
+
+fn checked_root(root: &str) -> Result<String, Failure> {
+    let root = root.replace('/', "\\");
+    let bad = root.split('\\').any(|part| {
+        matches!(part, "" | "." | "..") || part.contains([':', '*', '?', '"', '<', '>', '|'])
+    });
+    if bad {
+        return Err(Failure::usage(format!("{root:?} cannot be a root"))
+            .remedy("name folders below the share, like replays\\run1"));
+    }
+    Ok(root)
+}
+
+fn default_root(digest: &Digest, fresh: bool) -> String {
+    let name: String = digest.to_string().chars().take(8).collect();
+    if !fresh {
+        return format!("smbench-{name}");
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    format!(
+        "smbench-{name}-{}-{}",
+        now.unwrap_or_default().as_millis(),
+        std::process::id()
+    )
+}
+
+const PIPE: u8 = 2;
