@@ -60,6 +60,10 @@ pub(super) fn build(
             if op.reclaims.is_some() {
                 mark_reclaim(&mut request);
             }
+            if let Request::SessionSetup(setup) = &mut request {
+                // This run's token has a place even where the recorded one was empty.
+                setup.security_buffer_length = setup.security_buffer_length.max(1);
+            }
             let message = Message {
                 header: header_of(op),
                 body: Body::Request(request),
