@@ -8,7 +8,6 @@ use smbench_core::smb2::{
 
 use super::answer::{Cx, Handled, Stop};
 use super::fs::{Found, NodeId, StreamId};
-use super::leases::LeaseId;
 use super::name::Path;
 use super::notify::Change;
 use super::open::{Open, OpenId};
@@ -106,6 +105,9 @@ impl Server {
         }
         let text = body.name.as_text().ok_or(NtStatus::OBJECT_NAME_INVALID)?;
         let path = Path::parse(text)?;
+        if path.names_data && body.create_options.contains(CreateOptions::DIRECTORY_FILE) {
+            return Err(NtStatus::NOT_A_DIRECTORY.into());
+        }
         let found = self.fs.find(root, &path.parts)?;
         let oplock = self.effective_oplock(cx, body, &asked);
         let access = self.effective_access(cx, body, &found)?;
@@ -195,6 +197,7 @@ impl Server {
         {
             return Err(NtStatus::DELETE_PENDING.into());
         }
+        self.check_lease(cx, want, None)?;
         let attributes = want.body.file_attributes & SETTABLE;
         if options.contains(CreateOptions::DELETE_ON_CLOSE) {
             may_delete(want.access, attributes)?;
@@ -260,10 +263,6 @@ impl Server {
             .map(|session| session.user.clone())
             .unwrap_or_default();
         let is_dir = stream == node && self.fs.node(node)?.is_dir();
-        if let (OplockLevel::LEASE, Some(lease), false) = (want.oplock, &want.asked.lease, is_dir) {
-            let key = lease.key;
-            self.check_lease(LeaseId { client, key }, stream)?;
-        }
         let options = want.body.create_options;
         let open = Open {
             volatile: 0,

@@ -43,6 +43,7 @@ impl Server {
             may_delete(want.access, attributes)?;
         }
         self.check_pending(node, stream)?;
+        self.check_lease(cx, want, Some(stream))?;
         self.settle_conflicts(cx, want, node, stream, overwrite)?;
         let root = self.shares.get(cx.share).map(|share| share.root);
         if options.contains(CreateOptions::DELETE_ON_CLOSE) && root == Some(node) && is_dir {
@@ -51,7 +52,7 @@ impl Server {
         let open = self.grant(cx, want, node, stream)?;
         let mut action = CreateAction::OPENED;
         if overwrite {
-            self.overwrite(open, want, node, stream)?;
+            self.overwrite(want, node, stream)?;
             action = CreateAction::OVERWRITTEN;
             if disposition == CreateDisposition::SUPERSEDE {
                 action = CreateAction::SUPERSEDED;
@@ -81,6 +82,7 @@ impl Server {
             return Err(NtStatus::DISK_FULL.into());
         }
         self.check_pending(node, node)?;
+        self.check_lease(cx, want, None)?;
         let stream = self.fs.add_stream(node, &want.path.stream)?;
         self.fs.set_allocation(node, stream, want.asked.allocation);
         let open = self.grant(cx, want, node, stream)?;
@@ -215,7 +217,7 @@ impl Server {
         wait && !self.has(Plant::OplockKeptAfterBreak)
     }
 
-    fn lease_asked(&self, cx: &Cx, want: &Want<'_>) -> Option<LeaseId> {
+    pub(super) fn lease_asked(&self, cx: &Cx, want: &Want<'_>) -> Option<LeaseId> {
         let lease = want
             .asked
             .lease
@@ -286,12 +288,10 @@ impl Server {
     /// Empties a file that is overwritten. [MS-FSA] 2.1.5.1.2.
     fn overwrite(
         &mut self,
-        open: OpenId,
         want: &Want<'_>,
         node: NodeId,
         stream: StreamId,
     ) -> Result<(), NtStatus> {
-        self.break_readers(open);
         self.fs.change(node, stream, |data| data.set_size(0))?;
         self.fs.set_allocation(node, stream, want.asked.allocation);
         let now = self.filetime();

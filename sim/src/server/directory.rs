@@ -156,8 +156,16 @@ impl Server {
         out.u32(found.reported_attributes().bits());
         out.u32(len32(wide.len()));
         let eas = super::file_info::ea_size(&found.eas);
+        // Told only where it is another name, as Samba does.
         let short = |out: &mut Out| {
-            out.u8(0).u8(0).zeros(24);
+            let dots = name == "." || name == "..";
+            let mut wide = Vec::new();
+            if !dots && !super::name::is_short(name) {
+                wide = utf16(&super::name::short(name));
+            }
+            wide.truncate(24);
+            out.u8(u8::try_from(wide.len()).unwrap_or_default()).u8(0);
+            out.bytes(&wide).zeros(24_usize.saturating_sub(wide.len()));
         };
         match class {
             FileInfoClass::FULL_DIRECTORY => {

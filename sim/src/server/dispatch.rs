@@ -194,7 +194,8 @@ impl Server {
         let related = req.header.flags.contains(HeaderFlags::RELATED);
         let first = std::mem::replace(&mut chain.first, false);
         if related && first {
-            return Err(NtStatus::INVALID_PARAMETER.into());
+            // The related ones behind it have nothing to relate to either.
+            chain.inherited = Some(NtStatus::INVALID_PARAMETER);
         }
         if !related {
             chain.session = req.header.session_id.0;
@@ -222,6 +223,9 @@ impl Server {
         if chain.denied {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
+        if let (Some(status), false) = (chain.inherited, self.has(Plant::CompoundErrorLost)) {
+            return Err(status.into());
+        }
         if matches!(
             command,
             Command::NEGOTIATE | Command::SESSION_SETUP | Command::ECHO | Command::CANCEL
@@ -234,9 +238,6 @@ impl Server {
         let encrypted = chain.encrypted || self.config.trusting;
         if session.encrypt && !encrypted {
             return Err(NtStatus::ACCESS_DENIED.into());
-        }
-        if let (Some(status), false) = (chain.inherited, self.has(Plant::CompoundErrorLost)) {
-            return Err(status.into());
         }
         if matches!(command, Command::LOGOFF | Command::TREE_CONNECT) {
             return Ok(cx);
@@ -345,9 +346,9 @@ impl Server {
         };
         let refused = if conn.pending >= room {
             Some(NtStatus::INSUFFICIENT_RESOURCES)
-        // [MS-SMB2] 3.3.5.2.7: of a compound only a CREATE or the last may wait.
+        // [MS-SMB2] 3.3.5.2.7: of a compound only a CREATE or the last may wait; Samba cancels.
         } else if !chain.requests.is_empty() && req.header.command != Command::CREATE {
-            Some(NtStatus::INTERNAL_ERROR)
+            Some(NtStatus::CANCELLED)
         } else {
             None
         };

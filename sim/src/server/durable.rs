@@ -1,12 +1,16 @@
 //! Durable handles: granting, outliving a connection, reclaiming.
 //! [MS-SMB2] 3.3.5.9.6, 3.3.5.9.7, 3.3.5.9.10, 3.3.5.9.12, 3.3.7.1.
 
-use smbench_core::smb2::{CreateAction, CreateRequest, Guid, NtStatus, OplockLevel};
+use smbench_core::smb2::create_context::DurableResponse;
+use smbench_core::smb2::{
+    ContextData, ContextTag, CreateAction, CreateContext, CreateRequest, Guid, NtStatus,
+    OplockLevel,
+};
 
 use super::answer::{Cx, Handled};
 use super::create::Asked;
 use super::leases::H;
-use super::open::OpenId;
+use super::open::{Open, OpenId};
 use super::waiting::Timer;
 use super::{Plant, Server};
 
@@ -55,7 +59,7 @@ impl Server {
         self.opens.get(&id).is_some_and(|open| {
             let batch = open.oplock == OplockLevel::BATCH && open.breaking.is_none();
             let lease = open.lease.is_some() && self.caching(id).contains(H);
-            !open.is_dir && !open.delete_on_close && (batch || lease)
+            !open.is_dir && (batch || lease)
         })
     }
 
@@ -128,8 +132,15 @@ impl Server {
         open.tree = cx.tree;
         open.share = cx.share;
         self.clear_timer(Timer::Durable(id));
-        let lease = self.lease_context(id, asked.lease.as_ref());
-        self.created(id, CreateAction::OPENED, lease.into_iter().collect())
+        let mut contexts = Vec::new();
+        if asked.durable && asked.reconnect.is_some() {
+            contexts.push(CreateContext {
+                tag: ContextTag::DHNQ,
+                data: ContextData::DurableResponse(DurableResponse {}),
+            });
+        }
+        contexts.extend(self.lease_context(id, asked.lease.as_ref()));
+        self.created(id, CreateAction::OPENED, contexts)
     }
 
     /// Path of an open as CREATE would name it.

@@ -55,7 +55,9 @@ impl Server {
                 out.u32(0);
             }
             FileInfoClass::ALL => self.all(id, &mut out)?,
-            FileInfoClass::ALTERNATE_NAME => return Err(NtStatus::OBJECT_NAME_NOT_FOUND),
+            FileInfoClass::ALTERNATE_NAME => {
+                out.counted(&super::name::short(&found.name));
+            }
             FileInfoClass::STREAM => self.streams(id, &mut out)?,
             FileInfoClass::COMPRESSION => {
                 out.u64(self.fs.data(node, stream).map_or(0, Data::size))

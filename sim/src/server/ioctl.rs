@@ -7,7 +7,7 @@ use smbench_core::smb2::{
 
 use super::Server;
 use super::answer::{Answer, Cx, Handled, Stop};
-use super::data::{Data, len_of};
+use super::data::len_of;
 use super::info::{Out, slice_at, u16_at, u32_at, u64_at};
 
 impl Server {
@@ -29,6 +29,10 @@ impl Server {
             }
             Fsctl::QUERY_NETWORK_INTERFACE_INFO => self.interfaces(cx)?,
             Fsctl::PIPE_WAIT => return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into()),
+            // As Samba: devices nobody knows are refused before the open is looked at.
+            Fsctl(code) if !DEVICES.contains(&(code >> 16)) => {
+                return Err(NtStatus::INVALID_DEVICE_REQUEST.into());
+            }
             _ => return self.ioctl_on_open(cx, body),
         };
         respond(body, body.file_id, output)
@@ -50,7 +54,6 @@ impl Server {
             }
             Fsctl::GET_COMPRESSION => vec![0, 0],
             Fsctl::SET_COMPRESSION if u16_at(&body.input, 0) == Some(0) => Vec::new(),
-            Fsctl::SRV_ENUMERATE_SNAPSHOTS => return Err(NtStatus::NOT_SUPPORTED.into()),
             Fsctl::GET_REPARSE_POINT => return Err(NtStatus::NOT_A_REPARSE_POINT.into()),
             _ => return Err(NtStatus::INVALID_DEVICE_REQUEST.into()),
         };
@@ -161,9 +164,8 @@ impl Server {
             return Err(NtStatus::FILE_LOCK_CONFLICT);
         }
         self.break_readers(id);
-        let before = self.fs.data(node, stream).map_or(0, Data::size);
         self.fs.change(node, stream, |data| data.zero(start, end))?;
-        self.written(node, stream, before)?;
+        self.written(node, stream, None)?;
         Ok(Vec::new())
     }
 
@@ -206,6 +208,9 @@ impl Server {
         Ok(out.0)
     }
 }
+
+/// DFS, file system, named pipe, network file system. [MS-FSCC] 2.3.
+const DEVICES: [u32; 4] = [6, 9, 17, 20];
 
 /// [MS-SMB2] 3.3.5.15: an output that does not fit is an error.
 pub(super) fn respond(body: &IoctlRequest, file_id: FileId, output: Vec<u8>) -> Handled {

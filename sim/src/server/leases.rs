@@ -2,6 +2,8 @@
 
 use smbench_core::smb2::{Guid, LeaseState, NtStatus, OplockLevel};
 
+use super::answer::Cx;
+use super::create::Want;
 use super::fs::StreamId;
 use super::open::OpenId;
 use super::waiting::Timer;
@@ -87,9 +89,15 @@ impl Server {
     }
 
     /// A lease key belongs to one file. [MS-SMB2] 3.3.5.9.8, 3.3.5.9.11.
-    pub(super) fn check_lease(&self, id: LeaseId, stream: StreamId) -> Result<(), NtStatus> {
-        match self.leases.get(&id) {
-            Some(lease) if lease.stream != stream => Err(NtStatus::INVALID_PARAMETER),
+    pub(super) fn check_lease(
+        &self,
+        cx: &Cx,
+        want: &Want<'_>,
+        stream: Option<StreamId>,
+    ) -> Result<(), NtStatus> {
+        let id = self.lease_asked(cx, want);
+        match id.and_then(|id| self.leases.get(&id)) {
+            Some(lease) if Some(lease.stream) != stream => Err(NtStatus::INVALID_PARAMETER),
             _ => Ok(()),
         }
     }

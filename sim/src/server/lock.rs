@@ -68,16 +68,23 @@ impl Server {
         stream: StreamId,
         locks: &[LockElement],
     ) -> Result<(), NtStatus> {
-        // [MS-SMB2] 3.3.5.14.1: unlocks go with unlocks alone.
-        if locks.iter().any(|lock| lock.flags != LockFlags::UNLOCK) {
-            return Err(NtStatus::INVALID_PARAMETER);
-        }
         let mut result = Ok(());
         for lock in locks {
+            // [MS-SMB2] 3.3.5.14.1: unlocks go with unlocks alone, and those before stay done.
+            if lock.flags != LockFlags::UNLOCK {
+                result = Err(NtStatus::INVALID_PARAMETER);
+                break;
+            }
             let file = self.files.get_mut(&stream).ok_or(NtStatus::FILE_CLOSED)?;
-            let found = file.locks.iter().position(|held| {
+            let same = |held: &ByteLock| {
                 held.open == id && held.start == lock.offset && held.length == lock.length
-            });
+            };
+            // Of two that are stacked the exclusive one goes first, as in Samba.
+            let exclusive = file
+                .locks
+                .iter()
+                .position(|held| same(held) && held.exclusive);
+            let found = exclusive.or_else(|| file.locks.iter().position(same));
             match found {
                 Some(at) => {
                     file.locks.remove(at);
@@ -142,7 +149,11 @@ impl Server {
         let most = self.config.limits.locks_per_open;
         let file = self.files.get_mut(&stream).ok_or(NtStatus::FILE_CLOSED)?;
         let conflict = file.locks.iter().any(|held| {
-            (held.exclusive || exclusive || strict) && held.overlaps(lock.offset, lock.length)
+            // A shared lock may stand on an exclusive one of the same open. [MS-FSA] 2.1.5.8
+            let stacked = held.open == id && held.exclusive && !exclusive;
+            (held.exclusive || exclusive || strict)
+                && !stacked
+                && held.overlaps(lock.offset, lock.length)
         });
         if conflict {
             return Err(NtStatus::LOCK_NOT_GRANTED);

@@ -160,6 +160,45 @@ fn step(wild: char, row: &[bool], name: &[char], last_dot: Option<usize>) -> Vec
     next
 }
 
+/// The 8.3 name of a file: its own where that is one, else one made of a hash of it, as Samba's
+/// *hash2*. [MS-FSCC] 2.1.5.2.1.
+pub(super) fn short(name: &str) -> String {
+    if is_short(name) {
+        return name.to_owned();
+    }
+    let folded = fold(name);
+    let (stem, extension) = folded.rsplit_once('.').unwrap_or((&folded, ""));
+    let letter = |c: &char| c.is_ascii_alphanumeric() || "_-$~".contains(*c);
+    let first = stem.chars().find(letter).unwrap_or('_');
+    let mut hash = folded.bytes().fold(0xa6b9_3d4f_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    let mut out = String::from(first);
+    for _ in 0..5 {
+        out.extend(char::from_digit(hash % 36, 36).map(|c| c.to_ascii_uppercase()));
+        hash /= 36;
+    }
+    out.push('~');
+    out.extend(char::from_digit(hash % 36, 36).map(|c| c.to_ascii_uppercase()));
+    let extension: String = extension.chars().filter(letter).take(3).collect();
+    if extension.is_empty() {
+        out
+    } else {
+        out + "." + &extension
+    }
+}
+
+/// Whether a name is an 8.3 name already.
+pub(super) fn is_short(name: &str) -> bool {
+    let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
+    let letters = |part: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "_-$~!#%&'()@^`{}".contains(c);
+        part.chars().all(good)
+    };
+    let lengths = (1..=8).contains(&stem.len()) && extension.len() <= 3;
+    lengths && letters(stem) && letters(extension) && !name.ends_with('.')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +215,17 @@ mod tests {
         assert_eq!(Path::parse("f::$DATA").unwrap().stream, "");
         assert_eq!(Path::parse("f:x:$FOO"), Err(NtStatus::OBJECT_NAME_INVALID));
         assert_eq!(Path::parse(".."), Err(NtStatus::OBJECT_PATH_SYNTAX_BAD));
+    }
+
+    #[test]
+    fn short_names_are_short() {
+        assert_eq!(short("Ab.txt"), "Ab.txt");
+        for name in ["a long name.text", "ünïcode", "x.y.z", ".hidden"] {
+            let made = short(name);
+            assert!(is_short(&made), "{made}");
+            assert_eq!(made, short(&name.to_uppercase()));
+        }
+        assert_ne!(short("a long name 1"), short("a long name 2"));
     }
 
     #[test]

@@ -25,7 +25,8 @@ impl Server {
         let name = text(name).ok_or(NtStatus::OBJECT_NAME_INVALID)?;
         let open = self.open(id)?;
         let (node, stream) = (open.node, open.stream);
-        if !open.access.contains(AccessMask::DELETE) {
+        // [MS-FSA] 2.1.5.15.11 wants DELETE; Samba takes the right to write attributes as well.
+        if !open.may(AccessMask::DELETE | AccessMask::WRITE_ATTRIBUTES) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
         if let Some(stream_name) = name.strip_prefix(':') {

@@ -126,33 +126,36 @@ impl Server {
             .split_last()
             .filter(|_| torn)
             .map_or(bytes, |(_, kept)| kept);
-        let before = self.fs.data(node, stream).map_or(0, Data::size);
         self.fs
             .change(node, stream, |data| data.write(offset, kept))?;
         self.open_mut(id)?.position = end;
-        self.written(node, stream, before)
+        self.written(node, stream, None)
     }
 
-    /// A stream's content changed: times and notifications.
+    /// A stream's content changed: times and notifications. `before` is the size that a new end
+    /// of file replaced.
     pub(super) fn written(
         &mut self,
         node: NodeId,
         stream: StreamId,
-        before: u64,
+        before: Option<u64>,
     ) -> Result<(), NtStatus> {
         let now = self.filetime();
         let found = self.fs.node_mut(node)?;
         found.times.written = now;
         found.times.changed = now;
         found.attributes |= smbench_core::smb2::FileAttributes::ARCHIVE;
-        let mut filter = CompletionFilter::LAST_WRITE;
+        // As Samba: a write is told as a new write time, a new end of file as a size.
+        let mut filter = match before {
+            Some(_) => CompletionFilter::SIZE | CompletionFilter::ATTRIBUTES,
+            None => CompletionFilter::LAST_WRITE,
+        };
         if stream != node {
-            filter = CompletionFilter::STREAM_WRITE;
+            filter |= CompletionFilter::STREAM_WRITE | CompletionFilter::STREAM_SIZE;
         }
-        if self.fs.data(node, stream).map_or(0, Data::size) != before {
-            filter |= CompletionFilter::SIZE | CompletionFilter::STREAM_SIZE;
+        if before != Some(self.fs.data(node, stream).map_or(0, Data::size)) {
+            self.changed(node, Change::modified(filter));
         }
-        self.changed(node, Change::modified(filter));
         Ok(())
     }
 

@@ -153,23 +153,24 @@ impl Server {
     fn replace_session(&mut self, old: u64, new: u64) {
         let user = |id: u64| self.sessions.get(&id).map(|session| session.user.clone());
         if user(old).is_some() && user(old) == user(new) {
-            self.end_session(old, true);
+            self.end_session(old);
         }
     }
 
     pub(super) fn logoff(&mut self, cx: &Cx) -> Handled {
-        self.end_session(cx.session, false);
+        // As Samba: durable opens outlive a LOGOFF too.
+        self.end_session(cx.session);
         Ok(Answer::ok(LogoffResponse {}))
     }
 
-    /// Ends a session: its requests, opens and trees. Where `keep_durable`, durable opens
-    /// outlive it, disconnected. [MS-SMB2] 3.3.4.12, 3.3.7.1.
-    pub(super) fn end_session(&mut self, id: u64, keep_durable: bool) {
+    /// Ends a session: its requests, opens and trees. Durable opens outlive it, disconnected.
+    /// [MS-SMB2] 3.3.4.12, 3.3.7.1.
+    pub(super) fn end_session(&mut self, id: u64) {
         let of = |open: &super::open::Open| open.session == id && open.conn.is_some();
         let opens = self.opens.iter().filter(|(_, open)| of(open));
         let opens: Vec<_> = opens.map(|(id, _)| *id).collect();
         for open in opens {
-            if keep_durable && self.can_survive(open) {
+            if self.can_survive(open) {
                 self.detach(open);
             } else {
                 self.close_open(open);
@@ -189,7 +190,7 @@ impl Server {
         let ids = self.sessions.iter().filter(|(_, session)| of(session));
         let ids: Vec<u64> = ids.map(|(id, _)| *id).collect();
         for id in ids {
-            self.end_session(id, true);
+            self.end_session(id);
         }
     }
 }

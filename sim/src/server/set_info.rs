@@ -173,7 +173,7 @@ impl Server {
             self.fs.set_allocation(node, stream, 0);
         }
         self.fs.change(node, stream, |data| data.set_size(size))?;
-        self.written(node, stream, before)
+        self.written(node, stream, Some(before))
     }
 
     /// [MS-FSA] 2.1.5.15.6: an empty value takes the attribute away.

@@ -5,5 +5,6 @@ mod client;
 mod files;
 mod hostile;
 mod login;
+mod replay;
 mod sharing;
 mod waits;
