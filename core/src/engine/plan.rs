@@ -219,7 +219,8 @@ impl Plan {
             let from_op = self.ops.get(edge.id.index());
             let same_client = from_op.is_some_and(|from| from.client == op.client);
             let same_group = from_op.is_some_and(|from| from.leader == to);
-            if binds(edge, order, same_client) && !same_group {
+            let ends_connection = matches!(op.action, Action::Disconnect(_)) && same_client;
+            if (ends_connection || binds(edge, order, same_client)) && !same_group {
                 arcs.push(Arc {
                     from: edge.id,
                     to,
@@ -377,8 +378,8 @@ fn leader_of(op: &Operation) -> OpId {
 
 fn binds(edge: &Edge, order: OrderMode, same_client: bool) -> bool {
     match order {
-        OrderMode::Resource => true,
-        OrderMode::Client | OrderMode::Capture => same_client,
+        OrderMode::Resource | OrderMode::Capture => true,
+        OrderMode::Client => same_client,
         OrderMode::None => {
             same_client && matches!(edge.rule, Rule::Handle | Rule::Setup | Rule::Break)
         }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Engine, EngineError, OpEvent, Phase,
-    config::{OrderMode, Pace, RunConfig},
+    config::{OrderMode, Pace, RunConfig, Speed},
     op::OpState,
     plan::Kind,
 };
@@ -216,9 +216,10 @@ impl Engine {
             return Lateness::default();
         };
         let wished = LogicalTime(self.config.speed.scale(planned.at_us));
-        let causality_ns = match self.config.pace {
-            Pace::Absolute => run.released_at.nanos_since(wished),
-            Pace::Think => 0,
+        let causality_ns = match (self.config.pace, self.config.speed) {
+            // At full speed nothing is planned but to follow what comes before.
+            (Pace::Think, _) | (_, Speed::Max) => 0,
+            (Pace::Absolute, _) => run.released_at.nanos_since(wished),
         };
         let waited = self.now.nanos_since(run.due_at);
         let mut late = Lateness {
