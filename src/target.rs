@@ -137,6 +137,10 @@ impl Target {
         let renamed = self.users.renamed.get(recorded).map(String::as_str);
         let name = renamed.or(self.users.one.as_deref()).unwrap_or(recorded);
         let (domain, user) = name.split_once('\\').unwrap_or(("", name));
+        if user.is_empty() {
+            // Anonymous in the recording, or a login that the capture does not hold.
+            return None;
+        }
         // Recorded domains are those of another network: the server's own users are meant.
         let named = renamed.is_some() || self.users.one.is_some();
         let domain = if named { domain } else { "" };
