@@ -158,11 +158,17 @@ impl Engine {
         if let Some(cause) = op.acknowledges.and_then(|of| self.breaks.missing_cause(of)) {
             return Some(Obstacle::Cause(cause));
         }
+        // What the server refused anyway may name a session or tree that never was.
+        let refused = op
+            .expect
+            .as_deref()
+            .is_some_and(|expect| expect.status.is_error());
         let makes_session = op.cmd == Command::SESSION_SETUP;
         if let Some(session) = op.session.filter(|_| !makes_session) {
             match self.sessions.get(session.index()) {
                 Some(Slot::Held(_)) => {}
                 Some(Slot::Failed(cause)) => return Some(Obstacle::Cause(*cause)),
+                _ if refused => {}
                 _ => return Some(Obstacle::NotCaptured),
             }
         }
@@ -171,6 +177,7 @@ impl Engine {
             match self.trees.get(tree.index()) {
                 Some(Slot::Held(_)) => {}
                 Some(Slot::Failed(cause)) => return Some(Obstacle::Cause(*cause)),
+                _ if refused => {}
                 _ => return Some(Obstacle::NotCaptured),
             }
         }
@@ -321,10 +328,17 @@ impl Engine {
             let credits = op.credits.max(op.charge).max(1);
             patch(bytes, start + CREDITS_AT, &credits.to_le_bytes());
         }
-        if let Some(Slot::Held(tree)) = op.tree.and_then(|tree| self.trees.get(tree.index()))
-            && op.cmd != Command::TREE_CONNECT
-        {
-            patch(bytes, start + TREE_ID_AT, &tree.to_le_bytes());
+        if let Some(tree) = op.tree.filter(|_| op.cmd != Command::TREE_CONNECT) {
+            let id = match self.trees.get(tree.index()) {
+                Some(Slot::Held(id)) => *id,
+                _ => self
+                    .plan
+                    .trees
+                    .get(tree.index())
+                    .copied()
+                    .unwrap_or_default(),
+            };
+            patch(bytes, start + TREE_ID_AT, &id.to_le_bytes());
         }
         if let Some(id) = self.session_id(op.session) {
             patch(bytes, start + SESSION_ID_AT, &id.to_le_bytes());
@@ -357,9 +371,15 @@ impl Engine {
     }
 
     fn session_id(&self, session: Option<SessionRef>) -> Option<u64> {
-        match self.sessions.get(session?.index())? {
+        let session = session?.index();
+        match self.sessions.get(session)? {
             Slot::Held(id) => Some(*id),
-            _ => None,
+            _ => self
+                .plan
+                .sessions
+                .get(session)
+                .copied()
+                .filter(|id| *id != 0),
         }
     }
 
@@ -449,7 +469,10 @@ impl Engine {
         for leader in waiting {
             self.give_up_group(leader, None)?;
         }
-        self.observe(op)
+        // Nobody says when the server has noticed: who waits for that waits a moment longer.
+        self.schedule
+            .watch(op, self.now.plus_nanos(DISCONNECT_SETTLES_NS), false);
+        Ok(())
     }
 
     /// What `op` would have given will never be there.
@@ -492,6 +515,8 @@ pub(super) fn narrow(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
+/// How long a server is given to notice the end of a connection, in nanoseconds.
+const DISCONNECT_SETTLES_NS: u64 = 5_000_000;
 // [MS-SMB2] 2.2.1.2
 const CREDITS_AT: usize = 14;
 const FLAGS_AT: usize = 16;

@@ -116,8 +116,10 @@ pub struct Plan {
     pub(super) bytes: Vec<u8>,
     pub(super) clients: usize,
     pub(super) connections: Vec<ClientId>,
-    pub(super) sessions: usize,
-    pub(super) trees: usize,
+    /// SessionId on the captured wire of each session that was never set up, else 0.
+    pub(super) sessions: Vec<u64>,
+    /// TreeId on the captured wire of each tree that was never connected, else 0.
+    pub(super) trees: Vec<u32>,
     pub(super) opens: usize,
 }
 
@@ -183,8 +185,18 @@ impl Plan {
                 .iter()
                 .map(|conn| conn.client)
                 .collect(),
-            sessions: workload.sessions.len(),
-            trees: workload.trees.len(),
+            sessions: (workload.sessions.iter())
+                .map(|session| {
+                    if session.inferred {
+                        session.wire_id.0
+                    } else {
+                        0
+                    }
+                })
+                .collect(),
+            trees: (workload.trees.iter())
+                .map(|tree| if tree.inferred { tree.wire_id.0 } else { 0 })
+                .collect(),
             opens: workload.opens as usize,
         }
     }
@@ -193,9 +205,13 @@ impl Plan {
         let named = [
             ("client", Some(op.client.0), self.clients),
             ("connection", Some(op.conn.0), self.connections.len()),
-            ("session", op.session.map(|it| it.0), self.sessions),
-            ("session", op.previous_session.map(|it| it.0), self.sessions),
-            ("tree", op.tree.map(|it| it.0), self.trees),
+            ("session", op.session.map(|it| it.0), self.sessions.len()),
+            (
+                "session",
+                op.previous_session.map(|it| it.0),
+                self.sessions.len(),
+            ),
+            ("tree", op.tree.map(|it| it.0), self.trees.len()),
             ("open", op.open.map(|it| it.0), self.opens),
             ("open", op.reclaims.map(|it| it.0), self.opens),
         ];

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Engine, EngineError, OpEvent, Phase,
+    ConnState, Engine, EngineError, OpEvent, Phase,
     config::{OrderMode, Pace, RunConfig, Speed},
     op::OpState,
     plan::Kind,
@@ -281,7 +281,13 @@ impl Engine {
         };
         match planned.kind {
             Kind::Break(_) => self.break_missing(op),
-            Kind::Disconnect { reset, .. } => self.hang_up(op, reset),
+            Kind::Disconnect { reset, .. } => {
+                let state = self.conns.get(planned.conn.index()).map(|conn| conn.state);
+                match state {
+                    Some(ConnState::Closed | ConnState::Lost { .. }) => self.observe(op),
+                    _ => self.hang_up(op, reset),
+                }
+            }
             _ if state.in_flight() => self.no_response(op, state),
             _ => Ok(()),
         }
