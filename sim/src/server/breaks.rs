@@ -103,23 +103,28 @@ impl Server {
             new_lease_state: to,
             ..LeaseBreakNotification::default()
         };
-        // Any open of the lease will do that still has a connection. [MS-SMB2] 3.3.4.7
-        let mut alive = lease.opens.iter().filter_map(|open| {
-            let open = self.opens.get(open)?;
-            open.conn.map(|conn| (conn, open.session))
+        // As Samba: the oldest connection of the client hears it, whichever holds the opens.
+        // [MS-SMB2] 3.3.4.7
+        let held = lease.opens.iter().any(|open| {
+            let open = self.opens.get(open);
+            open.is_some_and(|open| open.conn.is_some())
         });
-        let alive = alive.next_back();
-        if alive.is_none() {
+        if !held {
             // Nobody is there to tell: its disconnected opens go. [MS-SMB2] 3.3.4.7
             for open in lease.opens.clone() {
                 self.close_open(open);
             }
             return;
         }
+        let sessions = self.sessions.iter().filter(|(_, session)| session.valid);
+        let oldest = self.conns.iter().find_map(|(key, conn)| {
+            let mine = sessions.clone().find(|(_, session)| session.conn == *key);
+            (conn.client_guid == id.client).then_some((*key, *mine?.0))
+        });
         if ack {
             self.set_timer(self.config.break_timeout_ms, Timer::Lease(id));
         }
-        let (conn, session) = alive.unzip();
+        let (conn, session) = oldest.unzip();
         self.notify_break(conn, session.unwrap_or_default(), body.into());
     }
 

@@ -54,11 +54,31 @@ impl Server {
             file.delete_pending |= open.delete_on_close;
             if file.opens.is_empty() {
                 delete = file.delete_pending;
-                self.files.remove(&open.stream);
+                if !delete {
+                    self.files.remove(&open.stream);
+                }
             }
         }
-        if delete && !self.has(Plant::LostDeleteOnClose) {
+        if delete && open.stream != open.node {
+            self.files.remove(&open.stream);
+        }
+        // A file that is to be deleted goes with the last open of any of its streams.
+        let pending = self
+            .files
+            .get(&open.node)
+            .is_some_and(|file| file.delete_pending);
+        if pending && !self.is_open(open.node) {
+            self.files.remove(&open.node);
+            if !self.has(Plant::LostDeleteOnClose) {
+                self.delete(open.node, open.node);
+            }
+        } else if delete && open.stream != open.node && !self.has(Plant::LostDeleteOnClose) {
             self.delete(open.node, open.stream);
+        }
+        let orphan = self.fs.node(open.node).is_ok_and(|node| node.orphan);
+        if orphan && !self.is_open(open.node) {
+            let now = self.filetime();
+            self.fs.remove(open.node, now);
         }
         self.finish_waiting_on(id);
         self.touch(open.stream);

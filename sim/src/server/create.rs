@@ -119,7 +119,14 @@ impl Server {
             oplock,
         };
         match found {
-            Found::Node(node) => self.open_existing(cx, &want, node),
+            Found::Node(node) => {
+                let handled = self.open_existing(cx, &want, node);
+                // A conflicting open whose client is gone was closed, and took the file with it.
+                if handled.is_err() && self.fs.node(node).is_err() {
+                    return self.create(cx, body);
+                }
+                handled
+            }
             Found::Free { parent, name } => self.create_new(cx, &want, parent, &name),
         }
     }

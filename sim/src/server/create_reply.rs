@@ -86,18 +86,18 @@ impl Server {
         }))
     }
 
-    /// The lease as granted, in the version it was asked for. [MS-SMB2] 2.2.14.2.10.
+    /// The lease as granted, in the version it was first asked for, as Samba does. [MS-SMB2] 2.2.14.2.10.
     pub(super) fn lease_context(&self, id: OpenId, asked: Option<&Lease>) -> Option<CreateContext> {
         let open = self.opens.get(&id)?;
         let lease = self.leases.get(&open.lease?)?;
         let asked = asked?;
         let mut flags = LeaseFlags::empty();
         flags.set(LeaseFlags::BREAK_IN_PROGRESS, lease.breaking);
-        let v2 = lease.version == 2 && asked.version == 2;
+        let v2 = lease.version == 2;
         let parent = v2 && asked.flags.contains(LeaseFlags::PARENT_LEASE_KEY_SET);
         flags.set(LeaseFlags::PARENT_LEASE_KEY_SET, parent);
         Some(CreateContext::lease(Lease {
-            version: asked.version,
+            version: lease.version,
             key: asked.key,
             state: lease.state,
             flags,

@@ -234,7 +234,11 @@ impl Server {
         }
         let session = self.sessions.get(&cx.session);
         let session = session.filter(|session| session.valid && session.conn == chain.conn);
-        let session = session.ok_or(NtStatus::USER_SESSION_DELETED)?;
+        let Some(session) = session else {
+            // As Samba: what is related to a request without session is malformed.
+            chain.inherited = Some(NtStatus::INVALID_PARAMETER);
+            return Err(NtStatus::USER_SESSION_DELETED.into());
+        };
         let encrypted = chain.encrypted || self.config.trusting;
         if session.encrypt && !encrypted {
             return Err(NtStatus::ACCESS_DENIED.into());

@@ -65,10 +65,8 @@ impl Server {
 
     /// Whether an open outlives its connection. [MS-SMB2] 3.3.7.1.
     pub(super) fn can_survive(&self, id: OpenId) -> bool {
-        let durable = self
-            .opens
-            .get(&id)
-            .is_some_and(|open| open.durable.is_some());
+        let survives = |open: &Open| open.durable.is_some() && !open.delete_on_close;
+        let durable = self.opens.get(&id).is_some_and(survives);
         durable && self.keeps_handle(id) && !self.has(Plant::DurableForgotten)
     }
 

@@ -58,6 +58,8 @@ impl Server {
             FileInfoClass::ALTERNATE_NAME => {
                 out.counted(&super::name::short(&found.name));
             }
+            // As Samba: a stream has no streams.
+            FileInfoClass::STREAM if stream != node => return Err(NtStatus::INVALID_PARAMETER),
             FileInfoClass::STREAM => self.streams(id, &mut out)?,
             FileInfoClass::COMPRESSION => {
                 out.u64(self.fs.data(node, stream).map_or(0, Data::size))

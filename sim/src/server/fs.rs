@@ -36,6 +36,8 @@ pub(super) struct Times {
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) parent: NodeId,
+    /// It has lost its name, and lives as long as it is open.
+    pub(super) orphan: bool,
     pub(super) name: String,
     /// Children by folded name; none for a file.
     pub(super) children: Option<BTreeMap<String, NodeId>>,
@@ -128,6 +130,7 @@ impl Fs {
         };
         let node = Node {
             parent: parent.unwrap_or(id),
+            orphan: false,
             name: name.to_owned(),
             children: is_dir.then(BTreeMap::new),
             data: Data::default(),
@@ -279,6 +282,17 @@ impl Fs {
         }
     }
 
+    /// Takes a name out of its directory; what it named lives on without one.
+    pub(super) fn orphan(&mut self, id: NodeId, now: u64) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let parent = std::mem::replace(&mut node.parent, id);
+        let name = node.name.clone();
+        node.orphan = true;
+        self.unlink(parent, &name, now);
+    }
+
     /// Takes a name out of its directory and forgets what it named, streams included.
     pub(super) fn remove(&mut self, id: NodeId, now: u64) {
         let Some(node) = self.nodes.remove(&id) else {
@@ -290,7 +304,9 @@ impl Fs {
         for stream in &node.named {
             self.owners.remove(&stream.id);
         }
-        self.unlink(node.parent, &node.name, now);
+        if !node.orphan {
+            self.unlink(node.parent, &node.name, now);
+        }
     }
 
     fn unlink(&mut self, parent: NodeId, name: &str, now: u64) {

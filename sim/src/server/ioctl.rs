@@ -42,7 +42,12 @@ impl Server {
         let id = self.find_open(cx, body.file_id)?;
         let file_id = self.file_id(id);
         let output = match body.ctl_code {
-            Fsctl::CREATE_OR_GET_OBJECT_ID => self.object_id(id)?,
+            Fsctl::CREATE_OR_GET_OBJECT_ID => {
+                // As Samba: cut to what the client takes.
+                let mut output = self.object_id(id)?;
+                output.truncate(len_of(body.max_output_response));
+                output
+            }
             Fsctl::SRV_REQUEST_RESUME_KEY => self.resume_key(id, body.max_output_response)?,
             Fsctl::SRV_COPYCHUNK | Fsctl::SRV_COPYCHUNK_WRITE => {
                 return self.copy_chunks(cx, id, body);

@@ -52,6 +52,9 @@ impl Path {
             // [MS-FSCC] 2.1.5.3: a stream's name is at most 255 characters, without these.
             let bad = stream.chars().any(|c| matches!(c, '\0' | '/' | '\\'));
             let kind_ok = kind.is_none_or(|kind| kind.eq_ignore_ascii_case("$DATA"));
+            if !kind_ok && !bad && kind != Some("") {
+                return Err(NtStatus::INVALID_PARAMETER); // as Samba
+            }
             if bad || !kind_ok || (stream.is_empty() && kind.is_none()) || stream.len() > 255 {
                 return Err(NtStatus::OBJECT_NAME_INVALID);
             }
@@ -213,7 +216,7 @@ mod tests {
         assert_eq!(Path::parse("a*"), Err(NtStatus::OBJECT_NAME_INVALID));
         assert_eq!(Path::parse("f:"), Err(NtStatus::OBJECT_NAME_INVALID));
         assert_eq!(Path::parse("f::$DATA").unwrap().stream, "");
-        assert_eq!(Path::parse("f:x:$FOO"), Err(NtStatus::OBJECT_NAME_INVALID));
+        assert_eq!(Path::parse("f:x:$FOO"), Err(NtStatus::INVALID_PARAMETER));
         assert_eq!(Path::parse(".."), Err(NtStatus::OBJECT_PATH_SYNTAX_BAD));
     }
 

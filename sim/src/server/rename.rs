@@ -29,7 +29,9 @@ impl Server {
         if !open.may(AccessMask::DELETE | AccessMask::WRITE_ATTRIBUTES) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
+        let parent = self.fs.node(node)?.parent;
         if let Some(stream_name) = name.strip_prefix(':') {
+            self.check_parent(cx, parent)?;
             return Ok(self.rename_stream(id, stream_name, replace)?);
         }
         if stream != node {
@@ -52,26 +54,49 @@ impl Server {
         if is_dir && self.open_below(node) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
+        // As Samba: a file whose streams are open keeps its name.
+        let streams = self.streams_of(node).into_iter();
+        let mut named = streams.filter(|stream| *stream != node);
+        if named.any(|stream| !self.opens_of(stream).is_empty()) {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
         // As Samba: a rename waits until nobody caches the handle under the old name.
         if self.break_handles(node, Some(id)) {
             return Err(Stop::Wait(Wait::Break(node)));
         }
-        let (parent, last) = match found {
-            Found::Free { parent, name } => (parent, name),
+        let (parent, last, target) = match found {
+            Found::Free { parent, name } => (parent, name, None),
             Found::Node(target) => {
                 let last = path.parts.last().cloned().unwrap_or_default();
-                let parent = self.fs.node(target)?.parent;
-                if target != node {
-                    self.replace(target, is_dir, replace || self.has(Plant::RenameReplaces))?;
-                }
-                (parent, last)
+                (self.fs.node(target)?.parent, last, Some(target))
             }
         };
         // [MS-FSA] 2.1.5.15.11: a directory cannot go into itself.
         if self.fs.is_below(parent, node) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
+        let allowed = replace || self.has(Plant::RenameReplaces);
+        let target = target.filter(|target| *target != node);
+        if target.is_some() && !allowed {
+            return Err(NtStatus::OBJECT_NAME_COLLISION.into());
+        }
+        self.check_parent(cx, parent)?;
+        if let Some(target) = target {
+            self.replace(cx, target, is_dir)?;
+        }
         self.move_name(node, parent, &last, is_dir)?;
+        Ok(())
+    }
+
+    /// As Samba: nothing comes into a directory that the same client has open to delete it.
+    fn check_parent(&self, cx: &Cx, parent: NodeId) -> Result<(), NtStatus> {
+        let deletes = self.opens_of(parent).into_iter().any(|id| {
+            let open = self.opens.get(&id);
+            open.is_some_and(|open| open.conn == Some(cx.conn) && open.may(AccessMask::DELETE))
+        });
+        if deletes {
+            return Err(NtStatus::SHARING_VIOLATION);
+        }
         Ok(())
     }
 
@@ -107,23 +132,28 @@ impl Server {
         Ok(())
     }
 
-    /// Makes room for a rename. [MS-FSA] 2.1.5.15.11.
-    fn replace(&mut self, target: NodeId, is_dir: bool, allowed: bool) -> Result<(), Stop> {
-        if !allowed {
-            return Err(NtStatus::OBJECT_NAME_COLLISION.into());
-        }
+    /// Makes room for a rename. [MS-FSA] 2.1.5.15.11; as Samba, a target that only other clients
+    /// have open loses its name and lives on in their opens.
+    fn replace(&mut self, cx: &Cx, target: NodeId, is_dir: bool) -> Result<(), NtStatus> {
         if self.fs.node(target)?.is_dir() || is_dir {
-            return Err(NtStatus::ACCESS_DENIED.into());
+            return Err(NtStatus::ACCESS_DENIED);
         }
-        if self.is_open(target) && self.break_handles(target, None) {
-            return Err(Stop::Wait(Wait::Break(target)));
-        }
-        if self.is_open(target) {
-            return Err(NtStatus::ACCESS_DENIED.into());
+        let streams = self.streams_of(target).into_iter();
+        let opens: Vec<OpenId> = streams.flat_map(|stream| self.opens_of(stream)).collect();
+        let own = |id: &OpenId| {
+            let open = self.opens.get(id);
+            open.is_some_and(|open| open.conn == Some(cx.conn))
+        };
+        if opens.iter().any(own) {
+            return Err(NtStatus::ACCESS_DENIED);
         }
         self.changed(target, Change::removed(false));
         let now = self.filetime();
-        self.fs.remove(target, now);
+        if opens.is_empty() {
+            self.fs.remove(target, now);
+        } else {
+            self.fs.orphan(target, now);
+        }
         Ok(())
     }
 

@@ -59,15 +59,9 @@ impl Server {
             )),
             Ok(Step::Done { token, key }) => self.logged_in(cx, id, body, token, key),
             Err(status) => {
-                // [MS-SMB2] 3.3.5.5.3: a failed authentication takes the session with it.
-                let valid = self.sessions.get(&id).is_some_and(|session| session.valid);
-                if valid {
-                    if let Some(session) = self.sessions.get_mut(&id) {
-                        session.login = None;
-                    }
-                } else {
-                    self.sessions.remove(&id);
-                }
+                // [MS-SMB2] 3.3.5.5.3: a failed authentication takes the session with it, also
+                // one that only authenticates again.
+                self.end_session(id);
                 Err(status.into())
             }
         }

@@ -124,12 +124,19 @@ fn renames_move_open_files() {
     // A directory does not move while something in it is open.
     let dir = net.call(&mut a, directory("d")).created().file_id;
     assert_eq!(net.rename(&mut a, dir, "e", false), NtStatus::ACCESS_DENIED);
-    let held = net.open(&mut b, "taken");
+    let held = net.open(&mut a, "taken");
     let got = net.rename(&mut a, file, "taken", true);
     assert_eq!(got, NtStatus::ACCESS_DENIED);
-    net.close(&mut b, held);
+    net.close(&mut a, held);
+    let held = net.open(&mut b, "taken");
     assert_eq!(net.rename(&mut a, file, "taken", true), NtStatus::SUCCESS);
     assert_eq!(net.paths(), ["d", "taken"]);
+    assert_eq!(
+        net.read(&mut b, held, 0, 9).unwrap(),
+        b"t",
+        "lives without a name"
+    );
+    net.close(&mut b, held);
     assert_eq!(
         net.rename(&mut a, dir, "d\\d", false),
         NtStatus::ACCESS_DENIED
@@ -260,7 +267,7 @@ fn fsctl(
         ctl_code,
         file_id,
         input,
-        max_output_response: 4096,
+        max_output_response: 64,
         flags: IoctlFlags::IS_FSCTL,
         ..IoctlRequest::default()
     };
@@ -322,6 +329,14 @@ fn holes_are_holes() {
         vec![],
     );
     assert_eq!(none, Err(NtStatus::NOT_FOUND));
+    let id = fsctl(
+        &mut net,
+        &mut a,
+        file,
+        Fsctl::CREATE_OR_GET_OBJECT_ID,
+        vec![],
+    );
+    assert_eq!(id.unwrap().len(), 64);
     let odd = fsctl(&mut net, &mut a, file, Fsctl(0x1234), vec![]);
     assert_eq!(odd, Err(NtStatus::INVALID_DEVICE_REQUEST));
 }
