@@ -1,6 +1,7 @@
 //! What people read: tables on stdout, progress on stderr.
 
-use std::io::IsTerminal as _;
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,10 +12,24 @@ use smbench_core::workload::{Action, Operation};
 use crate::exit::{Failure, OrFail};
 use crate::tally::{Summary, Tally};
 
+/// Prints a line on stdout. Whoever reads there may stop reading: that ends the program quietly.
+pub(crate) fn line(text: fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    if writeln!(out, "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Like `println!`, for pipes that close early.
+macro_rules! say {
+    ($($text:tt)*) => { crate::report::line(format_args!($($text)*)) };
+}
+pub(crate) use say;
+
 /// Prints one JSON object on stdout.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).or_defect("cannot write JSON")?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }
 
@@ -45,14 +60,14 @@ pub(crate) fn progress(total: u64, template: &str) -> ProgressBar {
 
 /// Prints how a run went.
 pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &[Operation]) {
-    println!(
+    say!(
         "{} operations, {} sent, {} answered as recorded, {} left out",
         summary.operations,
         summary.issued,
         summary.matched,
         summary.skipped.values().sum::<u64>() + summary.cascaded,
     );
-    println!(
+    say!(
         "{:.2} s, {:.0} answers/s; answer time p50 {} us, p99 {} us, max {} us; late p50 {} us, p99 {} us",
         seconds(summary.wall_us),
         summary.ops_per_s,
@@ -63,24 +78,24 @@ pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &[Operation]) {
         summary.late_us.p99,
     );
     for (why, count) in &summary.skipped {
-        println!("  left out: {count} {}", why.replace('_', " "));
+        say!("  left out: {count} {}", why.replace('_', " "));
     }
     if summary.stray > 0 {
-        println!("  {} responses belong to no request", summary.stray);
+        say!("  {} responses belong to no request", summary.stray);
     }
     divergences(summary, tally, operations);
     if let Some(root) = summary.root.as_deref().filter(|root| !root.is_empty()) {
-        println!("root:    {root}");
+        say!("root:    {root}");
     }
-    println!("journal: {}", summary.journal);
+    say!("journal: {}", summary.journal);
     if let Some(bundle) = &summary.bundle {
-        println!("bundle:  {bundle}");
+        say!("bundle:  {bundle}");
     }
 }
 
 fn divergences(summary: &Summary, tally: &Tally, operations: &[Operation]) {
     if !tally.is_diverged() {
-        println!("no divergence");
+        say!("no divergence");
         return;
     }
     let kinds: Vec<String> = summary
@@ -88,7 +103,7 @@ fn divergences(summary: &Summary, tally: &Tally, operations: &[Operation]) {
         .iter()
         .map(|(kind, count)| format!("{count} {kind}"))
         .collect();
-    println!(
+    say!(
         "DIVERGED: {}; {} operations cascaded",
         kinds.join(", "),
         summary.cascaded
@@ -104,9 +119,9 @@ fn divergences(summary: &Summary, tally: &Tally, operations: &[Operation]) {
             describe(divergence),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     if tally.first.len() > SHOWN {
-        println!(
+        say!(
             "and {} more; see smbench show, or --json",
             tally.first.len() - SHOWN
         );

@@ -15,6 +15,7 @@ use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict};
 use crate::live_run::{self, LiveRun};
 use crate::load::Loaded;
 use crate::record::RecordArgs;
+use crate::report::say;
 use crate::target::{Target, TargetArgs};
 
 /// The whole path on a capture that ships with the project.
@@ -38,13 +39,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let work = out.join("work");
     crate::cli::compile::make_room(&work, true)?;
 
-    println!("1. compile {CAPTURE_NAME}, a capture of three clients that share files");
+    say!("1. compile {CAPTURE_NAME}, a capture of three clients that share files");
     let inputs: Vec<(String, Box<dyn std::io::Read>)> =
         vec![(CAPTURE_NAME.to_owned(), Box::new(CAPTURE))];
     let compiled = compile(inputs, CompileOptions::default(), &work)
         .or_defect("cannot compile the demo's capture")?;
     let coverage = &compiled.workload.coverage;
-    println!(
+    say!(
         "   {} packets -> {} operations of {} clients; {} of {} requests come back byte for byte",
         coverage.packets,
         compiled.workload.operations,
@@ -54,14 +55,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
     );
     let loaded = Loaded::open(&work)?;
 
-    println!("2. replay it over TCP against the model server on a free loopback port");
+    say!("2. replay it over TCP against the model server on a free loopback port");
     let first = replay(&loaded, &out.join("run1"), &[])?;
-    println!("3. rerun the journal offline: the same inputs must have the same effects");
+    say!("3. rerun the journal offline: the same inputs must have the same effects");
     rerun_of(&first)?;
-    println!("4. replay it again, and diff the two runs");
+    say!("4. replay it again, and diff the two runs");
     let second = replay(&loaded, &out.join("run2"), &[])?;
     let found = diff_of(&first, &second)?;
-    println!("5. replay it against a server with a planted bug, and let the diff name it");
+    say!("5. replay it against a server with a planted bug, and let the diff name it");
     let third = replay(&loaded, &out.join("run3"), &[Plant::IgnoreShareMode])?;
     diff_of(&first, &third)?;
     next_steps(&work, &first, &third);
@@ -70,14 +71,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 fn next_steps(work: &Path, first: &Path, third: &Path) {
     let work = work.display();
-    println!("\nwhat to type next:");
-    println!("  smbench inspect {work}");
-    println!("  smbench sim {work} --seed 1");
-    println!("  smbench show {} --limit 20", first.display());
-    println!("  smbench diff {} {}", first.display(), third.display());
-    println!(
-        "  smbench replay {work} --prepare --server HOST --share NAME --user U --password-file F"
-    );
+    say!("\nwhat to type next:");
+    say!("  smbench inspect {work}");
+    say!("  smbench sim {work} --seed 1");
+    say!("  smbench show {} --limit 20", first.display());
+    say!("  smbench diff {} {}", first.display(), third.display());
+    say!("  smbench replay {work} --prepare --server HOST --share NAME --user U --password-file F");
 }
 
 /// Replays against a fresh model server; the journal's folder.
@@ -133,16 +132,19 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
     })?;
     host.stop();
     let summary = &outcome.summary;
-    println!(
+    say!(
         "   prepared {} files and folders; {} requests sent, {} answered as recorded, {:.0}/s",
-        prepared.entries, summary.issued, summary.matched, summary.ops_per_s,
+        prepared.entries,
+        summary.issued,
+        summary.matched,
+        summary.ops_per_s,
     );
     for (op, divergence) in outcome.tally.first.iter().take(5) {
         let cmd = loaded
             .operations
             .get(op.index())
             .map_or(Command(0), |it| it.cmd);
-        println!(
+        say!(
             "   operation {op} ({cmd}): {}",
             crate::report::describe(divergence)
         );
@@ -159,9 +161,10 @@ fn rerun_of(journal: &Path) -> Result<(), Failure> {
             anyhow::anyhow!("the rerun differs from the run"),
         ));
     }
-    println!(
+    say!(
         "   identical: {} events, effects {}",
-        done.events, done.effects_digest
+        done.events,
+        done.effects_digest
     );
     Ok(())
 }

@@ -6,7 +6,7 @@ use smbench_journal::{Diff, DiffError, DiffOptions, diff_with};
 
 use crate::cli::rerun::open;
 use crate::exit::{ENVIRONMENT, Failure, Outcome, USAGE, Verdict};
-use crate::report;
+use crate::report::{self, say};
 
 /// In what two runs of one workload differ, causes first.
 #[derive(clap::Args)]
@@ -55,16 +55,17 @@ fn explain(error: DiffError) -> Failure {
 /// For people.
 pub(crate) fn print(found: &Diff) {
     for note in &found.notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     if found.same {
-        println!(
+        say!(
             "same: {} operations compared, {} differ in timing alone",
-            found.compared, found.timing_only,
+            found.compared,
+            found.timing_only,
         );
         return;
     }
-    println!(
+    say!(
         "DIFFERENT: {} causes, {} consequences, {} operations compared, {} differ in timing alone",
         found.causes.len(),
         found.consequences,
@@ -93,9 +94,9 @@ pub(crate) fn print(found: &Diff) {
             cause.consequences.to_string(),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     if found.causes.len() > SHOWN {
-        println!("and {} more causes; see --json", found.causes.len() - SHOWN);
+        say!("and {} more causes; see --json", found.causes.len() - SHOWN);
     }
 }
 

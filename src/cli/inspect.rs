@@ -10,7 +10,7 @@ use smbench_core::workload::{Action, Operation, Workload};
 
 use crate::exit::{Failure, Outcome, Verdict};
 use crate::load::Loaded;
-use crate::report;
+use crate::report::{self, say};
 
 /// What a workload holds.
 #[derive(clap::Args)]
@@ -90,8 +90,8 @@ impl<'a> Overview<'a> {
     /// For people.
     pub(crate) fn print(&self, dir: &Path) {
         let dir = dir.display();
-        println!("workload {dir} (format {})", self.format);
-        println!(
+        say!("workload {dir} (format {})", self.format);
+        say!(
             "  {} packets -> {} SMB frames -> {} requests, {} responses -> {} operations, {} events",
             self.packets,
             self.frames,
@@ -100,27 +100,30 @@ impl<'a> Overview<'a> {
             self.operations,
             self.events,
         );
-        println!(
+        say!(
             "  {} clients, {} connections, {} sessions, {} trees, {} opens",
-            self.clients, self.connections, self.sessions, self.trees, self.files,
+            self.clients,
+            self.connections,
+            self.sessions,
+            self.trees,
+            self.files,
         );
-        println!(
+        say!(
             "  {} of {} complete requests come back byte for byte",
-            self.reencoded_exact, self.reencoded_total,
+            self.reencoded_exact,
+            self.reencoded_total,
         );
         let mut commands = report::table(&["command", "operations"]);
         for (command, count) in self.by_command {
             commands.add_row([command.clone(), count.to_string()]);
         }
-        println!("{commands}");
+        say!("{commands}");
         counted("order edges by rule", self.edges);
         counted("skipped", self.skipped);
         counted("inferred", self.inferred);
         counted("problems", self.problems);
-        println!("next: smbench sim {dir} --seed 1");
-        println!(
-            "  or: smbench replay {dir} --prepare --server HOST --share NAME --password-file F"
-        );
+        say!("next: smbench sim {dir} --seed 1");
+        say!("  or: smbench replay {dir} --prepare --server HOST --share NAME --password-file F");
     }
 }
 
@@ -131,7 +134,7 @@ fn counted(title: &str, counts: &BTreeMap<String, u64>) {
         .map(|(what, count)| format!("{count} {what}"))
         .collect();
     if !shown.is_empty() {
-        println!("  {title}: {}", shown.join(", "));
+        say!("  {title}: {}", shown.join(", "));
     }
 }
 
@@ -166,14 +169,14 @@ fn answers(operations: &[Operation]) {
     for (status, count) in by_status {
         table.add_row([status, count.to_string()]);
     }
-    println!("{table}");
+    say!("{table}");
     let mut hot: Vec<(u64, String)> = paths.into_iter().map(|(path, n)| (n, path)).collect();
     hot.sort_by(|a, b| b.cmp(a));
     let mut table = report::table(&["hottest names", "operations"]);
     for (count, path) in hot.into_iter().take(10) {
         table.add_row([path, count.to_string()]);
     }
-    println!("{table}");
+    say!("{table}");
 }
 
 #[derive(Serialize)]
@@ -224,7 +227,7 @@ fn why(operations: &[Operation], op: OpId, json: bool) -> Result<(), Failure> {
     if json {
         return report::json(&Why { operation, after });
     }
-    println!(
+    say!(
         "operation {op}: {} {} (client {}, frame {}) waits for",
         operation.cmd,
         report::path_of(operation),
@@ -256,6 +259,6 @@ fn why(operations: &[Operation], op: OpId, json: bool) -> Result<(), Failure> {
             edge.path.clone(),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
 use crate::record::RecordArgs;
-use crate::report;
+use crate::report::{self, say};
 use crate::target::{Target, TargetArgs};
 
 /// Build a workload's initial files on a server.
@@ -54,11 +54,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.json {
         report::json(&prepared)?;
     } else {
-        println!(
+        say!(
             "prepared {} entries with {} bytes below {}",
-            prepared.entries, prepared.bytes, prepared.root,
+            prepared.entries,
+            prepared.bytes,
+            prepared.root,
         );
-        println!(
+        say!(
             "next: smbench replay {} with the same --server, --share and --root",
             args.dir.display()
         );

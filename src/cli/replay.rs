@@ -10,7 +10,7 @@ use crate::exit::{Outcome, Verdict};
 use crate::live_run::{self, LiveRun};
 use crate::load::Loaded;
 use crate::record::RecordArgs;
-use crate::report;
+use crate::report::{self, say};
 use crate::target::{Target, TargetArgs};
 
 /// Replay a workload against a live server.
@@ -55,7 +55,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let fresh = args.prepare && args.target.root.is_none() && args.target.mapping.is_none();
     let target = Target::resolve(&args.target, &loaded.workload, &loaded.digest(), fresh)?;
     if args.prepare {
-        let prepared = prepare::on(&loaded, &target, &RecordArgs::default())?;
+        // Beside the run's own journal, where one is named.
+        let journal = args
+            .record
+            .journal
+            .as_ref()
+            .map(|path| path.with_extension("prepare"));
+        let record = RecordArgs {
+            journal,
+            bundle: None,
+        };
+        let prepared = prepare::on(&loaded, &target, &record)?;
         eprintln!(
             "prepared {} entries with {} bytes below {}",
             prepared.entries, prepared.bytes, prepared.root,
@@ -89,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         report::json(&outcome.summary)?;
     } else {
         report::run(&outcome.summary, &outcome.tally, &loaded.operations);
-        println!("next: smbench rerun {}", outcome.summary.journal);
+        say!("next: smbench rerun {}", outcome.summary.journal);
     }
     Ok(Verdict::of(outcome.tally.is_diverged()))
 }

@@ -8,7 +8,7 @@ use smbench_journal::rerun::Mismatch;
 use smbench_journal::{Journal, JournalError, RerunError, rerun};
 
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
-use crate::report;
+use crate::report::{self, say};
 
 /// Run a journal again offline, and prove that it does the same.
 #[derive(clap::Args)]
@@ -61,15 +61,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Ok(Verdict::of(!done.identical));
     }
     if let Some(tail) = tail {
-        println!("torn tail: {tail}");
+        say!("torn tail: {tail}");
     }
     if !done.complete {
-        println!("the journal has no end: the run was cut short");
+        say!("the journal has no end: the run was cut short");
     }
     match &done.first_mismatch {
-        None => println!(
+        None => say!(
             "identical: {} events, {rate:.0} a second, effects {}",
-            done.events, done.effects_digest
+            done.events,
+            done.effects_digest
         ),
         Some(mismatch) => tell(mismatch),
     }
@@ -77,22 +78,23 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 fn tell(mismatch: &Mismatch) {
-    println!(
+    say!(
         "DIFFERENT from input {} of shard {} on ({} at {} us)",
         mismatch.seq,
         mismatch.shard,
         mismatch.kind,
         mismatch.now_ns / 1_000,
     );
-    println!(
+    say!(
         "  effects recorded {}, now {}",
-        mismatch.expected, mismatch.actual
+        mismatch.expected,
+        mismatch.actual
     );
     if let Some(error) = &mismatch.error {
-        println!("  the engine says: {error}");
+        say!("  the engine says: {error}");
     }
     for effect in mismatch.effects.iter().take(8) {
-        println!("  now: {effect:?}");
+        say!("  now: {effect:?}");
     }
 }
 

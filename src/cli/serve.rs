@@ -9,6 +9,7 @@ use smbench_sim::ModelService;
 use smbench_sim::server::{Plant, SeedEntry, Server, ServerConfig, ShareConfig};
 
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
+use crate::report::say;
 
 /// Put the model server on a real port.
 #[derive(clap::Args)]
@@ -42,7 +43,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     if args.plant.iter().any(|name| name == "list") {
         for plant in Plant::ALL {
-            println!("{:28} {}", plant.name(), plant.description());
+            say!("{:28} {}", plant.name(), plant.description());
         }
         return Ok(Verdict::Same);
     }
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             .or_environment(format!("cannot listen on {}", args.listen))
             .map_err(|failure| failure.remedy("is the port taken? Port 0 takes a free one"))?;
         let address = listener.local_addr().or_environment("cannot listen")?;
-        println!("listening on {address}");
+        say!("listening on {address}");
         std::io::stdout().flush().ok();
         let mut service = ModelService::new(server);
         let stats = listener::serve(listener, &mut service, interrupted())

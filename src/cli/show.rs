@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 use smbench_core::ids::{LogicalTime, OpId};
 use smbench_journal::show::Filter;
-use smbench_journal::{RunMeta, show, stats, verify};
+use smbench_journal::{RunMeta, show, verify};
 
 use crate::cli::rerun::{damaged, explain, open};
 use crate::exit::{OrFail, Outcome, Verdict};
-use crate::report;
+use crate::report::{self, say};
 
 /// The events of a journal.
 #[derive(clap::Args)]
@@ -126,7 +126,7 @@ fn summary(args: &Args) -> Outcome {
         report::json(&summary)?;
         return Ok(Verdict::Same);
     }
-    println!(
+    say!(
         "{} events in {} shards, {} bytes, {}",
         summary.events,
         summary.shards,
@@ -137,14 +137,15 @@ fn summary(args: &Args) -> Outcome {
             "cut short"
         },
     );
-    println!(
+    say!(
         "written by smbench {}, seed {}",
-        summary.meta.tool_version, summary.meta.seed
+        summary.meta.tool_version,
+        summary.meta.seed
     );
     for (name, value) in &summary.meta.facts {
-        println!("  {name}: {value}");
+        say!("  {name}: {value}");
     }
-    println!("attachments: {}", summary.attachments.join(", "));
+    say!("attachments: {}", summary.attachments.join(", "));
     Ok(Verdict::Same)
 }
 
@@ -152,11 +153,24 @@ fn check(args: &Args) -> Outcome {
     let found = verify(&args.journal).map_err(|error| damaged(error, &args.journal))?;
     let sound = found.is_sound();
     if args.json {
-        let stats = stats(&args.journal).map_err(|error| damaged(error, &args.journal))?;
-        let value = serde_json::json!({ "sound": sound, "events": format!("{stats:?}") });
-        report::json(&value)?;
-    } else {
-        println!("{found:#?}");
+        report::json(&serde_json::json!({ "sound": sound, "report": found }))?;
+        return Ok(Verdict::of(!sound));
+    }
+    say!(
+        "{}: {} events",
+        if sound { "sound" } else { "DAMAGED" },
+        found.stats.events
+    );
+    for tail in &found.tails {
+        say!(
+            "  torn tail from {}: {} bytes cut, {}",
+            tail.from,
+            tail.bytes,
+            tail.reason
+        );
+    }
+    for problem in &found.problems {
+        say!("  {problem}");
     }
     Ok(Verdict::of(!sound))
 }

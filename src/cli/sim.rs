@@ -18,7 +18,7 @@ use crate::cli::RunArgs;
 use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict};
 use crate::load::Loaded;
 use crate::record::{RecordArgs, Recording, RunIdentity};
-use crate::report;
+use crate::report::{self, say};
 use crate::tally::{RunFacts, Summary, Tally};
 
 /// Replay a workload against the model server, deterministically.
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         report::json(&summary)?;
     } else {
         report::run(&summary, &tally, &loaded.operations);
-        println!("seed:    {}", args.seed);
+        say!("seed:    {}", args.seed);
     }
     Ok(Verdict::of(tally.is_diverged()))
 }

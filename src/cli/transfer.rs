@@ -6,7 +6,7 @@ use smbench_journal::{JournalError, TransferReport};
 
 use crate::cli::rerun::damaged;
 use crate::exit::{Outcome, Verdict};
-use crate::report;
+use crate::report::{self, say};
 
 /// A journal folder -> one portable file.
 #[derive(clap::Args)]
@@ -64,7 +64,7 @@ fn tell(done: Result<TransferReport, JournalError>, from: &Path, to: &Path, json
         });
         report::json(&value)?;
     } else {
-        println!("{} events -> {}", done.events, to.display());
+        say!("{} events -> {}", done.events, to.display());
     }
     Ok(Verdict::Same)
 }
