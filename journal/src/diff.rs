@@ -172,7 +172,7 @@ pub fn diff_with(a: &Journal, b: &Journal, options: &DiffOptions) -> Result<Diff
     found.compare(&left, &right, &graph, options);
     if graph.ignored > 0 {
         notes.push(format!(
-            "{} edges to later operations ignored",
+            "{} edges beyond what can be held ignored",
             graph.ignored
         ));
     }
@@ -228,16 +228,18 @@ struct Found {
 }
 
 impl Found {
-    /// One pass in workload order, in which every edge leads forward: what an operation inherits
-    /// is known when its turn comes.
+    /// One pass in an order in which every edge leads forward: what an operation inherits is known
+    /// when its turn comes.
     fn compare(&mut self, a: &Side, b: &Side, graph: &Graph, options: &DiffOptions) {
         // The nearest cause that happened before each operation, itself included.
         let mut nearest = vec![NONE; graph.len()];
-        for (at, (one, other)) in (0u32..).zip(a.ops.iter().zip(&b.ops)) {
+        for at in graph.order() {
+            let (Some(one), Some(other)) = (a.ops.get(at as usize), b.ops.get(at as usize)) else {
+                continue;
+            };
             let inherited = (graph.before(at))
                 .chain(one.cascade_of())
                 .chain(other.cascade_of())
-                .filter(|before| *before < at)
                 .filter_map(|before| nearest.get(before as usize).copied())
                 .filter(|cause| *cause != NONE)
                 .max();

@@ -1,5 +1,7 @@
 //! The happens-before graph as far as a diff needs it: who happened right before whom.
 
+use std::{cmp::Reverse, collections::BinaryHeap};
+
 use smbench_core::{
     smb2::{Command, Request},
     workload::{Action, Operation},
@@ -17,7 +19,10 @@ pub(super) struct Graph {
     ends: Vec<u32>,
     edges: Vec<u32>,
     fields: Vec<u8>,
-    /// Edges that do not lead forward, which no workload of ours has.
+    /// Edges that lead to an earlier line: of two overlapping operations the one sent later was
+    /// carried out first (rule *outcome*).
+    backward: u64,
+    /// Edges beyond what can be held.
     pub(super) ignored: u64,
 }
 
@@ -27,11 +32,12 @@ impl Graph {
         let at = u32::try_from(self.ends.len()).unwrap_or(NONE);
         let full = self.edges.len() > (u32::MAX / 2) as usize;
         for edge in &op.after {
-            if edge.id.0 < at && !full {
-                self.edges.push(edge.id.0);
-            } else {
+            if full {
                 self.ignored += 1;
+                continue;
             }
+            self.backward += u64::from(edge.id.0 >= at);
+            self.edges.push(edge.id.0);
         }
         // Related members of a compound share the fate of the one before. [MS-SMB2] 3.3.5.2.7.2.
         let related = op.compound.is_some_and(|it| it.related && it.position > 0);
@@ -52,6 +58,41 @@ impl Graph {
 
     pub(super) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// The operations in an order in which every edge leads forward; that of the workload, as far
+    /// as it does. What is on a cycle, which no sound workload has, comes last.
+    pub(super) fn order(&self) -> Vec<u32> {
+        let all = 0..u32::try_from(self.len()).unwrap_or(NONE);
+        if self.backward == 0 {
+            return all.collect();
+        }
+        let mut waits: Vec<u32> = all.clone().map(|at| count(self.before(at))).collect();
+        let mut after: Vec<Vec<u32>> = vec![Vec::new(); self.len()];
+        for at in all.clone() {
+            for before in self.before(at) {
+                if let Some(list) = after.get_mut(before as usize) {
+                    list.push(at);
+                }
+            }
+        }
+        let free = |at: &u32| waits.get(*at as usize) == Some(&0);
+        let mut ready: BinaryHeap<Reverse<u32>> = all.clone().filter(free).map(Reverse).collect();
+        let mut order = Vec::with_capacity(self.len());
+        while let Some(Reverse(at)) = ready.pop() {
+            order.push(at);
+            for next in after.get(at as usize).into_iter().flatten() {
+                if let Some(left) = waits.get_mut(*next as usize) {
+                    *left = left.saturating_sub(1);
+                    if *left == 0 {
+                        ready.push(Reverse(*next));
+                    }
+                }
+            }
+        }
+        let stuck = |at: &u32| waits.get(*at as usize).is_some_and(|left| *left > 0);
+        order.extend(all.filter(stuck));
+        order
     }
 
     /// The operations right before `at`.
@@ -79,7 +120,7 @@ impl Graph {
 
     /// How many operations happened before `at`.
     pub(super) fn ancestors(&self, at: u32) -> u64 {
-        let mut seen = vec![0u64; (at as usize).div_ceil(64)];
+        let mut seen = vec![0u64; self.len().div_ceil(64)];
         let mut open: Vec<u32> = self.before(at).collect();
         let mut count = 0;
         while let Some(op) = open.pop() {
@@ -95,6 +136,10 @@ impl Graph {
         }
         count
     }
+}
+
+fn count(items: impl Iterator<Item = u32>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
 }
 
 /// The name that an operation works on.
@@ -121,11 +166,26 @@ mod tests {
             ends: vec![0, 1, 2, 4],
             edges: vec![0, 0, 1, 2],
             fields: vec![0; 4],
+            backward: 0,
             ignored: 0,
         };
         assert_eq!(graph.before(3).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(graph.ancestors(3), 3);
         assert_eq!(graph.ancestors(0), 0);
         assert_eq!(graph.before(9).count(), 0);
+    }
+
+    #[test]
+    fn an_edge_to_an_earlier_line_still_leads_forward() {
+        // 0 waits for 2, which waits for 1.
+        let graph = Graph {
+            ends: vec![1, 1, 2, 3],
+            edges: vec![2, 1, 0],
+            fields: vec![0; 4],
+            backward: 1,
+            ignored: 0,
+        };
+        assert_eq!(graph.order(), [1, 2, 0, 3]);
+        assert_eq!(graph.ancestors(3), 3);
     }
 }
