@@ -115,11 +115,22 @@ impl Store {
 
     fn open_sled(path: &Path, marker: File) -> Result<Self, JournalError> {
         let db = guarded("opening", || {
-            sled::Config::default()
+            let config = sled::Config::default()
                 .path(path)
                 .flush_every_ms(None)
-                .cache_capacity(CACHE_BYTES)
-                .open()
+                .cache_capacity(CACHE_BYTES);
+            // Our own lock says that nobody else has it open: what holds sled's file is a thread of
+            // a store that this process has just dropped.
+            let mut tries = 0;
+            loop {
+                match config.open() {
+                    Err(sled::Error::Io(error)) if is_held(&error) && tries < DROP_TRIES => {
+                        tries += 1;
+                        std::thread::sleep(DROP_WAIT);
+                    }
+                    opened => return opened,
+                }
+            }
         })?;
         let run = guarded("opening the run's tree", || db.open_tree("run"))?;
         Ok(Self {
@@ -295,6 +306,15 @@ fn guarded<T>(
         .unwrap_or_else(|_| Err(sled::Error::ReportableBug("it panicked".to_owned())))
         .map_err(store_error(action))
 }
+
+/// Sled gives the lock's own error inside another, as text.
+fn is_held(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::WouldBlock || error.to_string().contains("acquire lock")
+}
+
+/// How long the threads of a dropped store are waited for, a try at a time.
+const DROP_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
+const DROP_TRIES: u32 = 400;
 
 fn store_error(action: &'static str) -> impl Fn(sled::Error) -> JournalError {
     move |error| JournalError::Store {
