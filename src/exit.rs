@@ -72,6 +72,25 @@ impl Failure {
     }
 }
 
+/// An error and its causes in a line; a cause that the error before it already told is not told
+/// again.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    let mut last = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if last.ends_with(&text) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&text);
+        last = text;
+    }
+    line
+}
+
 /// What verbs return.
 pub(crate) type Outcome = Result<Verdict, Failure>;
 
@@ -90,5 +109,21 @@ impl<T, E: Into<anyhow::Error>> OrFail<T> for Result<T, E> {
 
     fn or_defect(self, context: impl fmt::Display) -> Result<T, Failure> {
         self.map_err(|error| Failure::new(DEFECT, error.into().context(context.to_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_told_before_is_not_told_again() {
+        let error = anyhow::anyhow!("no space")
+            .context("writing a.smbj: no space")
+            .context("cannot end the run");
+        assert_eq!(
+            chain(&error),
+            "cannot end the run: writing a.smbj: no space"
+        );
     }
 }

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match cli::run(std::env::args_os()) {
         Ok(verdict) => verdict.exit_code(),
         Err(failure) => {
-            eprintln!("smbench: {:#}", failure.error);
+            eprintln!("smbench: {}", exit::chain(&failure.error));
             if let Some(remedy) = failure.remedy {
                 eprintln!("  {remedy}");
             }

@@ -9,15 +9,24 @@ use serde::Serialize;
 use smbench_core::smb2::Request;
 use smbench_core::workload::{Action, Operation};
 
-use crate::exit::{Failure, OrFail};
+use crate::exit::{ENVIRONMENT, Failure, OrFail};
 use crate::tally::{Summary, Tally};
 
-/// Prints a line on stdout. Whoever reads there may stop reading: that ends the program quietly.
+/// Prints a line on stdout. Whoever reads there may stop reading: that ends the program quietly. A
+/// full disk ends it too, not quietly.
 pub(crate) fn line(text: fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    if writeln!(out, "{text}").is_err() {
+    let Err(error) = writeln!(io::stdout().lock(), "{text}") else {
+        return;
+    };
+    if error.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
+    writeln!(
+        io::stderr().lock(),
+        "smbench: cannot write to standard output: {error}"
+    )
+    .ok();
+    std::process::exit(i32::from(ENVIRONMENT));
 }
 
 /// Like `println!`, for pipes that close early.

@@ -81,9 +81,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let mut left = args.limit.unwrap_or(u64::MAX);
-    let mut broken = false;
+    let mut broken = None;
     let shown = show(&journal, &filter, |line| {
-        if left == 0 || broken {
+        if left == 0 || broken.is_some() {
             return false;
         }
         left -= 1;
@@ -94,11 +94,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
         } else {
             writeln!(out, "{line}")
         };
-        broken = written.is_err();
-        !broken
+        broken = written.err();
+        broken.is_none()
     });
-    out.flush().ok();
     shown.map_err(|error| explain(error, &args.journal))?;
+    match broken.map_or_else(|| out.flush(), Err) {
+        // `smbench show | head`: nobody wants the rest.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(error).or_environment("cannot write to standard output");
+        }
+        _ => {}
+    }
     Ok(Verdict::Same)
 }
 
