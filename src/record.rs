@@ -59,9 +59,7 @@ impl Recording {
                 .or_environment(format!("cannot make {}", parent.display()))?;
         }
         if let Some(bundle) = &args.bundle {
-            // A bad path fails now, not after the run.
-            std::fs::File::create(bundle)
-                .or_environment(format!("cannot write {}", bundle.display()))?;
+            check_bundle(bundle)?;
         }
         let config = serde_json::to_value(run.config).or_defect("cannot write the run's config")?;
         let started = SystemTime::now()
@@ -107,12 +105,48 @@ impl Recording {
             .close()
             .or_environment(format!("cannot finish the journal {shown}"))?;
         if let Some(bundle) = &self.bundle {
-            std::fs::remove_file(bundle).ok();
-            export(&self.path, bundle)
-                .or_environment(format!("cannot write {}", bundle.display()))?;
+            write_bundle(&self.path, bundle).map_err(|failure| {
+                failure.remedy(format!(
+                    "the run is recorded in {shown}: smbench export writes its bundle"
+                ))
+            })?;
         }
         Ok((shown, self.bundle.map(|path| path.display().to_string())))
     }
+}
+
+/// A bad path fails now, not after the run; a bundle that is there stays until the new one is
+/// whole.
+fn check_bundle(bundle: &Path) -> Result<(), Failure> {
+    let shown = bundle.display();
+    if std::fs::symlink_metadata(bundle).is_ok_and(|about| !about.is_file()) {
+        return Err(Failure::environment(format!(
+            "cannot write the bundle {shown}: it exists and is no file"
+        ))
+        .remedy("name another file with --bundle"));
+    }
+    let part = part_of(bundle);
+    std::fs::File::create(&part)
+        .and_then(|_| std::fs::remove_file(&part))
+        .or_environment(format!("cannot write the bundle {shown}"))
+}
+
+fn write_bundle(journal: &Path, bundle: &Path) -> Result<(), Failure> {
+    let context = || format!("cannot write the bundle {}", bundle.display());
+    let part = part_of(bundle);
+    let done = export(journal, &part).or_environment(context());
+    let done = done.and_then(|_| std::fs::rename(&part, bundle).or_environment(context()));
+    if done.is_err() {
+        std::fs::remove_file(&part).ok();
+    }
+    done
+}
+
+/// Where a bundle is written until it is whole: beside it, so that it can be renamed.
+fn part_of(bundle: &Path) -> PathBuf {
+    let mut name = bundle.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.part", std::process::id()));
+    bundle.with_file_name(name)
 }
 
 fn default_path(verb: &str) -> PathBuf {
