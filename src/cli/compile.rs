@@ -56,10 +56,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
         bar.set_message(format!("{} operations", progress.operations));
     };
     options.progress = Some(&mut tell);
+    let fresh = if args.out.exists() {
+        beside(&args.out, "new")
+    } else {
+        args.out.clone()
+    };
     let begun = Instant::now();
     let compiled =
-        compile(inputs, options, &args.out).map_err(|error| explain(error, &args.captures))?;
+        compile(inputs, options, &fresh).map_err(|error| explain(error, &args.captures))?;
     bar.finish_and_clear();
+    if fresh != args.out {
+        replace(&args.out, &fresh)?;
+    }
     let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     let overview = Overview::new(&compiled.workload, duration_us);
     if args.json {
@@ -74,7 +82,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(Verdict::Same)
 }
 
-/// Clears the way for a new workload folder, or says what stands in it.
+/// Clears the way for a new workload folder, or says what stands in it. A workload that may be
+/// replaced stays until the new one is whole.
 pub(crate) fn make_room(out: &Path, force: bool) -> Result<(), Failure> {
     if !out.exists() {
         return Ok(());
@@ -82,9 +91,7 @@ pub(crate) fn make_room(out: &Path, force: bool) -> Result<(), Failure> {
     let shown = out.display();
     let is_workload = out.join(crate::load::WORKLOAD_FILE).is_file();
     match (is_workload, force) {
-        (true, true) => {
-            std::fs::remove_dir_all(out).or_environment(format!("cannot replace {shown}"))
-        }
+        (true, true) => Ok(()),
         (true, false) => Err(Failure::usage(format!("{shown} exists"))
             .remedy("name another folder, or say --force to replace that workload")),
         (false, _) if is_empty_folder(out) => {
@@ -93,6 +100,23 @@ pub(crate) fn make_room(out: &Path, force: bool) -> Result<(), Failure> {
         (false, _) => Err(Failure::usage(format!("{shown} exists and is no workload"))
             .remedy("name another folder")),
     }
+}
+
+/// Puts the workload `fresh` in the place of the one that is there.
+fn replace(out: &Path, fresh: &Path) -> Result<(), Failure> {
+    let old = beside(out, "old");
+    std::fs::rename(out, &old)
+        .and_then(|()| std::fs::rename(fresh, out))
+        .and_then(|()| std::fs::remove_dir_all(&old))
+        .or_environment(format!("cannot replace {}", out.display()))
+        .map_err(|failure| failure.remedy(format!("the new workload is {}", fresh.display())))
+}
+
+/// A name beside `out` that nobody else uses.
+fn beside(out: &Path, what: &str) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.{what}", std::process::id()));
+    out.with_file_name(name)
 }
 
 fn is_empty_folder(path: &Path) -> bool {

@@ -38,6 +38,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     std::fs::create_dir_all(&out).or_environment(format!("cannot make {}", out.display()))?;
     let work = out.join("work");
     crate::cli::compile::make_room(&work, true)?;
+    if work.exists() {
+        std::fs::remove_dir_all(&work)
+            .or_environment(format!("cannot replace {}", work.display()))?;
+    }
 
     say!("1. compile {CAPTURE_NAME}, a capture of three clients that share files");
     let inputs: Vec<(String, Box<dyn std::io::Read>)> =
