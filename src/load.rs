@@ -29,6 +29,17 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Reads the folder `dir`.
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
+        Self::read(dir).map_err(|failure| {
+            let remedy = if dir.join(WORKLOAD_FILE).is_file() {
+                "compile its capture again: smbench compile CAPTURE -o DIR"
+            } else {
+                "name a folder that smbench compile wrote"
+            };
+            failure.remedy(remedy)
+        })
+    }
+
+    fn read(dir: &Path) -> Result<Self, Failure> {
         let shown = dir.display();
         let reader =
             FolderReader::open(dir).or_environment(format!("cannot read workload {shown}"))?;

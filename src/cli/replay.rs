@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use smbench_core::event::Divergence;
 use smbench_core::seal::{EncryptPolicy, SigningPolicy};
+use smbench_core::smb2::{Command, NtStatus};
 
 use crate::cli::{RunArgs, prepare};
-use crate::exit::{Outcome, Verdict};
-use crate::live_run::{self, LiveRun};
+use crate::exit::{Failure, Outcome, Verdict};
+use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
 use crate::record::RecordArgs;
 use crate::report::{self, say};
@@ -101,5 +103,38 @@ pub(crate) fn run(args: &Args) -> Outcome {
         report::run(&outcome.summary, &outcome.tally, &loaded.operations);
         say!("next: smbench rerun {}", outcome.summary.journal);
     }
+    refuse_strangers(&outcome, &loaded)?;
     Ok(Verdict::of(outcome.tally.is_diverged()))
+}
+
+/// A login or a share that the server refuses, where the recording was let in, is no finding about
+/// the server: the replay was pointed at the wrong thing.
+fn refuse_strangers(outcome: &LiveOutcome, loaded: &Loaded) -> Result<(), Failure> {
+    for (op, divergence) in &outcome.tally.first {
+        let Some(operation) = loaded.operations.get(op.index()) else {
+            continue;
+        };
+        let seen = match divergence {
+            Divergence::Status { seen, .. } => Some(*seen),
+            _ => None,
+        };
+        let login = operation.cmd == Command::SESSION_SETUP;
+        if *divergence == Divergence::LoginFailed || login && seen == Some(NtStatus::LOGON_FAILURE)
+        {
+            return Err(Failure::environment(format!(
+                "the server refuses the login of operation {op} (frame {})",
+                operation.frame,
+            ))
+            .remedy("check --user and --password-file"));
+        }
+        if operation.cmd == Command::TREE_CONNECT && seen == Some(NtStatus::BAD_NETWORK_NAME) {
+            return Err(Failure::environment(format!(
+                "the server has no share for {}, operation {op} (frame {})",
+                report::path_of(operation),
+                operation.frame,
+            ))
+            .remedy("name one with --share, or in the --mapping"));
+        }
+    }
+    Ok(())
 }
