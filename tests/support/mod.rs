@@ -1,4 +1,4 @@
-//! What several integration tests need: so far, a private Samba.
+//! What several integration tests need: the binary, its model server, a private Samba.
 //!
 //! Bring it in with `mod support;`. No tests here, and nothing that only one test uses. It is a
 //! `mod.rs`, against the house style, because Cargo takes `tests/support.rs` for a test of its own.
@@ -6,4 +6,5 @@
 // Each test binary compiles its own copy and uses its own part.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod cli;
 pub mod samba;

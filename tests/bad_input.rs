@@ -1,0 +1,469 @@
+//! Whatever the program is given, it says what is wrong, where, and what to do; it ends with the
+//! exit code for that, never in a panic, and loses nothing that was recorded before.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops where it fails"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use support::cli::{ModelServer, Scratch, capture};
+
+const USAGE: i32 = 2;
+const ENVIRONMENT: i32 = 3;
+const SMALL: &str = "smbclient_dialect_SMB3_11.pcap";
+
+fn is_empty_of(scratch: &Scratch, name: &str) -> bool {
+    !scratch.path(name).exists()
+}
+
+#[test]
+fn what_is_no_capture_is_refused_by_name() {
+    let scratch = Scratch::new();
+    scratch.file("text.pcap", "hello, this is no capture at all\n");
+    scratch.file("empty.pcap", "");
+    scratch.file("magic.pcap", [0xd4, 0xc3, 0xb2]);
+    fs::create_dir(scratch.path("folder")).unwrap();
+    for (name, says) in [
+        ("text.pcap", "not a capture"),
+        ("empty.pcap", "the capture is empty"),
+        ("magic.pcap", "cannot be read"),
+        ("folder", "is a folder"),
+        ("missing.pcap", "cannot open"),
+    ] {
+        let ran = scratch.run(["compile", name, "-o", "out"]);
+        ran.expect(ENVIRONMENT).says(&[name, says]);
+        assert!(is_empty_of(&scratch, "out"), "{name} left a workload");
+    }
+    let ran = scratch.run(["compile", "text.pcap", "-o", "out"]);
+    ran.says(&["pcap and pcapng"]);
+    assert_eq!(fs::read_dir(scratch.path("")).unwrap().count(), 4);
+}
+
+#[test]
+fn packets_before_the_cut_count() {
+    let scratch = Scratch::new();
+    let whole = fs::read(capture(SMALL)).unwrap();
+    let all = scratch
+        .run([
+            "compile",
+            &capture(SMALL).to_string_lossy(),
+            "-o",
+            "all",
+            "--json",
+        ])
+        .json();
+    scratch.file("cut.pcap", &whole[..whole.len() * 2 / 3 + 5]);
+    let ran = scratch.run(["compile", "cut.pcap", "-o", "cut", "--json"]);
+    let cut = ran.expect(0).json();
+    let count = |of: &serde_json::Value| of["operations"].as_u64().unwrap();
+    assert!(count(&cut) > 5 && count(&cut) < count(&all), "{cut:#}");
+    assert_eq!(cut["problems"]["truncated file"], 1, "{cut:#}");
+    scratch.run(["inspect", "cut"]).expect(0);
+    // Wherever the cut is: an answer or an error, never a panic.
+    for at in (0..whole.len()).step_by(whole.len() / 23) {
+        scratch.file("cut.pcap", &whole[..at]);
+        let ran = scratch.run(["compile", "cut.pcap", "-o", "cut", "--force"]);
+        assert!(matches!(ran.code, Some(0 | ENVIRONMENT)), "{at}: {ran:?}");
+        assert!(!ran.err.contains("panicked"), "{at}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_capture_without_smb2_says_so() {
+    let scratch = Scratch::new();
+    let whole = fs::read(capture(SMALL)).unwrap();
+    scratch.file("header.pcap", &whole[..24]);
+    // One Ethernet frame of an unknown kind.
+    let mut other = whole[..24].to_vec();
+    for field in [1u32, 2, 14, 14] {
+        other.extend(field.to_le_bytes());
+    }
+    other.extend([0xff; 12]);
+    other.extend([0x88, 0xcc]);
+    scratch.file("other.pcap", other);
+    for name in ["header.pcap", "other.pcap"] {
+        let ran = scratch.run(["compile", name, "-o", "out", "--force", "--json"]);
+        ran.expect(ENVIRONMENT).says(&["holds no SMB2 request"]);
+        assert_eq!(ran.json()["operations"], 0);
+    }
+}
+
+#[test]
+fn a_damaged_workload_names_file_and_line() {
+    let scratch = Scratch::new();
+    let sound = scratch.compile(SMALL, "sound");
+    let again = "compile its capture again";
+    type Spoil = fn(&Path);
+    let cases: [(&str, Spoil, &[&str]); 7] = [
+        (
+            "tables",
+            |dir| fs::write(dir.join("workload.json"), "garbage").unwrap(),
+            &["workload.json, line 1", again],
+        ),
+        (
+            "newer",
+            |dir| {
+                let path = dir.join("workload.json");
+                let text = fs::read_to_string(&path).unwrap();
+                let mut tables: serde_json::Value = serde_json::from_str(&text).unwrap();
+                tables["format"] = 99.into();
+                fs::write(path, tables.to_string()).unwrap();
+            },
+            &["workload.json", "format 99", again],
+        ),
+        (
+            "line",
+            |dir| {
+                let path = dir.join("ops.jsonl");
+                let text = fs::read_to_string(&path).unwrap();
+                let mut lines: Vec<&str> = text.lines().collect();
+                lines[6] = "{\"id\":6,";
+                fs::write(path, lines.join("\n")).unwrap();
+            },
+            &["ops.jsonl, line 7", again],
+        ),
+        (
+            "no-ops",
+            |dir| fs::remove_file(dir.join("ops.jsonl")).unwrap(),
+            &["ops.jsonl", "No such file", again],
+        ),
+        (
+            "no-blobs",
+            |dir| fs::remove_file(dir.join("blobs.pack")).unwrap(),
+            &["blobs.pack", "No such file", again],
+        ),
+        (
+            "half-blobs",
+            |dir| {
+                let path = dir.join("blobs.pack");
+                let bytes = fs::read(&path).unwrap();
+                fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+            },
+            &["blobs.pack", again],
+        ),
+        (
+            "no-tables",
+            |dir| fs::remove_file(dir.join("workload.json")).unwrap(),
+            &["workload.json", "name a folder that smbench compile wrote"],
+        ),
+    ];
+    for (name, spoil, says) in cases {
+        let dir = scratch.path(name);
+        copy(&sound, &dir);
+        spoil(&dir);
+        for verb in ["inspect", "sim"] {
+            let ran = scratch.run([verb, name]);
+            ran.expect(ENVIRONMENT).says(&[name]).says(says);
+        }
+    }
+    let ran = scratch.run(["inspect", "nowhere"]);
+    ran.expect(ENVIRONMENT).says(&["nowhere"]);
+    assert!(is_empty_of(&scratch, "smbench-journals"), "a run began");
+}
+
+#[test]
+fn a_torn_journal_is_read_up_to_the_tear() {
+    let scratch = Scratch::new();
+    scratch.compile("collab6_seed1.pcap", "w");
+    scratch.run(["sim", "w", "--seed", "1", "--bundle", "whole.smbj"]);
+    let whole = fs::read(scratch.path("whole.smbj")).unwrap();
+    let events = |ran: &support::cli::Ran| ran.json()["events"].as_u64().unwrap();
+    let all = events(scratch.run(["rerun", "whole.smbj", "--json"]).expect(0));
+    // The trailer and the index only.
+    scratch.file("tail.smbj", &whole[..whole.len() - 70]);
+    let ran = scratch.run(["rerun", "tail.smbj", "--json"]);
+    let told = ran.expect(0).json();
+    assert_eq!(told["identical"], true, "{told:#}");
+    assert_eq!(events(&ran), all);
+    assert!(told["tail"].is_string(), "{told:#}");
+    // Anywhere: fewer events, or a clear refusal.
+    for eighth in 0..8 {
+        scratch.file("torn.smbj", &whole[..whole.len() * eighth / 8]);
+        let ran = scratch.run(["rerun", "torn.smbj", "--json"]);
+        match ran.code {
+            Some(0) => assert!(events(&ran) <= all && ran.json()["tail"].is_string()),
+            Some(ENVIRONMENT) => drop(ran.says(&["torn.smbj"])),
+            _ => panic!("{eighth}: {ran:#?}"),
+        }
+        assert!(!ran.err.contains("panicked"), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_is_found_wherever_it_is() {
+    let scratch = Scratch::new();
+    scratch.compile(SMALL, "w");
+    scratch.run(["sim", "w", "--seed", "1", "--bundle", "whole.smbj"]);
+    let whole = fs::read(scratch.path("whole.smbj")).unwrap();
+    let sound = scratch.run(["rerun", "whole.smbj", "--json"]).json();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x20;
+        scratch.file("flipped.smbj", bytes);
+        let ran = scratch.run(["rerun", "flipped.smbj", "--json"]);
+        assert!(!ran.err.contains("panicked"), "{at}: {ran:#?}");
+        match ran.code {
+            // Only what is repeated elsewhere may be damaged unseen, and then the run is the same.
+            Some(0) => {
+                assert_eq!(
+                    ran.json()["effects_digest"],
+                    sound["effects_digest"],
+                    "{at}"
+                );
+            }
+            Some(ENVIRONMENT) => {
+                ran.says(&["flipped.smbj"]);
+                refused += 1;
+            }
+            _ => panic!("{at}: {ran:#?}"),
+        }
+    }
+    assert!(refused > 30, "{refused} of 41 flips were refused");
+}
+
+#[test]
+fn what_is_no_journal_is_refused() {
+    let scratch = Scratch::new();
+    scratch.compile(SMALL, "w");
+    scratch.compile("leases3_plain.pcap", "other");
+    scratch.run(["sim", "w", "--journal", "j", "--bundle", "j.smbj"]);
+    scratch.run(["sim", "other", "--bundle", "other.smbj"]);
+    for verb in ["rerun", "show"] {
+        let ran = scratch.run([verb, "w/ops.jsonl"]);
+        ran.expect(ENVIRONMENT)
+            .says(&["w/ops.jsonl is not a journal"]);
+        let ran = scratch.run([verb, "w"]);
+        ran.expect(ENVIRONMENT).says(&["w is not a journal"]);
+        let ran = scratch.run([verb, "none.smbj"]);
+        ran.expect(ENVIRONMENT).says(&["none.smbj", "No such file"]);
+    }
+    let ran = scratch.run(["diff", "j.smbj", "other.smbj"]);
+    ran.expect(USAGE).says(&["different workloads", "replay"]);
+    // Neither a journal nor a bundle is written over.
+    let before = fs::read(scratch.path("j.smbj")).unwrap();
+    let ran = scratch.run(["export", "j", "j.smbj"]);
+    ran.expect(ENVIRONMENT).says(&["j.smbj exists"]);
+    let ran = scratch.run(["import", "other.smbj", "j"]);
+    ran.expect(ENVIRONMENT).says(&["exists"]);
+    let ran = scratch.run(["sim", "w", "--journal", "j"]);
+    ran.expect(ENVIRONMENT).says(&["journal j", "--journal"]);
+    assert_eq!(fs::read(scratch.path("j.smbj")).unwrap(), before);
+    scratch.run(["rerun", "j"]).expect(0);
+}
+
+#[test]
+fn an_existing_bundle_lasts_until_the_next_is_whole() {
+    let scratch = Scratch::new();
+    scratch.compile(SMALL, "w");
+    scratch.run(["sim", "w", "--bundle", "kept.smbj"]);
+    let before = fs::read(scratch.path("kept.smbj")).unwrap();
+    let ran = scratch.run([
+        "replay",
+        "w",
+        "--server",
+        "127.0.0.1:1",
+        "--share",
+        "s",
+        "--bundle",
+        "kept.smbj",
+    ]);
+    ran.expect(ENVIRONMENT);
+    assert_eq!(fs::read(scratch.path("kept.smbj")).unwrap(), before);
+    // What is no file is never removed to make room.
+    fs::create_dir(scratch.path("place")).unwrap();
+    let ran = scratch.run(["sim", "w", "--bundle", "place"]);
+    ran.expect(ENVIRONMENT).says(&["place", "no file"]);
+    let ran = scratch.run(["sim", "w", "--bundle", "no/such/folder.smbj"]);
+    ran.expect(ENVIRONMENT).says(&["no/such/folder.smbj"]);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_at_once() {
+    let scratch = Scratch::new();
+    scratch.compile(SMALL, "w");
+    for verb in ["replay", "prepare"] {
+        let ran = scratch.run([verb, "w", "--server", "127.0.0.1:1", "--share", "s"]);
+        ran.expect(ENVIRONMENT)
+            .says(&["cannot reach the server", "127.0.0.1:1", "--server"]);
+        let ran = scratch.run([verb, "w", "--share", "s"]);
+        ran.expect(USAGE).says(&["no server is named", "--server"]);
+    }
+    let ran = scratch.run(["replay", "w", "--server", "no such host"]);
+    ran.expect(ENVIRONMENT)
+        .says(&["no such host", "cannot be found"]);
+}
+
+#[test]
+fn a_refused_login_or_share_is_no_divergence() {
+    let scratch = Scratch::new();
+    scratch.compile(SMALL, "w");
+    scratch.file("right", "secret\n");
+    scratch.file("wrong", "guess\n");
+    let right = scratch.path("right");
+    let args = ["--share", "s", "--user", "u", "--password-file"];
+    let args = args.into_iter().chain([right.to_str().unwrap()]);
+    let server = ModelServer::start(args);
+    let replay = |password: &str, share: &str, more: &[&str]| {
+        let args = ["replay", "w", "--speed", "max", "--server", &server.address];
+        let login = ["--share", share, "--user", "u", "--password-file", password];
+        scratch.run([&args[..], &login[..], more].concat())
+    };
+    for more in [&["--prepare"][..], &["--root", "r"][..]] {
+        let ran = replay("wrong", "s", more);
+        ran.expect(ENVIRONMENT).says(&["--password-file"]);
+        let ran = replay("right", "nope", more);
+        ran.expect(ENVIRONMENT).says(&["share", "--share"]);
+    }
+    let ran = replay("nowhere", "s", &["--prepare"]);
+    ran.expect(ENVIRONMENT).says(&["cannot read nowhere"]);
+    // What was recorded of the refused run is there, and reruns.
+    let ran = replay("wrong", "s", &["--root", "r", "--journal", "refused"]);
+    ran.expect(ENVIRONMENT);
+    scratch.run(["rerun", "refused"]).expect(0);
+}
+
+#[test]
+fn bad_settings_are_usage_errors_that_name_them() {
+    let scratch = Scratch::new();
+    scratch.compile(SMALL, "w");
+    let scenario = |text: &str| {
+        scratch.file("s.toml", text);
+        scratch.run(["sim", "w", "--scenario", "s.toml"])
+    };
+    scenario("latncy = 3")
+        .expect(USAGE)
+        .says(&["latncy", "latency"]);
+    scenario("split = ")
+        .expect(USAGE)
+        .says(&["s.toml", "line 1"]);
+    scenario("faults = [{ kind = \"meteor\", at_ms = 1 }]")
+        .expect(USAGE)
+        .says(&["meteor", "cut"]);
+    scenario("latency = { min_us = 9, max_us = 1 }")
+        .expect(USAGE)
+        .says(&["min_us 9"]);
+    let ran = scratch.run(["sim", "w", "--scenario", "none.toml"]);
+    ran.expect(ENVIRONMENT).says(&["none.toml"]);
+
+    let ran = scratch.run(["sim", "w", "--plant", "nope"]);
+    ran.expect(USAGE).says(&["nope"]);
+    let ran = scratch.run(["serve", "--listen", "127.0.0.1:0", "--plant", "nope"]);
+    ran.expect(USAGE).says(&["nope", "--plant list"]);
+    let ran = scratch.run(["serve", "--share", "s=/no/such/folder"]);
+    ran.expect(ENVIRONMENT).says(&["/no/such/folder"]);
+    let ran = scratch.run(["serve", "--listen", "127.0.0.1:99999"]);
+    ran.expect(USAGE).says(&["99999"]);
+    for speed in ["0", "-1", "fast", "nan"] {
+        let ran = scratch.run(["sim", "w", &format!("--speed={speed}")]);
+        ran.expect(USAGE).says(&["--speed", speed]);
+    }
+    scratch.run(["frobnicate"]).expect(USAGE);
+    let ran = scratch.run(["inspect", "w", "--why", "4000000"]);
+    ran.expect(USAGE).says(&["4000000", "0 to 40"]);
+    assert!(is_empty_of(&scratch, "smbench-journals"), "a run began");
+}
+
+#[test]
+fn a_mapping_that_does_not_fit_is_refused() {
+    let scratch = Scratch::new();
+    scratch.compile(SMALL, "w");
+    let mapped = |text: &str| {
+        scratch.file("m.toml", text);
+        let args = ["replay", "w", "--server", "127.0.0.1:1"];
+        scratch.run([&args[..], &["--mapping", "m.toml"]].concat())
+    };
+    mapped("shares = { nope = \"x\" }")
+        .expect(USAGE)
+        .says(&["share nope", "data2"]);
+    mapped("users = { nope = \"x\" }")
+        .expect(USAGE)
+        .says(&["user nope", "bob"]);
+    mapped("rooot = \"x\"")
+        .expect(USAGE)
+        .says(&["rooot", "root"]);
+    mapped("root = \"a/../b\"")
+        .expect(USAGE)
+        .says(&["a", "root"]);
+    for root in ["..", "a\\..\\b", "C:\\x", "a//b"] {
+        let args = ["replay", "w", "--server", "127.0.0.1:1", "--root", root];
+        let ran = scratch.run(args);
+        ran.expect(USAGE).says(&["cannot be a root"]);
+    }
+}
+
+#[test]
+fn a_workload_is_replaced_only_when_told() {
+    let scratch = Scratch::new();
+    let dir = scratch.compile(SMALL, "w");
+    let before = fs::read(dir.join("ops.jsonl")).unwrap();
+    let other = capture("leases3_plain.pcap");
+    let other = other.to_str().unwrap();
+    let ran = scratch.run(["compile", other, "-o", "w"]);
+    ran.expect(USAGE).says(&["w exists", "--force"]);
+    scratch.file("file", "mine");
+    let ran = scratch.run(["compile", other, "-o", "file", "--force"]);
+    ran.expect(USAGE).says(&["file exists", "no workload"]);
+    assert_eq!(fs::read(dir.join("ops.jsonl")).unwrap(), before);
+    assert_eq!(fs::read(scratch.path("file")).unwrap(), b"mine");
+    // What cannot be compiled does not cost the workload that was there.
+    scratch.file("junk.pcap", "junk");
+    let ran = scratch.run(["compile", "junk.pcap", "-o", "w", "--force"]);
+    ran.expect(ENVIRONMENT);
+    assert_eq!(fs::read(dir.join("ops.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_there() {
+    let scratch = Scratch::new();
+    scratch.compile("collab6_seed1.pcap", "w");
+    scratch.run(["sim", "w", "--journal", "kept", "--bundle", "kept.smbj"]);
+    // Files may not grow beyond so many KiB: the nearest to a full disk without a mount.
+    let limited = |kib: u32, command: &str| {
+        scratch.shell(&format!(
+            "trap '' XFSZ; ulimit -f {kib}; exec \"$SMBENCH\" {command}"
+        ))
+    };
+    let pcap = capture("collab6_seed1.pcap");
+    let ran = limited(40, &format!("compile {} -o new", pcap.display()));
+    ran.expect(ENVIRONMENT).says(&["cannot be written"]);
+    assert!(is_empty_of(&scratch, "new"));
+    let ran = limited(40, "sim w --journal j40 --bundle kept.smbj");
+    ran.expect(ENVIRONMENT).says(&["j40"]);
+    let ran = limited(60, "export kept new.smbj");
+    ran.expect(ENVIRONMENT);
+    scratch.run(["rerun", "kept"]).expect(0);
+    scratch.run(["rerun", "kept.smbj"]).expect(0);
+    if Path::new("/dev/full").exists() {
+        for command in ["sim w --json", "inspect w", "show kept", "rerun kept"] {
+            let ran = scratch.shell(&format!("\"$SMBENCH\" {command} > /dev/full"));
+            ran.expect(ENVIRONMENT).says(&["No space left"]);
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let scratch = Scratch::new();
+    scratch.compile("collab6_seed1.pcap", "w");
+    scratch.run(["sim", "w", "--journal", "j"]);
+    for command in ["show j", "show j --json", "inspect w"] {
+        let ran = scratch.shell(&format!("\"$SMBENCH\" {command} | head -1"));
+        assert!(!ran.err.contains("panicked"), "{command}: {ran:#?}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
