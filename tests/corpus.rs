@@ -1,0 +1,144 @@
+//! Replays the fuzzers' corpus with the fuzzers' own code, on the stable toolchain and without a
+//! fuzzer: a crash that was found once stays found.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    unreachable_pub,
+    reason = "a test stops where it fails"
+)]
+
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use smbench_compiler::capture::{CaptureEvent, Direction, read_capture};
+use smbench_compiler::{CompileOptions, compile};
+use smbench_core::smb2::{Header, PROTOCOL_ID};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = root().join("fuzz/corpus").join(target);
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no corpus in {}", folder.display());
+    for path in &files {
+        // The name of a file that fails is what one needs to know.
+        println!("{}", path.display());
+        run(&fs::read(path).unwrap());
+    }
+    println!("{target}: {} files", files.len());
+}
+
+#[test]
+fn messages() {
+    replay("smb2_message", fuzz::smb2_message);
+}
+
+#[test]
+fn captures() {
+    replay("capture", fuzz::capture);
+}
+
+#[test]
+fn workloads() {
+    replay("workload", fuzz::workload);
+}
+
+#[test]
+fn journals() {
+    replay("journal_bytes", fuzz::journal_bytes);
+}
+
+#[test]
+fn frames_to_the_server() {
+    replay("server_frames", fuzz::server_frames);
+}
+
+/// Makes the first corpus anew, out of the captures: `cargo test --test corpus -- --ignored`.
+#[test]
+#[ignore = "writes fuzz/corpus"]
+fn write_seeds() {
+    for name in [
+        "smbclient_dialect_SMB3_11",
+        "leases3_plain",
+        "collab6_seed1",
+    ] {
+        seed(name);
+    }
+    let sample = fs::read(root().join("tests/journals/v1/sample.smbj")).unwrap();
+    put("journal_bytes", "sample", &sample);
+    put("journal_bytes", "sample_torn", &sample[..sample.len() / 2]);
+}
+
+fn seed(name: &str) {
+    let path = root().join("tests/captures").join(format!("{name}.pcap"));
+    let bytes = fs::read(&path).unwrap();
+    put("capture", name, &bytes[..6_000]);
+
+    let mut kinds: BTreeMap<(u16, bool), Vec<u8>> = BTreeMap::new();
+    let mut script = Vec::new();
+    read_capture(vec![Box::new(Cursor::new(bytes.clone()))], &mut |event| {
+        let CaptureEvent::Frame(info, frame) = event else {
+            return;
+        };
+        if !frame.starts_with(&PROTOCOL_ID) || !info.complete || frame.len() > 1_500 {
+            return;
+        }
+        let to_server = info.dir == Direction::ClientToServer;
+        let command = Header::decode(frame).unwrap().command.0;
+        let smallest = kinds.entry((command, to_server)).or_default();
+        if smallest.is_empty() || frame.len() < smallest.len() {
+            *smallest = frame.to_vec();
+        }
+        if to_server && script.len() < 16_000 {
+            script.extend([(info.conn & 3) as u8, 1]);
+            script.extend((frame.len() as u16).to_le_bytes());
+            script.extend(frame);
+        }
+    })
+    .unwrap();
+    put("server_frames", name, &script);
+    for ((command, to_server), frame) in kinds {
+        let way = if to_server { "request" } else { "response" };
+        put(
+            "smb2_message",
+            &format!("{name}_{command:02}_{way}"),
+            &frame,
+        );
+    }
+
+    let folder = std::env::temp_dir().join(format!("smbench-seed-{}", std::process::id()));
+    let input: Box<dyn std::io::Read> = Box::new(Cursor::new(bytes));
+    let inputs = vec![(name.to_owned(), input)];
+    let compiled = compile(inputs, CompileOptions::default(), &folder).unwrap();
+    let mut lines = serde_json::to_string(&compiled.workload).unwrap();
+    for line in fs::read_to_string(folder.join("ops.jsonl"))
+        .unwrap()
+        .lines()
+        .take(30)
+    {
+        lines.push('\n');
+        lines.push_str(line);
+    }
+    put("workload", name, lines.as_bytes());
+    fs::remove_dir_all(folder).unwrap();
+}
+
+fn put(target: &str, name: &str, bytes: &[u8]) {
+    let folder: &Path = &root().join("fuzz/corpus").join(target);
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join(name), bytes).unwrap();
+}
