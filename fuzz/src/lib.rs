@@ -129,13 +129,9 @@ pub fn journal_bytes(data: &[u8]) {
         journal.attachment(&name).ok();
     }
     for shard in journal.shards().collect::<Vec<_>>() {
-        let mut next = 0;
-        for entry in journal.entries(shard).into_iter().flatten() {
-            let Ok(entry) = entry else {
-                break;
-            };
+        let entries = journal.entries(shard).into_iter().flatten();
+        for (next, entry) in (0..).zip(entries.map_while(Result::ok)) {
             assert_eq!(entry.seq, next, "events out of order");
-            next += 1;
         }
         journal.salvage(shard).into_iter().flatten().for_each(drop);
     }
