@@ -450,6 +450,43 @@ fn a_full_disk_loses_nothing_that_was_there() {
 }
 
 #[test]
+fn a_run_that_is_cut_short_keeps_what_it_recorded() {
+    let scratch = Scratch::new();
+    scratch.compile("leases3_plain.pcap", "w");
+    let begin = |server: &ModelServer, journal: &str, speed: &str| {
+        let args = ["replay", "w", "--server", &server.address, "--share", "s"];
+        // Slower than recorded: it cannot be over when it is cut.
+        let more = ["--prepare", "--speed", speed, "--journal", journal];
+        let child = scratch.start([&args[..], &more].concat());
+        std::thread::sleep(std::time::Duration::from_millis(2_500));
+        child
+    };
+    let rerun = |journal: &str| scratch.run(["rerun", journal, "--json"]).expect(0).json();
+
+    // The replayer is killed: what it told the disk is there, and reruns.
+    let server = ModelServer::start(["--share", "s"]);
+    let mut killed = begin(&server, "killed", "0.1");
+    assert!(killed.try_wait().unwrap().is_none(), "over too early");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let told = rerun("killed");
+    assert_eq!(told["complete"], false, "{told:#}");
+    assert_eq!(told["identical"], true, "{told:#}");
+    assert!(told["events"].as_u64().unwrap() > 10, "{told:#}");
+    scratch.run(["export", "killed", "killed.smbj"]).expect(0);
+
+    // The server goes away: the replay says so, to its end.
+    let cut = begin(&server, "cut", "0.4");
+    drop(server);
+    let ran = support::cli::Ran::of(&cut.wait_with_output().unwrap());
+    ran.expect(1);
+    assert!(ran.out.contains("connection_lost"), "{ran:#?}");
+    let told = rerun("cut");
+    assert_eq!(told["complete"], true, "{told:#}");
+    assert_eq!(told["identical"], true, "{told:#}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_panic() {
     let scratch = Scratch::new();
     scratch.compile("collab6_seed1.pcap", "w");

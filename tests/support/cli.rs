@@ -45,6 +45,17 @@ impl Scratch {
         Ran::of(&output)
     }
 
+    /// Starts the binary here and does not wait for it.
+    pub fn start<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Child {
+        Command::new(BINARY)
+            .args(args)
+            .current_dir(&self.0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs a line of shell here, in which `$SMBENCH` is the binary.
     pub fn shell(&self, line: &str) -> Ran {
         let output = Command::new("bash")
@@ -79,7 +90,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: &Output) -> Self {
+    pub fn of(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
