@@ -60,8 +60,10 @@ impl Server {
         if named.any(|stream| !self.opens_of(stream).is_empty()) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
-        // As Samba: a rename waits until nobody caches the handle under the old name.
-        if self.break_handles(node, Some(id)) {
+        // As Samba: a rename by a handle with a lease waits until nobody else caches the handle
+        // under the old name; without one it does not (leases3_plain, frame 270).
+        let leased = self.opens.get(&id).is_some_and(|open| open.lease.is_some());
+        if leased && self.break_handles(node, Some(id)) {
             return Err(Stop::Wait(Wait::Break(node)));
         }
         let (parent, last, target) = match found {
