@@ -125,6 +125,10 @@ pub fn compile(
         let problem = "outcomes that no order explains".to_owned();
         coverage.problems.insert(problem, order.unexplained);
     }
+    if order.contradictions > 0 {
+        let problem = "inferred edges that contradict a break".to_owned();
+        coverage.problems.insert(problem, order.contradictions);
+    }
     dissected.blobs.finish()?;
     let names = dissected.names;
     // Each operation gets its name on its way out, and goes: memory is for what is still to come.

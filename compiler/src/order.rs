@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use smbench_core::{
     event::Milestone,
     ids::OpId,
+    order::{Arc, OrderError, OrderGraph},
     workload::{Edge, Operation, Rule, Workload},
 };
 
@@ -41,6 +42,8 @@ pub struct Inferred {
     pub edges: BTreeMap<String, u64>,
     /// Operations whose outcome no order of the overlapping ones explains.
     pub unexplained: u64,
+    /// Inferred edges dropped because they contradicted what is known of breaks.
+    pub contradictions: u64,
 }
 
 /// Fills in `after` of every operation. `spans` run parallel to `ops`.
@@ -55,9 +58,61 @@ pub fn infer(workload: &Workload, ops: &mut [Operation], spans: &[WireSpan]) -> 
     handles::infer(ops, spans, &mut edges);
     let triggers = breaks::infer(ops, spans, &facts, &mut edges);
     keys::infer(ops, spans, &line.touches, &triggers, &mut edges);
+    let mut counts = edges.write(ops);
+    let contradictions = untangle(ops, &mut counts);
     Inferred {
-        edges: edges.write(ops),
+        edges: counts,
         unexplained: line.unexplained,
+        contradictions,
+    }
+}
+
+/// Drops inferred edges, and edges from the mere sending of an operation, where they close a
+/// circle. Those from sending are the only ones that the points do not keep in order.
+fn untangle(ops: &mut [Operation], counts: &mut BTreeMap<String, u64>) -> u64 {
+    let leader = |op: &Operation| op.compound.map_or(op.id, |compound| compound.first);
+    let leaders: Vec<OpId> = ops.iter().map(leader).collect();
+    let mut dropped = 0;
+    loop {
+        let mut arcs = Vec::new();
+        for (op, to) in ops.iter().zip(&leaders) {
+            let other = |edge: &&Edge| leaders.get(edge.id.index()) != Some(to);
+            let arc = |edge: &Edge| Arc {
+                from: edge.id,
+                to: *to,
+                on: edge.on,
+            };
+            arcs.extend(op.after.iter().filter(other).map(arc));
+            // A member of a compound is sent with its leader.
+            if *to != op.id {
+                arcs.push(Arc {
+                    from: *to,
+                    to: op.id,
+                    on: Milestone::Sent,
+                });
+            }
+        }
+        let Err(OrderError::Cycle { operations }) = OrderGraph::build(ops.len(), &arcs) else {
+            return dropped;
+        };
+        let before = dropped;
+        for id in &operations {
+            let Some(op) = ops.get_mut(id.index()) else {
+                continue;
+            };
+            op.after.retain(|edge| {
+                let weak = edge.inferred || edge.on == Milestone::Sent;
+                let keep = !(weak && operations.binary_search(&edge.id).is_ok());
+                if !keep && let Some(count) = counts.get_mut(edge.rule.name()) {
+                    *count -= 1;
+                    dropped += 1;
+                }
+                keep
+            });
+        }
+        if dropped == before {
+            return dropped;
+        }
     }
 }
 
@@ -87,6 +142,21 @@ impl Edges {
                 },
             ));
         }
+    }
+
+    /// Adds an edge from the sending of an operation, whose point may lie behind what waits for it:
+    /// a break comes while the operation that made the server break is in flight.
+    fn add_sent(&mut self, from: OpId, to: OpId, rule: Rule) {
+        let on = Milestone::Sent;
+        self.found.push((
+            to,
+            Edge {
+                id: from,
+                rule,
+                on,
+                inferred: false,
+            },
+        ));
     }
 
     /// Writes the edges into the operations: of several between the same two the one that says

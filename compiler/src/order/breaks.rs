@@ -35,30 +35,43 @@ pub(super) fn infer(
         let named = facts.get(at).and_then(|facts| facts.name);
         let name = match what {
             BreakNotice::Oplock { .. } => named,
-            BreakNotice::Lease { key, .. } => leases.get(&(notice.client, key)).copied(),
+            BreakNotice::Lease { key, .. } => last_before(&leases, (notice.client, key), at),
         };
         let Some(when) = spans.get(at).map(|span| span.request) else {
             continue;
         };
-        if let Some(name) = name {
-            trigger(ops, spans, facts, (at, when, name), edges, &mut triggers);
+        let found = name
+            .is_some_and(|name| trigger(ops, spans, facts, (at, when, name), edges, &mut triggers));
+        if !found {
+            sent_last(ops, at, edges);
         }
         reactions(ops, facts, (notice, at, name), edges);
     }
     triggers
 }
 
-/// Which name each lease is about.
-fn lease_names(ops: &[Operation], facts: &[Facts]) -> BTreeMap<LeaseKey, NameId> {
-    let mut names = BTreeMap::new();
-    for (op, facts) in ops.iter().zip(facts) {
+/// Which name each lease is about, from which operation on: keys are used again.
+type LeaseNames = BTreeMap<LeaseKey, Vec<(usize, NameId)>>;
+
+fn last_before(names: &LeaseNames, key: LeaseKey, at: usize) -> Option<NameId> {
+    let of_key = names.get(&key)?;
+    let later = of_key.partition_point(|(since, _)| *since < at);
+    of_key.get(later.checked_sub(1)?).map(|(_, name)| *name)
+}
+
+fn lease_names(ops: &[Operation], facts: &[Facts]) -> LeaseNames {
+    let mut names = LeaseNames::new();
+    for (at, (op, facts)) in ops.iter().zip(facts).enumerate() {
         let (Action::Request(Request::Create(create)), Some(name)) = (&op.action, facts.name)
         else {
             continue;
         };
         for context in &create.contexts {
             if let ContextData::Lease(Lease { key, .. }) = &context.data {
-                names.insert((op.client, key.0), name);
+                names
+                    .entry((op.client, key.0))
+                    .or_default()
+                    .push((at, name));
             }
         }
     }
@@ -73,7 +86,7 @@ fn trigger(
     (at, when, name): (usize, u64, NameId),
     edges: &mut Edges,
     triggers: &mut Triggers,
-) {
+) -> bool {
     let conflicts = |facts: &Facts| match facts.deed {
         Deed::Open(_)
         | Deed::Write { .. }
@@ -83,7 +96,9 @@ fn trigger(
         | Deed::Dispose { .. } => facts.name == Some(name),
         _ => false,
     };
-    let Some(notice) = ops.get(at) else { return };
+    let Some(notice) = ops.get(at) else {
+        return false;
+    };
     let before = ops
         .iter()
         .zip(spans)
@@ -94,10 +109,20 @@ fn trigger(
     for ((op, span), facts) in before {
         let in_flight = span.request < when && span.response.is_none_or(|over| over > when);
         if in_flight && conflicts(facts) && op.cmd != Command::OPLOCK_BREAK {
-            edges.add(op.id, notice.id, Rule::Break, Milestone::Sent);
+            edges.add_sent(op.id, notice.id, Rule::Break);
             triggers.entry(op.id).or_insert(when);
-            return;
+            return true;
         }
+    }
+    false
+}
+
+/// Where nothing tells what made the server break: it came after whatever was sent last.
+fn sent_last(ops: &[Operation], at: usize, edges: &mut Edges) {
+    let requests = |op: &&Operation| matches!(op.action, Action::Request(_));
+    let last = ops.iter().take(at).rev().find(requests);
+    if let (Some(last), Some(notice)) = (last, ops.get(at)) {
+        edges.add_sent(last.id, notice.id, Rule::Break);
     }
 }
 

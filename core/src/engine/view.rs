@@ -82,7 +82,8 @@ mod tests {
     fn finds_the_lease_behind_another_context_and_ends_on_loops() {
         let mut pdu = vec![0; HEADER_LEN + 88];
         let first = pdu.len();
-        pdu[HEADER_LEN + 80..HEADER_LEN + 84].copy_from_slice(&(first as u32).to_le_bytes());
+        let contexts_at = u32::try_from(first).expect("small").to_le_bytes();
+        pdu[HEADER_LEN + 80..HEADER_LEN + 84].copy_from_slice(&contexts_at);
         pdu.extend_from_slice(&[24, 0, 0, 0, 16, 0, 4, 0, 0, 0, 24, 0, 0, 0, 0, 0]);
         pdu.extend_from_slice(b"MxAc\0\0\0\0");
         pdu.extend_from_slice(&[0, 0, 0, 0, 16, 0, 4, 0, 0, 0, 24, 0, 32, 0, 0, 0]);
