@@ -39,7 +39,66 @@ fn replay(target: &str, run: fn(&[u8])) {
         println!("{}", path.display());
         run(&fs::read(path).unwrap());
     }
-    println!("{target}: {} files", files.len());
+    let rounds = rounds();
+    for path in &files {
+        let whole = fs::read(path).unwrap();
+        for round in 0..rounds {
+            let bytes = spoiled(&whole, round);
+            let done = std::panic::catch_unwind(|| run(&bytes));
+            if let Err(panic) = done {
+                let found = std::env::temp_dir().join(format!("smbench-{target}-{round}"));
+                fs::write(&found, &bytes).unwrap();
+                println!("{} of {}: {}", round, path.display(), found.display());
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    println!(
+        "{target}: {} files, each spoiled {rounds} times",
+        files.len()
+    );
+}
+
+/// How often each file is spoiled: few in an ordinary run, as many as asked for by hand.
+fn rounds() -> u64 {
+    let asked = std::env::var("SMBENCH_SPOIL").ok();
+    asked.map_or(20, |text| text.parse().unwrap())
+}
+
+/// The bytes with a few of them changed, cut, doubled or moved: the same for the same round.
+fn spoiled(whole: &[u8], round: u64) -> Vec<u8> {
+    let mut state = round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut below = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % bound.max(1)
+    };
+    let mut bytes = whole.to_vec();
+    for _ in 0..=below(6) {
+        let at = below(bytes.len());
+        let len = below(64).min(bytes.len() - at);
+        match below(6) {
+            0 | 1 => bytes[at] ^= 1 << below(8),
+            2 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][below(5)],
+            3 => drop(bytes.drain(at..at + len)),
+            4 => {
+                let part = bytes[at..at + len].to_vec();
+                let to = below(bytes.len());
+                bytes.splice(to..to, part);
+            }
+            _ => {
+                let word = [0_u32, u32::MAX, 0x8000_0000, below(1 << 20) as u32][below(4)];
+                for (slot, byte) in bytes[at..].iter_mut().zip(word.to_le_bytes()) {
+                    *slot = byte;
+                }
+            }
+        }
+        if bytes.is_empty() {
+            break;
+        }
+    }
+    bytes
 }
 
 #[test]
