@@ -1,6 +1,6 @@
 //! `smbench replay`: a workload against a live server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use smbench_core::event::Divergence;
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             .record
             .journal
             .as_ref()
-            .map(|path| path.with_extension("prepare"));
+            .map(|path| beside(path.as_path()));
         let record = RecordArgs {
             journal,
             bundle: None,
@@ -137,4 +137,11 @@ fn refuse_strangers(outcome: &LiveOutcome, loaded: &Loaded) -> Result<(), Failur
         }
     }
     Ok(())
+}
+
+/// The path with `.prepare` behind it.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".prepare");
+    name.into()
 }
