@@ -2,15 +2,14 @@
 //!
 //! READ and WRITE data leave the frame as length and BLAKE3 digest, security tokens leave it as a
 //! length alone. What is left is some 200 bytes a message, and holds nothing secret. Signatures
-//! are zeroed. Cutting and mending is the drivers' business; [`Frame::detach`] and
-//! [`Frame::attach`] do it for all of them.
+//! are zeroed. Cutting and mending is the drivers' business.
 
 mod hex;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::hex::hex_bytes;
-use crate::smb2::{Command, HEADER_LEN, Header, Message, Pdu, WireError};
+use crate::smb2::{HEADER_LEN, Header, WireError};
 
 /// BLAKE3 digest of bulk data.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -36,50 +35,6 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Cuts bulk data out of a plain SMB2 PDU or compound, and zeroes its signatures.
-    ///
-    /// # Errors
-    ///
-    /// [`WireError`] when `plain` is no chain of SMB2 PDUs.
-    pub fn detach(plain: &[u8]) -> Result<Self, WireError> {
-        let mut frame = Self {
-            bytes: Vec::with_capacity(plain.len().min(512)),
-            cuts: Vec::new(),
-        };
-        for pdu in Pdu::chain(plain) {
-            frame.push_pdu(pdu?);
-        }
-        Ok(frame)
-    }
-
-    /// The plain bytes again, `fill` appending the content of each cut.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fill`.
-    pub fn attach<E>(
-        &self,
-        mut fill: impl FnMut(&Cut, &mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<Vec<u8>, E> {
-        let bulk: usize = self.cuts.iter().map(|cut| cut.len as usize).sum();
-        let mut out = Vec::with_capacity(self.bytes.len() + bulk);
-        let mut from = 0;
-        for cut in &self.cuts {
-            let at = (cut.at as usize).clamp(from, self.bytes.len());
-            out.extend_from_slice(self.bytes.get(from..at).unwrap_or_default());
-            fill(cut, &mut out)?;
-            from = at;
-        }
-        out.extend_from_slice(self.bytes.get(from..).unwrap_or_default());
-        Ok(out)
-    }
-
-    /// Its length with its bulk data, in bytes.
-    #[must_use]
-    pub fn wire_len(&self) -> usize {
-        self.bytes.len() + self.cuts.iter().map(|cut| cut.len as usize).sum::<usize>()
-    }
-
     /// The PDUs of the frame: header, bytes from the header on without bulk data, and the cut.
     pub fn pdus(&self) -> Pdus<'_> {
         Pdus {
@@ -87,35 +42,6 @@ impl Frame {
             at: 0,
             cut: 0,
             over: false,
-        }
-    }
-
-    fn push_pdu(&mut self, pdu: &[u8]) {
-        let start = self.bytes.len();
-        let bulk = Message::bulk_of(pdu).filter(|bulk| !bulk.is_empty());
-        match bulk {
-            None => self.bytes.extend_from_slice(pdu),
-            Some(bulk) => {
-                let data = pdu.get(bulk.clone()).unwrap_or_default();
-                let command = Header::decode(pdu).map(|header| header.command);
-                let content = match command {
-                    Ok(Command::READ | Command::WRITE) => Content::Data(Digest::of(data)),
-                    _ => Content::Token,
-                };
-                let at = clip(start + bulk.start);
-                self.cuts.push(Cut {
-                    at,
-                    len: clip(data.len()),
-                    content,
-                });
-                self.bytes
-                    .extend_from_slice(pdu.get(..bulk.start).unwrap_or_default());
-                self.bytes
-                    .extend_from_slice(pdu.get(bulk.end..).unwrap_or_default());
-            }
-        }
-        if let Some(signature) = self.bytes.get_mut(start + SIGNATURE_AT..start + HEADER_LEN) {
-            signature.fill(0);
         }
     }
 }
@@ -175,12 +101,6 @@ impl<'a> Iterator for Pdus<'a> {
         Some(Ok((header, rest.get(..len).unwrap_or_default(), cut)))
     }
 }
-
-fn clip(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
-}
-
-const SIGNATURE_AT: usize = 48;
 
 /// A stretch of bytes that is not in the frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]

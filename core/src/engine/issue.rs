@@ -163,31 +163,15 @@ impl Engine {
             .expect
             .as_deref()
             .is_some_and(|expect| expect.status.is_error());
-        let makes_session = op.cmd == Command::SESSION_SETUP;
-        if let Some(session) = op.session.filter(|_| !makes_session) {
-            match self.sessions.get(session.index()) {
-                Some(Slot::Held(_)) => {}
-                Some(Slot::Failed(cause)) => return Some(Obstacle::Cause(*cause)),
-                _ if refused => {}
-                _ => return Some(Obstacle::NotCaptured),
-            }
-        }
-        let makes_tree = op.cmd == Command::TREE_CONNECT;
-        if let Some(tree) = op.tree.filter(|_| !makes_tree) {
-            match self.trees.get(tree.index()) {
-                Some(Slot::Held(_)) => {}
-                Some(Slot::Failed(cause)) => return Some(Obstacle::Cause(*cause)),
-                _ if refused => {}
-                _ => return Some(Obstacle::NotCaptured),
-            }
-        }
-        let needs = |open: Option<OpenRef>| match self.opens.get(open?.index()) {
-            Some(Slot::Held(_)) => None,
-            Some(Slot::Failed(cause)) => Some(Obstacle::Cause(*cause)),
-            _ => Some(Obstacle::NotCaptured),
-        };
+        let session = op.session.filter(|_| op.cmd != Command::SESSION_SETUP);
+        let tree = op.tree.filter(|_| op.cmd != Command::TREE_CONNECT);
+        let needs = |open: Option<OpenRef>| missing(self.opens.get(open?.index()), false);
         let uses = op.open.filter(|_| op.template.file_id_at.is_some());
-        needs(uses).or_else(|| needs(op.reclaims))
+        session
+            .and_then(|session| missing(self.sessions.get(session.index()), refused))
+            .or_else(|| tree.and_then(|tree| missing(self.trees.get(tree.index()), refused)))
+            .or_else(|| needs(uses))
+            .or_else(|| needs(op.reclaims))
     }
 
     /// Writes the frame of a compound, or of a request alone, and sends it.
@@ -492,6 +476,16 @@ impl Engine {
             }
             _ => {}
         }
+    }
+}
+
+/// What is wrong with something that has to be known; `anyway` is content with what never was.
+fn missing<T>(slot: Option<&Slot<T>>, anyway: bool) -> Option<Obstacle> {
+    match slot {
+        Some(Slot::Held(_)) => None,
+        Some(Slot::Failed(cause)) => Some(Obstacle::Cause(*cause)),
+        _ if anyway => None,
+        _ => Some(Obstacle::NotCaptured),
     }
 }
 
