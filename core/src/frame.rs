@@ -35,6 +35,12 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// Its length with its bulk data, in bytes.
+    #[must_use]
+    pub fn wire_len(&self) -> usize {
+        self.bytes.len() + self.cuts.iter().map(|cut| cut.len as usize).sum::<usize>()
+    }
+
     /// The PDUs of the frame: header, bytes from the header on without bulk data, and the cut.
     pub fn pdus(&self) -> Pdus<'_> {
         Pdus {
