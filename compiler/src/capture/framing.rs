@@ -49,6 +49,8 @@ struct Progress {
     /// Bytes are missing: `body` has ended.
     cut: bool,
     first: Stamp,
+    /// The latest packet so far: behind a hole that is given up, later bytes may have come earlier.
+    last: Stamp,
 }
 
 /// A few bytes carried over from the segment before.
@@ -289,6 +291,7 @@ impl Framer {
             got: 0,
             cut: false,
             first,
+            last: first,
         };
         self.state = State::Frame;
     }
@@ -305,6 +308,7 @@ impl Framer {
         let (taken, rest) = data.split_at_checked(left).unwrap_or((data, &[]));
         self.keep(taken, out);
         self.frame.got += taken.len();
+        self.frame.last = self.frame.last.later(at);
         if self.frame.got == self.frame.total {
             self.finish(ident, from, at, out);
         }
@@ -328,7 +332,7 @@ impl Framer {
             Some(kind) => {
                 let shape = FrameShape {
                     first: self.frame.first,
-                    last: at,
+                    last: self.frame.last.later(at),
                     wire_len: self.frame.total,
                     complete: !self.frame.cut,
                 };
