@@ -126,10 +126,9 @@ fn frames_to_the_server() {
     replay("server_frames", fuzz::server_frames);
 }
 
-/// Makes the first corpus anew, out of the captures: `cargo test --test corpus -- --ignored`.
+/// The first corpus is what the captures give. `SMBENCH_WRITE_CORPUS=1` writes it anew.
 #[test]
-#[ignore = "writes fuzz/corpus"]
-fn write_seeds() {
+fn seeds_are_made_of_the_captures() {
     for name in [
         "smbclient_dialect_SMB3_11",
         "leases3_plain",
@@ -198,6 +197,13 @@ fn seed(name: &str) {
 
 fn put(target: &str, name: &str, bytes: &[u8]) {
     let folder: &Path = &root().join("fuzz/corpus").join(target);
-    fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join(name), bytes).unwrap();
+    if std::env::var_os("SMBENCH_WRITE_CORPUS").is_some() {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    assert_eq!(
+        fs::read(folder.join(name)).unwrap(),
+        bytes,
+        "{target}/{name}"
+    );
 }

@@ -7,7 +7,7 @@
 mod v1;
 
 use bincode::{
-    config,
+    Decode, Encode, config,
     error::{DecodeError, EncodeError},
 };
 use smbench_core::{event::Input, ids::LogicalTime};

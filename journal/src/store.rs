@@ -35,11 +35,15 @@ use crate::{
     writer::Sink,
 };
 
+/// A tree of the store, and its items: the rest of the journal does not name sled.
+type Tree = sled::Tree;
+type Items = sled::Iter;
+
 /// An open sled folder.
 pub(crate) struct Store {
     db: sled::Db,
-    run: sled::Tree,
-    shards: BTreeMap<u32, sled::Tree>,
+    run: Tree,
+    shards: BTreeMap<u32, Tree>,
     packer: Packer,
     value: Vec<u8>,
     /// Held for its lock.
@@ -217,7 +221,7 @@ impl Store {
             .transpose()
     }
 
-    fn tree(&self, shard: u32) -> Result<&sled::Tree, JournalError> {
+    fn tree(&self, shard: u32) -> Result<&Tree, JournalError> {
         self.shards
             .get(&shard)
             .ok_or_else(|| JournalError::part(shard_name(shard), Damage::Missing))

@@ -4,16 +4,16 @@
 //! Without feature `auth` there are four authenticators, none of which draws entropy: trust (for
 //! model servers that do), anonymous, guest and seeded NTLM (for simulations).
 
-mod plain;
 #[cfg(feature = "auth")]
-mod sspi;
+mod package;
+mod plain;
 
 use smbench_core::ids::{ConnId, SessionRef};
 use smbench_core::seal::Secret;
 use thiserror::Error;
 
 #[cfg(feature = "auth")]
-pub use self::sspi::SspiAuthenticator;
+pub use self::package::SspiAuthenticator;
 pub use plain::{AnonymousAuthenticator, SeededNtlm, TRUST_MARKER, TrustAuthenticator};
 
 /// Why a login could not go on.

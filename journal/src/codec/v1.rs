@@ -5,14 +5,13 @@
 
 use std::borrow::Cow;
 
-use bincode::{Decode, Encode};
 use smbench_core::{
     event::{Input, Milestone, NetFailure, Seal, TokenOutcome},
     frame::{Content, Cut, Digest, Frame},
     ids::{ConnId, OpId, SessionRef, ShardId},
 };
 
-use super::{CodecError, Decoded};
+use super::{CodecError, Decode, Decoded, Encode};
 
 #[derive(Encode, Decode)]
 pub(super) struct EventV1<'a> {

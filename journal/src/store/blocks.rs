@@ -3,15 +3,16 @@
 use smbench_core::{event::EffectsDigest, ids::LogicalTime};
 
 use super::{
-    BlockHead, Damage, HEAD_BYTES, JournalError, KIND_BLOCK, KIND_END, LoadedBlock, NumberedBlock,
-    ShardEnd, Store, TornTail, Unpacker, VALUE_BYTES, guarded, piece_key, unseal,
+    BlockHead, Damage, HEAD_BYTES, Items, JournalError, KIND_BLOCK, KIND_END, LoadedBlock,
+    NumberedBlock, ShardEnd, Store, TornTail, Tree, Unpacker, VALUE_BYTES, guarded, piece_key,
+    unseal,
 };
 
 /// The blocks of one shard in order, up to its torn tail.
 pub(crate) struct Blocks {
-    tree: sled::Tree,
+    tree: Tree,
     shard: u32,
-    items: sled::Iter,
+    items: Items,
     cut_at: Option<u64>,
     unpacker: Unpacker,
 }
