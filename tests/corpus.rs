@@ -126,9 +126,9 @@ fn frames_to_the_server() {
     replay("server_frames", fuzz::server_frames);
 }
 
-/// The first corpus is what the captures give. `SMBENCH_WRITE_CORPUS=1` writes it anew.
+/// No seed of the first corpus is lost. `SMBENCH_WRITE_CORPUS=1` makes them anew of the captures.
 #[test]
-fn seeds_are_made_of_the_captures() {
+fn every_capture_has_its_seeds() {
     for name in [
         "smbclient_dialect_SMB3_11",
         "leases3_plain",
