@@ -5,7 +5,7 @@
 //! ARTC, SOSP 2013). Two operations of one client need no such edge: the *wire* rule has it, or
 //! they were in flight together and stay so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use smbench_core::{
     event::Milestone,
@@ -24,6 +24,33 @@ use crate::wire_span::WireSpan;
 struct Users {
     writer: Option<OpId>,
     readers: Vec<OpId>,
+    /// Writers before the last one, as far as they may be asked for.
+    past: VecDeque<OpId>,
+}
+
+impl Users {
+    /// Before `op`, `before` used the key. Where that may have been an answer to `op`, whoever
+    /// changed it earlier came before.
+    fn relate(&self, pairs: &Pairs<'_>, before: OpId, op: OpId, key: Key, edges: &mut Edges) {
+        let mut earlier = self
+            .writer
+            .into_iter()
+            .chain(self.past.iter().rev().copied());
+        let mut from = Some(before);
+        while let Some(candidate) = from {
+            if pairs.relate(candidate, op, key, edges) {
+                return;
+            }
+            from = earlier.find(|writer| *writer != candidate);
+        }
+    }
+
+    fn changed_by(&mut self, op: OpId) {
+        self.past.extend(self.writer.replace(op));
+        if self.past.len() > PAST {
+            self.past.pop_front();
+        }
+    }
 }
 
 pub(super) fn infer(
@@ -43,14 +70,15 @@ pub(super) fn infer(
         for (key, changes) in touched {
             let users = users.entry(*key).or_default();
             if *changes {
-                let last = users.writer.filter(|_| users.readers.is_empty());
-                for before in users.readers.drain(..).chain(last) {
-                    pairs.relate(before, *op, *key, edges);
+                let readers = std::mem::take(&mut users.readers);
+                let last = users.writer.filter(|_| readers.is_empty());
+                for before in readers.into_iter().chain(last) {
+                    users.relate(&pairs, before, *op, *key, edges);
                 }
-                users.writer = Some(*op);
+                users.changed_by(*op);
             } else {
                 if let Some(writer) = users.writer {
-                    pairs.relate(writer, *op, *key, edges);
+                    users.relate(&pairs, writer, *op, *key, edges);
                 }
                 users.readers.push(*op);
             }
@@ -65,14 +93,14 @@ struct Pairs<'a> {
 }
 
 impl Pairs<'_> {
-    /// `from` must stay before `to`.
-    fn relate(&self, from: OpId, to: OpId, key: Key, edges: &mut Edges) {
+    /// `from` must stay before `to`. False where it may have been an answer to `to`.
+    fn relate(&self, from: OpId, to: OpId, key: Key, edges: &mut Edges) -> bool {
         let get = |op: OpId| Some((self.ops.get(op.index())?, self.spans.get(op.index())?));
         let (Some((before, first)), Some((after, second))) = (get(from), get(to)) else {
-            return;
+            return true;
         };
         if from == to || before.client == after.client {
-            return;
+            return true;
         }
         let rule = match key {
             Key::Name(_) | Key::Children(_) => Rule::Name,
@@ -85,7 +113,10 @@ impl Pairs<'_> {
             edges.add(from, to, rule, Milestone::Interim);
         } else if !self.may_have_answered_to(first, to, second) {
             edges.add(from, to, Rule::Outcome, Milestone::Response);
+        } else {
+            return false;
         }
+        true
     }
 
     /// Whether `first` may only have happened because `to` was waiting: for a break, or for
@@ -100,3 +131,6 @@ impl Pairs<'_> {
         since_break || while_pending
     }
 }
+
+/// How many earlier writers of a key are remembered.
+const PAST: usize = 16;
