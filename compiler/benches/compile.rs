@@ -16,6 +16,8 @@
 use std::fs;
 use std::hint::black_box;
 use std::io::Cursor;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use smbench_compiler::{CompileOptions, Compiled, compile};
@@ -50,11 +52,58 @@ fn main() {
         full / bare,
         full * 1e9 / operations as f64
     );
+    against_tshark(&seconds);
+}
+
+/// The same question put to tshark, on captures of small operations; skipped, and said so, without
+/// tshark.
+fn against_tshark(seconds: &dyn Fn(&mut dyn FnMut()) -> f64) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures/own");
+    for name in [
+        "office/office20_15s.pcap",
+        "torture/smbtorture_smb2.credits.pcap",
+        "torture/smbtorture_smb2.dir.pcap",
+    ] {
+        let path = folder.join(name);
+        let Ok(bytes) = fs::read(&path) else { continue };
+        let mut tshark = Command::new("tshark");
+        tshark
+            .arg("-r")
+            .arg(&path)
+            .args(["-Y", "smb2", "-T", "fields"]);
+        tshark.args([
+            "-e",
+            "smb2.cmd",
+            "-e",
+            "smb2.msg_id",
+            "-e",
+            "smb2.nt_status",
+        ]);
+        tshark.stdout(Stdio::null()).stderr(Stdio::null());
+        if tshark.status().is_err() {
+            println!("tshark is not installed: no comparison with it");
+            return;
+        }
+        let theirs = seconds(&mut || assert!(tshark.status().unwrap().success()));
+        let ours = (0..3)
+            .map(|_| seconds(&mut || drop(run_on(bytes.clone()))))
+            .fold(f64::MAX, f64::min);
+        println!(
+            "{name}: tshark {:.0} ms, compile {:.0} ms, {:.1} x its speed",
+            theirs * 1e3,
+            ours * 1e3,
+            theirs / ours
+        );
+    }
 }
 
 fn run() -> Compiled {
+    run_on(corpus())
+}
+
+fn run_on(capture: impl AsRef<[u8]> + 'static) -> Compiled {
     let out = std::env::temp_dir().join(format!("smbench-bench-{}", std::process::id()));
-    let input = Box::new(Cursor::new(corpus()));
+    let input = Box::new(Cursor::new(capture));
     let inputs = vec![("corpus".to_owned(), input as Box<dyn std::io::Read>)];
     let compiled = compile(inputs, CompileOptions::default(), &out).unwrap();
     fs::remove_dir_all(out).unwrap();
