@@ -13,7 +13,7 @@ use super::{
     view::View,
 };
 use crate::{
-    event::{Divergence, Milestone, Report},
+    event::{Divergence, Report},
     ids::{ClientId, ConnId, OpId, OpenRef},
     smb2::{Command, FileId, HEADER_LEN, OplockLevel},
     workload::BreakNotice,
@@ -169,15 +169,7 @@ impl Engine {
                 },
             );
         }
-        self.reach(op, Milestone::Sent)?;
-        self.settle_event(op)
-    }
-
-    /// An event took place before, or when, its turn came.
-    fn settle_event(&mut self, op: OpId) -> Result<(), EngineError> {
-        self.step(op, super::OpEvent::Observe)?;
-        self.reach(op, Milestone::Interim)?;
-        self.reach(op, Milestone::Response)
+        self.observe(op)
     }
 
     fn unexpected_break(&mut self, conn: ConnId, news: &News) -> Result<(), EngineError> {

@@ -69,20 +69,9 @@ impl Engine {
         let Some(planned) = self.plan.ops.get(op.index()) else {
             return false;
         };
-        let earlier = self
-            .plan
-            .ops
-            .get(..op.index())
-            .unwrap_or_default()
-            .iter()
-            .rev();
-        let mut legs = earlier.filter(|it| {
-            it.cmd == Command::SESSION_SETUP
-                && it.session == Some(session)
-                && it.conn == planned.conn
-        });
-        legs.next()
-            .and_then(|it| it.expect.as_deref())
+        let before = self.legs(planned.conn, session).take_while(|leg| *leg < op);
+        let last = before.last().and_then(|leg| self.plan.ops.get(leg.index()));
+        last.and_then(|it| it.expect.as_deref())
             .is_some_and(|expect| expect.status == NtStatus::MORE_PROCESSING_REQUIRED)
     }
 
@@ -151,11 +140,8 @@ impl Engine {
     }
 
     fn legs(&self, conn: ConnId, session: SessionRef) -> impl Iterator<Item = OpId> + '_ {
-        (0u32..).zip(&self.plan.ops).filter_map(move |(at, op)| {
-            let leg =
-                op.cmd == Command::SESSION_SETUP && op.conn == conn && op.session == Some(session);
-            leg.then_some(OpId(at))
-        })
+        let legs = self.plan.legs.get(&(conn, session));
+        legs.into_iter().flatten().copied()
     }
 
     /// The session that the frame's token belongs to.

@@ -121,6 +121,8 @@ pub struct Plan {
     /// TreeId on the captured wire of each tree that was never connected, else 0.
     pub(super) trees: Vec<u32>,
     pub(super) opens: usize,
+    /// The legs of each recorded login, in order.
+    pub(super) legs: BTreeMap<(ConnId, SessionRef), Vec<OpId>>,
 }
 
 impl Plan {
@@ -198,6 +200,7 @@ impl Plan {
                 .map(|tree| if tree.inferred { tree.wire_id.0 } else { 0 })
                 .collect(),
             opens: workload.opens as usize,
+            legs: BTreeMap::new(),
         }
     }
 
@@ -344,24 +347,28 @@ impl Plan {
         }
     }
 
-    /// Tells every leg of a recorded login how the login ended.
+    /// Lists the legs of every recorded login, and tells each how the login ended.
     fn follow_logins(&mut self) {
-        let mut ends: BTreeMap<(ConnId, SessionRef), NtStatus> = BTreeMap::new();
-        for op in self.ops.iter_mut().rev() {
-            let (Command::SESSION_SETUP, Some(session)) = (op.cmd, op.session) else {
-                continue;
-            };
-            let key = (op.conn, session);
-            match op.expect.as_deref().map(|expect| expect.status) {
-                Some(NtStatus::MORE_PROCESSING_REQUIRED) => {}
-                Some(status) => {
-                    ends.insert(key, status);
-                }
-                None => {
-                    ends.remove(&key);
-                }
+        for (at, op) in (0u32..).zip(&self.ops) {
+            if let (Command::SESSION_SETUP, Some(session)) = (op.cmd, op.session) {
+                self.legs
+                    .entry((op.conn, session))
+                    .or_default()
+                    .push(OpId(at));
             }
-            op.login_ends = ends.get(&key).copied();
+        }
+        for legs in self.legs.values() {
+            let mut end = None;
+            for leg in legs.iter().rev() {
+                let Some(op) = self.ops.get_mut(leg.index()) else {
+                    continue;
+                };
+                match op.expect.as_deref().map(|expect| expect.status) {
+                    Some(NtStatus::MORE_PROCESSING_REQUIRED) => {}
+                    status => end = status,
+                }
+                op.login_ends = end;
+            }
         }
     }
 
