@@ -15,6 +15,8 @@
 //! | resource | `keys`    | conflicting use of an open file or its data, ordered on the wire    |
 //! | name     | `keys`    | conflicting use of a name, ordered on the wire                      |
 //! | outcome  | `keys`    | the same, overlapping on the wire: the points tell                  |
+//!
+//! In the end `reduce` drops what other edges imply.
 
 mod access;
 mod breaks;
@@ -22,6 +24,7 @@ mod handles;
 mod keys;
 mod linearize;
 mod model;
+mod reduce;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -58,8 +61,10 @@ pub fn infer(workload: &Workload, ops: &mut [Operation], spans: &[WireSpan]) -> 
     handles::infer(ops, spans, &mut edges);
     let triggers = breaks::infer(ops, spans, &facts, &mut edges);
     keys::infer(ops, spans, &line.touches, &triggers, &mut edges);
+    let points = std::mem::take(&mut edges.points);
     let mut counts = edges.write(ops);
     let contradictions = untangle(ops, &mut counts);
+    reduce::reduce(ops, &points, &mut counts);
     Inferred {
         edges: counts,
         unexplained: line.unexplained,

@@ -1,0 +1,372 @@
+//! Transitive reduction: edges that others imply go.
+//!
+//! Which edges bind depends on how a workload is run (`--order`): set-up and handles always, what
+//! one client knew with `client`, everything with `resource`. An edge therefore only goes where a
+//! path of edges implies it that bind whenever it does. Three classes, each a part of the next,
+//! say so: [`class`].
+//!
+//! A compound is sent as one: whatever a member waits for, all wait for. Of a path
+//! `A -> B -> C` the last edge may ask for any milestone of B, since B was sent after A came as
+//! far as the first edge asks.
+//!
+//! Breaks keep all their edges: acknowledgements are recognised by them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use smbench_core::{
+    event::Milestone,
+    ids::OpId,
+    workload::{Action, Edge, Operation, Rule},
+};
+
+/// Drops implied edges from `after`, and from the counts by rule.
+///
+/// `points` are those of [`super::linearize`]; searches go back from each operation no further
+/// than to what it waits for, and no more than [`REACH`] compounds, so that the work is linear:
+/// beyond that an implied edge may stay.
+pub(super) fn reduce(ops: &mut [Operation], points: &[u64], counts: &mut BTreeMap<String, u64>) {
+    let graph = Graph::new(ops, points);
+    let mut gone = Vec::new();
+    let mut search = Search::default();
+    for group in 0..graph.starts.len().saturating_sub(1) {
+        search.implied(&graph, group, &mut gone);
+    }
+    gone.sort_unstable();
+    for (to, from, on) in gone {
+        let Some(op) = ops.get_mut(to as usize) else {
+            continue;
+        };
+        op.after.retain(|edge| {
+            let keep = edge.id != from || rank(edge.on) != on;
+            if !keep && let Some(count) = counts.get_mut(edge.rule.name()) {
+                *count = count.saturating_sub(1);
+            }
+            keep
+        });
+    }
+}
+
+/// In which orders an edge binds: 0 in all, 1 with `client` and more, 2 with `resource` and more.
+/// What the plan of a run makes of it is `engine::plan`'s `binds`.
+fn class(edge: &Edge, same_client: bool, disconnect: bool) -> u8 {
+    let structural = matches!(edge.rule, Rule::Handle | Rule::Setup | Rule::Break);
+    match same_client {
+        true if structural || disconnect => 0,
+        true => 1,
+        false => 2,
+    }
+}
+
+fn rank(on: Milestone) -> u8 {
+    match on {
+        Milestone::Sent => 0,
+        Milestone::Interim => 1,
+        Milestone::Response => 2,
+    }
+}
+
+/// An edge into a compound.
+#[derive(Clone, Copy, Debug)]
+struct Incoming {
+    from: OpId,
+    /// The member that asks for it.
+    member: u32,
+    on: u8,
+    class: u8,
+    keep: bool,
+}
+
+/// Edges by the compound that they lead to; an operation alone is a compound of one.
+struct Graph {
+    /// The compound of each operation: the line of its first.
+    group: Vec<u32>,
+    /// Where the edges of each compound begin.
+    starts: Vec<u32>,
+    edges: Vec<Incoming>,
+    /// The point of each operation.
+    points: Vec<u64>,
+}
+
+impl Graph {
+    fn new(ops: &[Operation], points: &[u64]) -> Self {
+        let leader = |op: &Operation| op.compound.map_or(op.id, |compound| compound.first).0;
+        let group: Vec<u32> = ops.iter().map(leader).collect();
+        let mut edges = Vec::new();
+        for op in ops {
+            let disconnect = matches!(op.action, Action::Disconnect(_));
+            for edge in &op.after {
+                let from = ops.get(edge.id.index());
+                let same_client = from.is_some_and(|from| from.client == op.client);
+                let inside = group.get(edge.id.index()) == group.get(op.id.index());
+                if !inside {
+                    edges.push(Incoming {
+                        from: edge.id,
+                        member: op.id.0,
+                        on: rank(edge.on),
+                        class: class(edge, same_client, disconnect),
+                        keep: edge.rule == Rule::Break,
+                    });
+                }
+            }
+        }
+        let of = |edge: &Incoming| group.get(edge.member as usize).copied().unwrap_or(u32::MAX);
+        edges.sort_by_key(of);
+        let mut starts = vec![0_u32; ops.len() + 1];
+        for edge in &edges {
+            if let Some(start) = starts.get_mut(of(edge) as usize + 1) {
+                *start += 1;
+            }
+        }
+        let mut sum = 0;
+        for start in &mut starts {
+            sum += *start;
+            *start = sum;
+        }
+        Self {
+            group,
+            starts,
+            edges,
+            points: points.to_vec(),
+        }
+    }
+
+    fn into(&self, group: usize) -> &[Incoming] {
+        let range = match (self.starts.get(group), self.starts.get(group + 1)) {
+            (Some(from), Some(to)) => *from as usize..*to as usize,
+            _ => 0..0,
+        };
+        self.edges.get(range).unwrap_or_default()
+    }
+
+    fn group_of(&self, op: OpId) -> u32 {
+        self.group.get(op.index()).copied().unwrap_or(op.0)
+    }
+
+    fn point(&self, op: OpId) -> u64 {
+        self.points.get(op.index()).copied().unwrap_or(0)
+    }
+
+    /// Whether having waited for `known` implies `edge`.
+    fn covers(&self, known: &Incoming, edge: &Incoming) -> bool {
+        let same = known.from == edge.from && known.on >= edge.on;
+        same || (edge.on == 0 && self.group_of(known.from) == self.group_of(edge.from))
+    }
+
+    /// Whether of two edges into one compound `other` is enough. Of equals the first stays.
+    fn outdoes(&self, other: &Incoming, edge: &Incoming) -> bool {
+        let key = |it: &Incoming| (!it.keep, it.class, it.member, it.from);
+        let equal = other.class == edge.class && self.covers(edge, other);
+        other.class <= edge.class
+            && key(other) != key(edge)
+            && self.covers(other, edge)
+            && (!equal || key(other) < key(edge))
+    }
+}
+
+/// Room for one search after the other.
+#[derive(Default)]
+struct Search {
+    seen: BTreeSet<u32>,
+    next: VecDeque<u32>,
+}
+
+impl Search {
+    /// Finds the edges into `group` that others imply.
+    fn implied(&mut self, graph: &Graph, group: usize, gone: &mut Vec<(u32, OpId, u8)>) {
+        let into = graph.into(group);
+        if into.len() < 2 {
+            return;
+        }
+        for class in 0..=2 {
+            let of_class = |edge: &&Incoming| edge.class == class && !edge.keep;
+            let mut open: Vec<&Incoming> = into.iter().filter(of_class).collect();
+            if !open.is_empty() {
+                self.walk(graph, into, class, &mut open, gone);
+            }
+        }
+    }
+
+    fn walk(
+        &mut self,
+        graph: &Graph,
+        into: &[Incoming],
+        class: u8,
+        open: &mut Vec<&Incoming>,
+        gone: &mut Vec<(u32, OpId, u8)>,
+    ) {
+        self.seen.clear();
+        self.next.clear();
+        open.retain(|edge| {
+            let implied = into.iter().any(|other| graph.outdoes(other, edge));
+            if implied {
+                gone.push((edge.member, edge.from, edge.on));
+            }
+            !implied
+        });
+        let oldest = |open: &[&Incoming]| open.iter().map(|edge| graph.point(edge.from)).min();
+        let mut floor = oldest(open);
+        let starts = into.iter().filter(|edge| edge.class <= class);
+        self.next
+            .extend(starts.map(|edge| graph.group_of(edge.from)));
+        while let (Some(at), Some(least)) = (self.next.pop_front(), floor) {
+            if !self.seen.insert(at) {
+                continue;
+            }
+            if self.seen.len() > REACH {
+                return;
+            }
+            for known in graph.into(at as usize) {
+                if known.class > class {
+                    continue;
+                }
+                let before = open.len();
+                open.retain(|edge| {
+                    let implied = graph.covers(known, edge);
+                    if implied {
+                        gone.push((edge.member, edge.from, edge.on));
+                    }
+                    !implied
+                });
+                if open.len() < before {
+                    floor = oldest(open);
+                }
+                if graph.point(known.from) > least {
+                    self.next.push_back(graph.group_of(known.from));
+                }
+            }
+        }
+    }
+}
+
+/// Compounds looked at for one operation.
+const REACH: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A graph of `count` operations by a seed: clients, compounds, rules and milestones mixed.
+    fn random(seed: u64, count: u32) -> Vec<Operation> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = move |limit: u32| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            u32::try_from(state % u64::from(limit)).expect("below a u32")
+        };
+        let mut first = 0;
+        let mut ops: Vec<Operation> = Vec::new();
+        for id in 0..count {
+            let related = id > 0 && below(6) == 0;
+            if !related {
+                first = id;
+            }
+            let client = match ops.get(first as usize) {
+                Some(leader) if related => leader.client.0,
+                _ => below(3),
+            };
+            let compound =
+                serde_json::json!({"first": first, "position": id - first, "related": related});
+            let line = serde_json::json!({
+                "id": id, "at_us": 0, "client": client, "conn": client, "cmd": "ECHO", "mid": id,
+                "frame": id, "do": {"disconnect": {"by_client": true, "reset": false}},
+                "compound": compound,
+            });
+            let mut op: Operation = serde_json::from_value(line).expect("an operation");
+            if below(8) > 0 {
+                op.action = Action::Smb1Negotiate(Vec::new());
+            }
+            let mut from = BTreeSet::new();
+            for _ in 0..below(5).min(first) {
+                from.insert(below(first));
+            }
+            let rules = Rule::ALL.len();
+            for from in from {
+                let rule = Rule::ALL[below(u32::try_from(rules).expect("few")) as usize];
+                let on = [Milestone::Sent, Milestone::Interim, Milestone::Response];
+                op.after.push(Edge {
+                    id: OpId(from),
+                    rule,
+                    on: on[below(3) as usize],
+                    inferred: false,
+                });
+            }
+            ops.push(op);
+        }
+        ops
+    }
+
+    /// Everything that each compound comes after with the edges of up to `limit`, but for those
+    /// that `without` names: operation and milestone.
+    fn closure(
+        ops: &[Operation],
+        limit: u8,
+        without: Option<(OpId, OpId, Milestone)>,
+    ) -> Vec<BTreeSet<(u32, u8)>> {
+        let leader = |op: &Operation| op.compound.map_or(op.id, |it| it.first);
+        let mut known: Vec<BTreeSet<(u32, u8)>> = vec![BTreeSet::new(); ops.len()];
+        for op in ops {
+            let to = leader(op);
+            let disconnect = matches!(op.action, Action::Disconnect(_));
+            for edge in &op.after {
+                let from = &ops[edge.id.index()];
+                let left_out = without == Some((op.id, edge.id, edge.on));
+                let class = class(edge, from.client == op.client, disconnect);
+                if left_out || class > limit || leader(from) == to {
+                    continue;
+                }
+                let group = leader(from);
+                let members = ops.iter().filter(|op| leader(op) == group);
+                let mut learnt: BTreeSet<(u32, u8)> = known[group.index()].clone();
+                learnt.extend(members.map(|member| (member.id.0, 0)));
+                learnt.extend((0..=rank(edge.on)).map(|on| (edge.id.0, on)));
+                known[to.index()].extend(learnt);
+            }
+        }
+        known
+    }
+
+    #[test]
+    fn keeps_every_order_and_no_edge_too_many() {
+        let mut dropped = 0;
+        for seed in 1..=25 {
+            let whole = random(seed, 40);
+            let mut ops = whole.clone();
+            let points: Vec<u64> = (0..40).collect();
+            let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+            for edge in whole.iter().flat_map(|op| &op.after) {
+                *counts.entry(edge.rule.name().to_owned()).or_default() += 1;
+            }
+            let all = counts.values().sum::<u64>();
+            reduce(&mut ops, &points, &mut counts);
+            let left = ops.iter().map(|op| op.after.len() as u64).sum::<u64>();
+            dropped += all - left;
+            assert_eq!(counts.values().sum::<u64>(), left, "seed {seed}");
+            for limit in 0..=2 {
+                let before = closure(&whole, limit, None);
+                assert_eq!(before, closure(&ops, limit, None), "seed {seed}, {limit}");
+            }
+            for op in &ops {
+                for edge in op.after.iter().filter(|edge| edge.rule != Rule::Break) {
+                    let same_client = ops[edge.id.index()].client == op.client;
+                    let disconnect = matches!(op.action, Action::Disconnect(_));
+                    let limit = class(edge, same_client, disconnect);
+                    let group = |op: &Operation| op.compound.map_or(op.id, |it| it.first);
+                    if group(&ops[edge.id.index()]) == group(op) {
+                        continue;
+                    }
+                    let without = Some((op.id, edge.id, edge.on));
+                    let rest = closure(&ops, limit, without);
+                    let same = closure(&ops, limit, None) == rest;
+                    assert!(!same, "seed {seed}: {} -> {} is implied", edge.id, op.id);
+                }
+            }
+        }
+        assert!(
+            dropped > 200,
+            "only {dropped} edges were implied: the test sees nothing"
+        );
+    }
+}
