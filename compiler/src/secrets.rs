@@ -1,5 +1,7 @@
 //! What opens encrypted captures: session keys from a file, and passwords of users.
 
+mod uat;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
@@ -51,6 +53,17 @@ pub enum KeysError {
         /// What it should be.
         want: &'static str,
     },
+    /// A row that is none of Wireshark's `smb2_seskey_list`.
+    #[error("line {line}: {reason}")]
+    BadRow {
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Nothing in it, in either form.
+    #[error("it is empty")]
+    Empty,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +77,27 @@ struct Line {
 }
 
 impl SessionKeys {
+    /// Reads a key file of either form, told apart by its first character: [`Self::read_list`]'s
+    /// JSON begins with a bracket, everything else is rows of Wireshark's `smb2_seskey_list`.
+    ///
+    /// A row is `sesid,seskey,s2ckey,c2skey` in hex, the session id as its bytes are on the wire;
+    /// fields may be quoted or empty, `#` begins a comment.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysError`]; [`KeysError::Empty`] when there is no key at all.
+    pub fn read(file: &[u8]) -> Result<Vec<Self>, KeysError> {
+        let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+        let keys = match file.trim_ascii_start().first() {
+            Some(b'[' | b'{') => Self::read_list(file)?,
+            _ => uat::read(file)?,
+        };
+        if keys.is_empty() {
+            return Err(KeysError::Empty);
+        }
+        Ok(keys)
+    }
+
     /// Reads a key file: a JSON list of objects with `session_id` (hex of the eight bytes as they
     /// are on the wire) and any of `session_key`, `full_session_key`, `c2s_key`, `s2c_key` (hex),
     /// `cipher` (number of SMB2_ENCRYPTION_CAPABILITIES, [MS-SMB2] 2.2.3.1.2).
@@ -260,8 +294,12 @@ impl Unsealer {
         {
             return true;
         }
-        let (Some(c2s), Some(s2c)) = (&keys.client_to_server, &keys.server_to_client) else {
-            return false;
+        // Where one key alone is known, the other direction stays closed.
+        let given = (&keys.client_to_server, &keys.server_to_client);
+        let (c2s, s2c) = match given {
+            (Some(c2s), Some(s2c)) => (c2s, s2c),
+            (Some(key), None) | (None, Some(key)) => (key, key),
+            (None, None) => return false,
         };
         let known = keys.cipher.or(self.conn.cipher());
         let fits =

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Folder to write (made; must not exist)
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Session keys of encrypted sessions, as JSON
+    /// Session keys of encrypted sessions: JSON, or rows of Wireshark's smb2_seskey_list
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// Passwords of users that log in within the capture, in lines USER=PASSWORD (*=PASSWORD for
@@ -43,8 +43,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(path) = &args.keys {
         let shown = path.display();
         let bytes = std::fs::read(path).or_environment(format!("cannot read {shown}"))?;
-        options.keys = SessionKeys::read_list(&bytes)
-            .or_environment(format!("{shown} holds no session keys"))?;
+        options.keys =
+            SessionKeys::read(&bytes).or_environment(format!("{shown} holds no session keys"))?;
     }
     if let Some(path) = &args.password_file {
         options.passwords = read_passwords(path)?;
