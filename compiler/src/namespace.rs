@@ -3,26 +3,40 @@
 //! [`Namespace`] hears every answered operation in the order of answers. What is found without
 //! having been made in the recording was there before, with its folders; what is not found, or is
 //! made, was not. Renames are followed, so that what is found under a new name is put where it was.
-//! Outcomes that no order of answers explains are counted, never resolved by guessing: somebody
-//! who is not in the capture may have been at work.
+//! Outcomes that no order explains are counted, with the first operation that showed them, and never
+//! resolved by guessing: somebody who is not in the capture may have been at work.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `names` | what is at which name, and what proves that |
+//! | `files` | kind, size, attributes, times and content |
+//! | `place` | how requests spell names |
+//! | `told` | answers of QUERY_INFO, QUERY_DIRECTORY, CREATE and CLOSE |
 
+mod files;
 mod names;
+mod place;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use smbench_core::{
-    fscc::{DirectoryEntry, SetInfoPayload},
-    ids::OpenRef,
+    fscc::SetInfoPayload,
+    ids::{OpId, OpenRef},
     smb2::{
-        ContextTag, CreateOptions, CreateRequest, FileAttributes, Fsctl, HeaderFlags, NtStatus,
-        Request, SetInfoRequest,
+        ContextTag, CreateDisposition, CreateOptions, CreateRequest, FileAttributes, Fsctl,
+        HeaderFlags, NtStatus, ReadRequest, Request, SetInfoRequest,
     },
-    workload::{Action, Coverage, Entry, Expect, Extent, Operation, Workload},
+    workload::{Action, Coverage, Entry, Expect, Operation, Times, Workload},
 };
 
-use self::names::{Names, Place, Proof};
+pub(crate) use self::told::{create_times, tells};
+use self::{
+    names::{Names, Proof},
+    place::Place,
+};
 use crate::wire_span::WireSpan;
 
 /// Listens to the answers of a capture.
@@ -33,6 +47,8 @@ pub(crate) struct Namespace {
     opens: BTreeMap<OpenRef, usize>,
     /// Opens that delete their file when they are closed.
     deleting: BTreeSet<OpenRef>,
+    /// The times that the CREATE that is being answered told.
+    times: Option<(OpId, Times)>,
 }
 
 impl Namespace {
@@ -48,13 +64,21 @@ impl Namespace {
                 self.names.write(file, 0, u64::MAX);
             }
             Action::Request(Request::SetInfo(it)) => {
-                let payload = SetInfoPayload::parse(it.info_type, it.file_info_class, &it.buffer);
-                if matches!(
-                    payload,
-                    SetInfoPayload::FileEndOfFile { .. } | SetInfoPayload::FileAllocation { .. }
-                ) {
-                    self.names.write(file, 0, u64::MAX);
+                match SetInfoPayload::parse(it.info_type, it.file_info_class, &it.buffer) {
+                    SetInfoPayload::FileEndOfFile { .. }
+                    | SetInfoPayload::FileAllocation { .. } => self.names.write(file, 0, u64::MAX),
+                    SetInfoPayload::FileRename(_) | SetInfoPayload::FileRenameEx(_) => {
+                        self.names.leave(file, true);
+                    }
+                    SetInfoPayload::FilePosition(_) | SetInfoPayload::FileMode(_) => {}
+                    _ => self.names.touch(file),
                 }
+            }
+            // Before its answer others may find that the file is gone.
+            Action::Request(Request::Close(_))
+                if op.open.is_some_and(|open| self.deleting.contains(&open)) =>
+            {
+                self.names.doom(file, true);
             }
             _ => {}
         }
@@ -75,57 +99,14 @@ impl Namespace {
         match request {
             Request::Create(create) => self.create(workload, op, span, create, expect),
             Request::Close(_) if success => self.close(op, span),
-            Request::Read(read) if success => self.read(op, read.offset, expect),
+            Request::Read(read) => self.read(op, span, read, expect),
             // A member of a compound did not know its file when it was sent.
             Request::Write(_) if success => self.asked(op),
             Request::SetInfo(set) => self.set_info(op, span, set, expect.status),
+            Request::QueryDirectory(query) if expect.status == NtStatus::NO_SUCH_FILE => {
+                self.no_such_file(op, span, query);
+            }
             _ => {}
-        }
-    }
-
-    /// A QUERY_DIRECTORY told what is in a folder.
-    pub(crate) fn listed(
-        &mut self,
-        workload: &Workload,
-        op: &Operation,
-        span: WireSpan,
-        entries: &[u8],
-    ) {
-        let Action::Request(Request::QueryDirectory(query)) = &op.action else {
-            return;
-        };
-        let (Some(folder), Some(share)) = (self.file(op), self.share(workload, op)) else {
-            return;
-        };
-        let class = query.file_information_class;
-        let Ok(entries) = DirectoryEntry::decode_list(class, entries) else {
-            return self.names.problem("directory listing that does not parse");
-        };
-        let above = self.names.path_of(folder).to_owned();
-        for entry in &entries {
-            let name = match entry.name.as_text() {
-                Some("" | "." | "..") => continue,
-                Some(name) => name,
-                None => {
-                    self.names.problem("name that is not UTF-16");
-                    continue;
-                }
-            };
-            let path = match above.as_str() {
-                "" => name.to_owned(),
-                above => format!("{above}\\{name}"),
-            };
-            // FileNamesInformation has nothing but names. [MS-FSCC] 2.4.33
-            let bare = entry.attributes.is_empty();
-            let proof = Proof {
-                op: op.id,
-                span,
-                directory: (!bare).then(|| is_directory(entry.attributes)),
-                size: (!bare).then_some(entry.end_of_file),
-                attributes: (!bare).then(|| entry.attributes.bits()),
-                exact: true,
-            };
-            self.names.found(&Place::plain(share, &path), &proof);
         }
     }
 
@@ -137,10 +118,9 @@ impl Namespace {
             let kind = "namespace entries".to_owned();
             coverage.inferred.insert(kind, count);
         }
-        for (problem, count) in problems {
-            coverage
-                .problems
-                .insert(format!("namespace: {problem}"), count);
+        for (problem, (count, first)) in problems {
+            let problem = format!("namespace: {problem} (first: operation {})", first.0);
+            coverage.problems.insert(problem, count);
         }
         entries
     }
@@ -156,7 +136,7 @@ impl Namespace {
             return None;
         }
         if tree.path.is_empty() {
-            self.names.problem("share unknown");
+            self.names.problem("share unknown", op.id);
             return None;
         }
         Some(self.names.share(tree.share()))
@@ -188,32 +168,32 @@ impl Namespace {
             .contains(CreateOptions::OPEN_BY_FILE_ID)
             || create.contexts.iter().any(|it| it.tag == ContextTag::TWRP);
         let Some(name) = create.name.as_text().filter(|_| !special && !op.cut) else {
-            return self.names.problem("name of another kind, or cut");
+            return self.names.problem("name of another kind, or cut", op.id);
         };
         let dfs = op.flags.contains(HeaderFlags::DFS);
         let Some(place) = Place::of(share, name, dfs) else {
             return;
         };
-        let wants_folder = create
-            .create_options
-            .contains(CreateOptions::DIRECTORY_FILE);
         let attributes = expect.attributes.map(FileAttributes::from_bits_retain);
+        let times = self.times.take().filter(|(of, _)| *of == op.id);
         let mut proof = Proof {
             op: op.id,
             span,
             directory: attributes.map(is_directory),
             size: expect.size,
             attributes: expect.attributes,
-            exact: false,
+            times: times.map(|(_, times)| times),
+            ..Proof::default()
         };
         let Some(open) = op.open.filter(|_| expect.file_id.is_some()) else {
-            return self.refused(&place, &mut proof, wants_folder, expect.status);
+            return self.refused(&place, create, &mut proof, expect.status);
         };
         let file = match expect.action {
             Some(CREATED) => self.names.made(&place, &proof),
             Some(OPENED) => self.names.found(&place, &proof),
             _ => {
-                proof.size = None;
+                // What it tells is how the file is from now on.
+                (proof.size, proof.attributes, proof.times) = (None, None, None);
                 let file = self.names.found(&place, &proof);
                 self.names.write(file, 0, u64::MAX);
                 file
@@ -229,14 +209,24 @@ impl Namespace {
         }
     }
 
-    /// What the failure of a CREATE proves. [MS-SMB2] 3.3.5.9.
-    fn refused(&mut self, place: &Place, proof: &mut Proof, wants_folder: bool, status: NtStatus) {
+    /// What the failure of a CREATE proves. [MS-FSA] 2.1.5.1
+    fn refused(
+        &mut self,
+        place: &Place,
+        create: &CreateRequest,
+        proof: &mut Proof,
+        status: NtStatus,
+    ) {
+        let options = create.create_options;
+        let wants_folder = options.contains(CreateOptions::DIRECTORY_FILE);
         match status {
-            NtStatus::OBJECT_NAME_NOT_FOUND
-            | NtStatus::OBJECT_PATH_NOT_FOUND
-            | NtStatus::NO_SUCH_FILE => self.names.missing(place, proof),
+            NtStatus::OBJECT_NAME_NOT_FOUND | NtStatus::NO_SUCH_FILE => {
+                self.names.missing(place, proof);
+            }
+            NtStatus::OBJECT_PATH_NOT_FOUND => self.names.no_path(place, proof),
             NtStatus::OBJECT_NAME_COLLISION => {
-                proof.directory = wants_folder.then_some(true);
+                // A file is in the way of a folder, too.
+                proof.likely_folder = wants_folder;
                 self.names.found(place, proof);
             }
             NtStatus::SHARING_VIOLATION | NtStatus::DELETE_PENDING => {
@@ -248,6 +238,11 @@ impl Namespace {
             }
             NtStatus::NOT_A_DIRECTORY if wants_folder => {
                 proof.directory = Some(false);
+                self.names.found(place, proof);
+            }
+            // Read-only files are not deleted on close.
+            NtStatus::CANNOT_DELETE if create.create_disposition == CreateDisposition::OPEN => {
+                proof.attributes = Some(FileAttributes::READONLY.bits());
                 self.names.found(place, proof);
             }
             _ => {}
@@ -265,9 +260,23 @@ impl Namespace {
         self.names.closed(file, span);
     }
 
-    fn read(&mut self, op: &Operation, offset: u64, expect: &Expect) {
-        if let (Some(file), Some(data)) = (self.file(op), expect.data) {
-            self.names.showed(file, Extent { offset, data });
+    /// What a READ tells about the size; its data comes by [`Namespace::showed`].
+    fn read(&mut self, op: &Operation, span: WireSpan, read: &ReadRequest, expect: &Expect) {
+        let Some(file) = self.file(op) else { return };
+        let proof = Proof {
+            op: op.id,
+            span,
+            ..Proof::default()
+        };
+        match (expect.status, expect.count) {
+            (NtStatus::END_OF_FILE, _) if read.length > 0 => {
+                self.names.ends_at(file, read.offset, false, &proof);
+            }
+            (NtStatus::SUCCESS, Some(count)) if count < read.length => {
+                let end = read.offset.saturating_add(count.into());
+                self.names.ends_at(file, end, true, &proof);
+            }
+            _ => {}
         }
     }
 
@@ -282,16 +291,21 @@ impl Namespace {
         };
         match payload {
             SetInfoPayload::FileRename(it) | SetInfoPayload::FileRenameEx(it) => {
+                self.names.leave(file, false);
                 let Some(to) = it.name.as_text() else {
-                    return self.names.problem("name that is not UTF-16");
+                    return self.names.problem("name that is not UTF-16", op.id);
                 };
                 let Some(place) = self.names.target(file, to) else {
                     return;
                 };
-                if success {
-                    self.names.renamed(file, &place, &proof);
-                } else if status == NtStatus::OBJECT_NAME_COLLISION {
-                    self.names.found(&place, &proof);
+                let replaces = it.replace & 1 != 0;
+                match status {
+                    NtStatus::SUCCESS => self.names.renamed(file, &place, replaces, &proof),
+                    NtStatus::OBJECT_NAME_COLLISION => {
+                        self.names.found(&place, &proof);
+                    }
+                    NtStatus::OBJECT_PATH_NOT_FOUND => self.names.no_path(&place, &proof),
+                    _ => {}
                 }
             }
             SetInfoPayload::FileLink(it) if success => {
@@ -299,6 +313,11 @@ impl Namespace {
                 if let Some(place) = place {
                     self.names.made(&place, &proof);
                 }
+            }
+            SetInfoPayload::FileDisposition { .. } | SetInfoPayload::FileDispositionEx { .. }
+                if status == NtStatus::DIRECTORY_NOT_EMPTY =>
+            {
+                self.names.not_empty(file, op.id);
             }
             SetInfoPayload::FileDisposition { delete_pending, .. } if success => {
                 self.names.doom(file, delete_pending != 0);

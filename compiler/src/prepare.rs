@@ -3,19 +3,25 @@
 //! Preparing is replaying: the same engine, drivers and journal carry it out, and what goes wrong
 //! is a divergence with its operation. Everything is made below a root folder that must not exist
 //! yet. Content that no READ showed is synthetic: a pure function of path and offset
-//! ([`synthetic`]), so it can be checked later without having been kept.
+//! ([`synthetic`]), so it can be checked later without having been kept. Of long stretches like that
+//! only the length is made.
+//!
+//! Attributes and times come last, of folders after what is in them: writing would change times, and
+//! read-only files could not be written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use smbench_core::{
     event::Milestone,
     frame::Digest,
+    fscc::{BasicInfo, SetInfoPayload},
     ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::{
         AccessMask, Capabilities, Cipher, Command, CreateDisposition, CreateOptions, CreateRequest,
-        Dialect, FileAttributes, Guid, HashAlgorithm, HeaderFlags, Name, NegotiateContext,
-        NegotiateRequest, NtStatus, Quirks, Request, SecurityMode, SessionSetupRequest,
-        ShareAccess, SigningAlgorithm, TreeConnectRequest, WriteRequest,
+        Dialect, FileAttributes, FileInfoClass, Guid, HashAlgorithm, HeaderFlags, InfoType, Name,
+        NegotiateContext, NegotiateRequest, NtStatus, Quirks, Request, SecurityMode,
+        SessionSetupRequest, SetInfoRequest, ShareAccess, SigningAlgorithm, TreeConnectRequest,
+        WriteRequest,
     },
     workload::{
         Action, Client, Connection, DataRef, Edge, Entry, EntryKind, Expect, Operation, Principal,
@@ -106,9 +112,12 @@ pub fn prepare(
         // Folders before what is in them, files before their streams.
         sorted.sort_by_key(|entry| (entry.kind == EntryKind::Stream, entry.path.to_lowercase()));
         let mut made: BTreeSet<String> = BTreeSet::new();
-        for entry in sorted {
+        for entry in &sorted {
             builder.missing_folders(&place.root, &entry.path, &mut made);
             builder.entry(&place.root, entry, &mut made, &mut blob);
+        }
+        for entry in sorted.iter().rev() {
+            builder.dress(&place.root, entry);
         }
     }
     builder.end()
@@ -266,17 +275,29 @@ impl Builder {
         options: u32,
         existing: Existing,
     ) -> OpenRef {
+        let disposition = match existing {
+            Existing::Welcome => CreateDisposition::OPEN_IF,
+            Existing::Refused => CreateDisposition::CREATE,
+        };
+        // Read-only files could not be filled.
+        let attributes = attributes.unwrap_or_default() & SETTABLE & !READ_ONLY;
+        self.open(path, ACCESS, attributes, options, disposition)
+    }
+
+    fn open(
+        &mut self,
+        path: &str,
+        access: u32,
+        attributes: u32,
+        options: u32,
+        create_disposition: CreateDisposition,
+    ) -> OpenRef {
         let create = CreateRequest {
             name: Name::Text(path.to_owned()),
-            desired_access: AccessMask::from_bits_retain(ACCESS),
-            file_attributes: FileAttributes::from_bits_retain(
-                attributes.unwrap_or_default() & SETTABLE_ATTRIBUTES,
-            ),
+            desired_access: AccessMask::from_bits_retain(access),
+            file_attributes: FileAttributes::from_bits_retain(attributes),
             share_access: ShareAccess::from_bits_retain(7),
-            create_disposition: match existing {
-                Existing::Welcome => CreateDisposition::OPEN_IF,
-                Existing::Refused => CreateDisposition::CREATE,
-            },
+            create_disposition,
             create_options: CreateOptions::from_bits_retain(options),
             ..CreateRequest::default()
         };
@@ -284,6 +305,57 @@ impl Builder {
         self.opens += 1;
         self.push(Request::Create(create), Some(open), NtStatus::SUCCESS, true);
         open
+    }
+
+    /// Gives a file or folder its attributes and times, as far as making it has not.
+    fn dress(&mut self, root: &str, entry: &Entry) {
+        let folder = entry.kind == EntryKind::Directory;
+        if entry.kind == EntryKind::Stream {
+            return; // they are its file's
+        }
+        let seen = entry.attributes.map(|it| it & SETTABLE);
+        // What CREATE gives without being asked.
+        let usual = if folder { 0 } else { ARCHIVE };
+        let wanted = seen.filter(|seen| *seen != usual);
+        if wanted.is_none() && entry.times.is_none() {
+            return;
+        }
+        let times = entry.times.unwrap_or_default();
+        // Beyond that numbers have other meanings. [MS-FSCC] 2.4.7
+        let time = |time: u64| if i64::try_from(time).is_ok() { time } else { 0 };
+        let attributes = match wanted {
+            Some(wanted) if folder => wanted | FileAttributes::DIRECTORY.bits(),
+            Some(0) => FileAttributes::NORMAL.bits(),
+            Some(wanted) => wanted,
+            None => 0,
+        };
+        let basic = BasicInfo {
+            creation_time: time(times.created),
+            last_access_time: time(times.accessed),
+            last_write_time: time(times.written),
+            change_time: time(times.changed),
+            attributes: FileAttributes::from_bits_retain(attributes),
+            reserved: 0,
+        };
+        let options = CreateOptions::DIRECTORY_FILE.bits() * u32::from(folder);
+        let path = format!("{root}\\{}", entry.path);
+        let open = self.open(&path, ATTRIBUTES, 0, options, CreateDisposition::OPEN);
+        self.set(
+            open,
+            FileInfoClass::BASIC,
+            &SetInfoPayload::FileBasic(basic),
+        );
+        self.close(open);
+    }
+
+    fn set(&mut self, open: OpenRef, class: FileInfoClass, payload: &SetInfoPayload) {
+        let set = SetInfoRequest {
+            info_type: InfoType::FILE,
+            file_info_class: class.into(),
+            buffer: payload.encode(),
+            ..SetInfoRequest::default()
+        };
+        self.push(Request::SetInfo(set), Some(open), NtStatus::SUCCESS, true);
     }
 
     fn close(&mut self, open: OpenRef) {
@@ -295,7 +367,8 @@ impl Builder {
         );
     }
 
-    /// Writes the whole content: what reads showed, and synthetic bytes around it.
+    /// Writes the whole content: what reads showed, and synthetic bytes around it; makes it as
+    /// long as it was.
     fn fill(
         &mut self,
         open: OpenRef,
@@ -303,6 +376,7 @@ impl Builder {
         blob: &mut impl FnMut(&Digest) -> Option<Vec<u8>>,
     ) {
         let mut at = 0;
+        let mut long = 0;
         for extent in &entry.content {
             let end = extent.offset.saturating_add(u64::from(extent.data.len));
             if extent.offset < at || end > entry.size || blob(&extent.data.blake3).is_none() {
@@ -310,12 +384,23 @@ impl Builder {
             }
             self.fill_synthetic(open, entry, at, extent.offset);
             self.write(open, extent.offset, extent.data);
-            at = end;
+            (at, long) = (end, end);
         }
-        self.fill_synthetic(open, entry, at, entry.size);
+        if self.fill_synthetic(open, entry, at, entry.size) {
+            long = entry.size;
+        }
+        if long < entry.size {
+            let end_of_file = entry.size;
+            let payload = SetInfoPayload::FileEndOfFile { end_of_file };
+            self.set(open, FileInfoClass::END_OF_FILE, &payload);
+        }
     }
 
-    fn fill_synthetic(&mut self, open: OpenRef, entry: &Entry, from: u64, to: u64) {
+    /// Fills a gap that is not too long; tells whether it did.
+    fn fill_synthetic(&mut self, open: OpenRef, entry: &Entry, from: u64, to: u64) -> bool {
+        if to.saturating_sub(from) > FILLED {
+            return false;
+        }
         let mut at = from;
         while at < to {
             let len = u32::try_from((to - at).min(u64::from(CHUNK))).unwrap_or(CHUNK);
@@ -325,6 +410,7 @@ impl Builder {
             self.write(open, at, DataRef { blake3, len });
             at += u64::from(len);
         }
+        true
     }
 
     fn write(&mut self, open: OpenRef, offset: u64, data: DataRef) {
@@ -414,73 +500,15 @@ impl Builder {
 const CHUNK: u32 = 65_536;
 /// FILE_READ_DATA, WRITE_DATA, APPEND_DATA, READ_ATTRIBUTES, WRITE_ATTRIBUTES, SYNCHRONIZE.
 const ACCESS: u32 = 0x0010_0187;
-/// Read-only, hidden, system, archive. [MS-FSCC] 2.6. Read-only files could not be filled.
-const SETTABLE_ATTRIBUTES: u32 = 0x26;
+/// READ_ATTRIBUTES, WRITE_ATTRIBUTES, SYNCHRONIZE.
+const ATTRIBUTES: u32 = 0x0010_0180;
+/// Read-only, hidden, system, archive, temporary, offline, not indexed: what clients may set.
+/// [MS-FSCC] 2.6
+const SETTABLE: u32 = 0x3127;
+const READ_ONLY: u32 = 0x1;
+const ARCHIVE: u32 = 0x20;
+/// The longest gap that is filled with synthetic bytes; of longer ones only the length is made.
+const FILLED: u64 = 16 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn synthetic_content_does_not_depend_on_where_it_is_cut() {
-        let whole = synthetic("data\\a.bin", 0, 1_000);
-        assert_eq!(whole.len(), 1_000);
-        for (offset, len) in [(0, 7), (3, 8), (13, 100), (991, 9)] {
-            let part = synthetic("data\\a.bin", offset, len);
-            let at = usize::try_from(offset).expect("small");
-            assert_eq!(part, whole[at..at + len as usize]);
-        }
-        assert_ne!(synthetic("data\\b.bin", 0, 64), whole[..64]);
-    }
-
-    #[test]
-    fn builds_folders_before_files_and_fills_around_known_content() {
-        let known = DataRef {
-            blake3: Digest::of(b"known"),
-            len: 5,
-        };
-        let entry = |path: &str, kind, size| Entry {
-            share: "data".to_owned(),
-            path: path.to_owned(),
-            kind,
-            size,
-            attributes: None,
-            content: Vec::new(),
-            seen_by: OpId(0),
-        };
-        let mut file = entry("a\\b\\c.txt", EntryKind::File, 70_000);
-        file.content.push(smbench_core::workload::Extent {
-            offset: 10,
-            data: known,
-        });
-        let entries = [file, entry("a\\b", EntryKind::Directory, 0)];
-        let place = Place {
-            path: "\\\\s\\data".to_owned(),
-            root: "run1".to_owned(),
-        };
-        let places = BTreeMap::from([("DATA".to_owned(), place)]);
-        let out = prepare(&entries, &places, |digest| {
-            (*digest == known.blake3).then(|| b"known".to_vec())
-        });
-        let names: Vec<&str> = out
-            .operations
-            .iter()
-            .filter_map(|op| op.path.as_deref())
-            .collect();
-        assert_eq!(
-            names,
-            ["run1", "run1\\a", "run1\\a\\b", "run1\\a\\b\\c.txt"]
-        );
-        assert_eq!(out.bytes, 70_000);
-        assert_eq!(out.entries, 3);
-        let writes: Vec<(u64, u32)> = out
-            .operations
-            .iter()
-            .filter_map(|op| match &op.action {
-                Action::Request(Request::Write(write)) => Some((write.offset, write.length)),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(writes, [(0, 10), (10, 5), (15, 65_536), (65_551, 4_449)]);
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    namespace::{Entry, EntryKind, Extent},
+    namespace::{Entry, EntryKind, Extent, Times},
     operation::{
         Action, BreakNotice, Compound, DataRef, Disconnect, Edge, Expect, LeaseGrant, Operation,
         Rule,

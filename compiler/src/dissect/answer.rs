@@ -14,6 +14,7 @@ use super::{
     pdu::{Piece, decode_cut},
     state::Pending,
 };
+use crate::namespace;
 
 impl Dissector {
     /// Reads the body of a final response as far as anything in it matters.
@@ -58,6 +59,7 @@ impl Dissector {
             Response::Read(it) => {
                 expect.count = Some(it.length);
                 expect.data = bulk.and_then(|bulk| self.keep(bulk));
+                self.namespace_reads(pending.op, bulk.unwrap_or_default(), expect);
             }
             Response::Write(it) => expect.count = Some(it.count),
             Response::Ioctl(it) => {
@@ -69,6 +71,12 @@ impl Dissector {
             Response::QueryDirectory(it) => {
                 self.namespace_lists(pending.op, &it.output, expect.status);
             }
+            Response::QueryInfo(it) => self.namespace_told(pending.op, |namespace, op, span| {
+                namespace.queried(op, span, &it.output);
+            }),
+            Response::Close(it) => self.namespace_told(pending.op, |namespace, op, span| {
+                namespace.closing(op, span, &it);
+            }),
             Response::Opaque(_) => self.problem("response that does not parse"),
             _ => {}
         }
@@ -91,7 +99,43 @@ impl Dissector {
                     if it.ctl_code == Fsctl::SRV_REQUEST_RESUME_KEY)
                     && !status.is_error()
             }
+            // What does not fit is cut. [MS-SMB2] 3.3.5.20.1
+            Command::QUERY_INFO if status == NtStatus::BUFFER_OVERFLOW => self.is_awaited(op),
+            Command::QUERY_INFO | Command::CLOSE => !status.is_error() && self.is_awaited(op),
             _ => false,
+        }
+    }
+
+    /// Whether the namespace waits for an answer.
+    fn is_awaited(&self, op: OpId) -> bool {
+        let op = self.ops.get(op.index());
+        op.is_some_and(|op| namespace::tells(&op.action))
+    }
+
+    /// Gives the namespace what a READ showed and is not known yet.
+    fn namespace_reads(&mut self, op: OpId, bulk: &[u8], expect: &Expect) {
+        let Some(of) = self.ops.get(op.index()) else {
+            return;
+        };
+        let Some(whole) = expect.data else { return };
+        let parts = self.namespace.unknown(of, bulk.len());
+        if parts.is_empty() {
+            return self.namespace_told(op, |namespace, op, span| {
+                namespace.showed_again(op, span, expect);
+            });
+        }
+        for (offset, from, to) in parts {
+            let Some(part) = bulk.get(from..to) else {
+                continue;
+            };
+            let data = if part.len() == bulk.len() {
+                Some(whole)
+            } else {
+                self.keep(part)
+            };
+            if let (Some(of), Some(data)) = (self.ops.get(op.index()), data) {
+                self.namespace.showed(of, offset, data);
+            }
         }
     }
 
@@ -163,6 +207,8 @@ impl Dissector {
         expect.oplock = Some(response.oplock_level);
         expect.size = Some(response.end_of_file);
         expect.attributes = Some(response.file_attributes.bits());
+        self.namespace
+            .created_at(pending.op, namespace::create_times(response));
         let mut leases = response.contexts.iter().filter_map(|it| match &it.data {
             ContextData::Lease(lease) => Some(lease),
             _ => None,

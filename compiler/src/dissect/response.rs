@@ -3,7 +3,7 @@
 use smbench_core::{
     ids::OpId,
     smb2::{Command, Header, NtStatus},
-    workload::Expect,
+    workload::{Expect, Operation},
 };
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     pdu::{Piece, pieces},
     state::{Early, Pending},
 };
+use crate::{namespace::Namespace, wire_span::WireSpan};
 
 impl Dissector {
     /// The responses of a frame.
@@ -176,6 +177,18 @@ impl Dissector {
         let span = self.spans.get(op.index());
         if let (Some(op), Some(span)) = (self.ops.get(op.index()), span) {
             self.namespace.answered(&self.workload, op, *span, expect);
+        }
+    }
+
+    /// Tells the namespace more of what an answer said.
+    pub(super) fn namespace_told(
+        &mut self,
+        op: OpId,
+        tell: impl FnOnce(&mut Namespace, &Operation, WireSpan),
+    ) {
+        let span = self.spans.get(op.index());
+        if let (Some(op), Some(span)) = (self.ops.get(op.index()), span) {
+            tell(&mut self.namespace, op, *span);
         }
     }
 

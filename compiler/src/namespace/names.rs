@@ -1,82 +1,19 @@
 //! Names and the files behind them, at the moment of the recording that was reached.
+//!
+//! Answers come in the order of the wire, which is not the order in which a server did things:
+//! what overlapped may have happened the other way round. A [`Slot`] therefore remembers since when
+//! it says what it says, and what was there before; `found`, `made`, `missing` and `renamed` ask
+//! whether they overlapped with that.
 
 use std::collections::{BTreeMap, HashMap};
 
 use smbench_core::{
     ids::OpId,
-    workload::{Entry, EntryKind, Extent},
+    workload::{Entry, EntryKind, Times},
 };
 
+use super::{files::File, place::Place};
 use crate::wire_span::WireSpan;
-
-/// A name in a share.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Place {
-    share: usize,
-    /// As it was written.
-    path: String,
-    /// In lower case: servers do not tell case apart. [MS-FSA] 2.1.5.1
-    key: String,
-}
-
-impl Place {
-    /// A path that is known to be clean.
-    pub(super) fn plain(share: usize, path: &str) -> Self {
-        Self {
-            share,
-            path: path.to_owned(),
-            key: path.to_lowercase(),
-        }
-    }
-
-    /// The place that a request names; none for snapshots. With `dfs` the path begins with server
-    /// and share. [MS-SMB2] 3.3.5.9
-    pub(super) fn of(share: usize, name: &str, dfs: bool) -> Option<Self> {
-        let mut name = name.trim_matches('\\');
-        if dfs {
-            name = name.splitn(3, '\\').nth(2).unwrap_or_default();
-        }
-        if name.starts_with("@GMT-") {
-            return None;
-        }
-        let folder = name.rfind('\\').map_or(0, |at| at + 1);
-        let colon = name.get(folder..)?.find(':').map(|at| at + folder);
-        let Some(colon) = colon else {
-            return Some(Self::plain(share, name));
-        };
-        // file:stream:$TYPE; the unnamed stream is the file itself. [MS-FSCC] 2.1.5
-        let (base, stream) = name.split_at_checked(colon)?;
-        let stream = stream.get(1..)?.split(':').next().unwrap_or_default();
-        Some(match stream {
-            "" => Self::plain(share, base),
-            stream => Self::plain(share, &format!("{base}:{stream}")),
-        })
-    }
-
-    /// The file that a stream belongs to, or the folder that something is in; none for the root.
-    fn above(&self) -> Option<Self> {
-        let cut = |path: &str| {
-            let folder = path.rfind('\\').map_or(0, |at| at + 1);
-            let name = path.get(folder..).unwrap_or_default();
-            let end = match name.find(':') {
-                Some(colon) => folder + colon,
-                None => folder.saturating_sub(1),
-            };
-            path.get(..end).unwrap_or_default().to_owned()
-        };
-        let above = Self {
-            share: self.share,
-            path: cut(&self.path),
-            key: cut(&self.key),
-        };
-        (!above.path.is_empty()).then_some(above)
-    }
-
-    fn is_stream(&self) -> bool {
-        let name = self.path.rsplit('\\').next().unwrap_or_default();
-        name.contains(':')
-    }
-}
 
 /// What shows that something exists, or does not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,8 +22,11 @@ pub(super) struct Proof {
     pub(super) span: WireSpan,
     /// Whether it is a folder, where known.
     pub(super) directory: Option<bool>,
+    /// It is more likely to be a folder than not.
+    pub(super) likely_folder: bool,
     pub(super) size: Option<u64>,
     pub(super) attributes: Option<u32>,
+    pub(super) times: Option<Times>,
     /// The server spelt the name.
     pub(super) exact: bool,
 }
@@ -95,31 +35,30 @@ impl Proof {
     fn answered(&self) -> u64 {
         self.span.response.unwrap_or(u64::MAX)
     }
-}
 
-/// A file, folder or stream.
-#[derive(Debug, Default)]
-struct File {
-    place: Option<Place>,
-    /// Its entry, when it was there before the recording.
-    entry: Option<usize>,
-    /// Its kind, size and attributes are still to be learnt.
-    unsized_: bool,
-    unsure_kind: bool,
-    /// Deleted when its last open is closed.
-    doomed: bool,
-    opens: u32,
-    /// Ranges that the recording changed: start to end, apart from each other.
-    written: BTreeMap<u64, u64>,
-    /// Place in the sequence of messages of what last showed or changed its name.
-    changed: u64,
+    /// The same operation, without what it told.
+    fn bare(&self) -> Self {
+        Self {
+            op: self.op,
+            span: self.span,
+            exact: self.exact,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Slot {
     There(usize),
-    Absent { since: u64 },
+    Absent {
+        since: u64,
+        /// What was there until then.
+        was: Option<usize>,
+    },
 }
+
+/// What did not fit: how often, and the first operation that showed it.
+pub(super) type Problems = BTreeMap<&'static str, (u64, OpId)>;
 
 /// All names of all shares.
 #[derive(Debug, Default)]
@@ -127,17 +66,19 @@ pub(super) struct Names {
     shares: Vec<String>,
     share_numbers: HashMap<String, usize>,
     slots: Vec<BTreeMap<String, Slot>>,
-    files: Vec<File>,
+    pub(super) files: Vec<File>,
     /// What was there; none for what turned out to have been made.
-    entries: Vec<Option<Entry>>,
+    pub(super) entries: Vec<Option<Entry>>,
     /// Where it was.
     initial: HashMap<(usize, String), usize>,
-    problems: BTreeMap<&'static str, u64>,
+    /// Folders that could not be deleted for what is in them, which nobody showed.
+    filled: Vec<(usize, OpId)>,
+    problems: Problems,
 }
 
 impl Names {
-    pub(super) fn problem(&mut self, what: &'static str) {
-        *self.problems.entry(what).or_default() += 1;
+    pub(super) fn problem(&mut self, what: &'static str, op: OpId) {
+        self.problems.entry(what).or_insert((0, op)).0 += 1;
     }
 
     /// Number of a share.
@@ -154,15 +95,24 @@ impl Names {
         number
     }
 
+    /// Share of a file.
+    pub(super) fn share_of(&self, file: usize) -> Option<usize> {
+        let place = self.files.get(self.real(file))?.place.as_ref()?;
+        Some(place.share)
+    }
+
     /// Path of a file, as it is now.
     pub(super) fn path_of(&self, file: usize) -> &str {
-        let place = self.files.get(file).and_then(|file| file.place.as_ref());
+        let place = self
+            .files
+            .get(self.real(file))
+            .and_then(|file| file.place.as_ref());
         place.map_or("", |place| place.path.as_str())
     }
 
     /// Where a rename of `file` to `name` leads; none when that cannot be said.
     pub(super) fn target(&self, file: usize, name: &str) -> Option<Place> {
-        let from = self.files.get(file)?.place.as_ref()?;
+        let from = self.files.get(self.real(file))?.place.as_ref()?;
         if !name.starts_with(':') {
             return Place::of(from.share, name, false);
         }
@@ -178,74 +128,132 @@ impl Names {
     /// Something exists.
     pub(super) fn found(&mut self, place: &Place, proof: &Proof) -> usize {
         self.parents(place, proof);
-        match self.slot(place) {
+        let (since, was) = match self.slot(place) {
             Some(Slot::There(file)) => {
-                self.learn(file, place, proof);
+                self.learn(file, proof);
+                self.spell(file, place, proof);
+                return file;
+            }
+            None => return self.first_seen(place, proof),
+            Some(Slot::Absent { since, was }) => (since, was),
+        };
+        if proof.span.request >= since {
+            self.problem("there again, though nobody made it", proof.op);
+            return self.appear(place, proof);
+        }
+        // It overlaps the disappearance, so it came first.
+        match was.map(|file| self.real(file)) {
+            Some(file) => {
+                if self.files.get(file).is_some_and(|it| it.doomed) {
+                    self.set_slot(place, Slot::There(file));
+                }
                 file
             }
-            Some(Slot::Absent { since }) => {
-                // What overlaps the disappearance may have come first.
-                if proof.span.request >= since {
-                    self.problem("there again, though nobody made it");
-                }
-                self.appear(place, proof)
-            }
-            None => self.first_seen(place, proof),
+            None => self.appear(place, proof),
         }
     }
 
     /// Something was made that was not there.
     pub(super) fn made(&mut self, place: &Place, proof: &Proof) -> usize {
         self.parents(place, proof);
-        if let Some(Slot::There(file)) = self.slot(place) {
-            let known = self.files.get(file);
-            let overlaps = known.is_some_and(|it| proof.span.request < it.changed);
-            if overlaps && known.is_some_and(|it| it.entry.is_some()) {
+        self.touch_above(place);
+        if let Some(Slot::There(file)) = self.slot(place)
+            && let Some(known) = self.files.get(file)
+        {
+            let overlaps = proof.span.request < known.shown;
+            if overlaps && !known.made {
                 // An overlapping operation found what this one made.
                 self.disown(file);
                 return file;
             }
-            if !overlaps && !known.is_some_and(|it| it.doomed) {
-                self.problem("made, though it was there");
+            if !overlaps && !known.is_going() {
+                self.problem("made, though it was there", proof.op);
             }
         }
-        self.appear(place, proof)
+        let file = self.appear(place, proof);
+        if let Some(file) = self.files.get_mut(file) {
+            file.made = true;
+        }
+        file
     }
 
-    /// Something does not exist.
+    /// A name leads nowhere, though the folder that it is in exists.
     pub(super) fn missing(&mut self, place: &Place, proof: &Proof) {
-        let since = proof.answered();
+        let gone = |above| matches!(self.slot(&above), Some(Slot::Absent { .. }));
+        if !place.is_stream() && !place.above().is_some_and(gone) {
+            self.parents(place, &proof.bare());
+        }
+        self.gone(place, proof);
+    }
+
+    /// The folder that a name is in does not exist, or is no folder.
+    pub(super) fn no_path(&mut self, place: &Place, proof: &Proof) {
+        let above = place.above().filter(|_| !place.is_stream());
+        let Some(above) = above else {
+            return self.gone(place, proof);
+        };
+        if let Some(Slot::There(file)) = self.slot(&above) {
+            match self.files.get(file).and_then(|it| it.folder) {
+                Some(false) => return,
+                None => {
+                    let proof = Proof {
+                        directory: Some(false),
+                        ..proof.bare()
+                    };
+                    return self.learn(file, &proof);
+                }
+                Some(true) => {}
+            }
+        }
+        self.gone(&above, proof);
+    }
+
+    fn gone(&mut self, place: &Place, proof: &Proof) {
+        let mut was = None;
         match self.slot(place) {
             Some(Slot::There(file)) => {
                 let known = self.files.get(file);
-                if known.is_some_and(|it| proof.span.request < it.changed && !it.doomed) {
+                let going = known.is_some_and(File::is_going);
+                if !going && known.is_some_and(|it| proof.span.request < it.shown) {
                     return; // looked for before it was made
                 }
-                if !known.is_some_and(|it| it.doomed) {
-                    self.problem("gone, though nobody deleted it");
+                if !going {
+                    self.problem("gone, though nobody deleted it", proof.op);
                 }
-                self.set_slot(place, Slot::Absent { since });
+                was = Some(file);
             }
-            Some(Slot::Absent { .. }) => {}
-            None => self.set_slot(place, Slot::Absent { since }),
+            Some(Slot::Absent { .. }) => return,
+            None => {}
+        }
+        let since = proof.answered();
+        self.set_slot(place, Slot::Absent { since, was });
+    }
+
+    /// A folder was not deleted because something is in it.
+    pub(super) fn not_empty(&mut self, file: usize, op: OpId) {
+        let file = self.real(file);
+        if !self.has_content(file) {
+            self.filled.push((file, op));
         }
     }
 
-    pub(super) fn opened(&mut self, file: usize) {
-        if let Some(file) = self.files.get_mut(file) {
-            file.opens = file.opens.saturating_add(1);
-        }
-    }
-
-    /// The file will be deleted, or no longer will.
-    pub(super) fn doom(&mut self, file: usize, doomed: bool) {
-        if let Some(file) = self.files.get_mut(file) {
-            file.doomed = doomed;
-        }
+    /// Whether something is known to be in a folder.
+    fn has_content(&self, file: usize) -> bool {
+        let Some(place) = self.files.get(file).and_then(|it| it.place.as_ref()) else {
+            return false;
+        };
+        let prefix = format!("{}\\", place.key);
+        let slots = self.slots.get(place.share);
+        slots.is_some_and(|slots| {
+            let below = slots.range(prefix.clone()..);
+            let mut below = below.take_while(|(key, _)| key.starts_with(&prefix));
+            below.any(|(_, slot)| matches!(slot, Slot::There(_)))
+        })
     }
 
     /// One open of a file is closed; the last one deletes what is doomed.
     pub(super) fn closed(&mut self, file: usize, span: WireSpan) {
+        let file = self.real(file);
         let Some(known) = self.files.get_mut(file) else {
             return;
         };
@@ -254,22 +262,34 @@ impl Names {
             return;
         }
         if let Some(place) = known.place.clone()
-            && matches!(self.slot(&place), Some(Slot::There(there)) if there == file)
+            && matches!(self.slot(&place), Some(Slot::There(there)) if self.real(there) == file)
         {
             let since = span.response.unwrap_or(u64::MAX);
-            self.set_slot(&place, Slot::Absent { since });
+            let was = Some(file);
+            self.set_slot(&place, Slot::Absent { since, was });
+            self.touch_above(&place);
         }
     }
 
     /// A file has a new name, and so has everything below it.
-    pub(super) fn renamed(&mut self, file: usize, to: &Place, proof: &Proof) {
-        let from = self.files.get(file).and_then(|file| file.place.clone());
-        let Some(from) = from.filter(|from| from != to) else {
+    pub(super) fn renamed(&mut self, file: usize, to: &Place, replaces: bool, proof: &Proof) {
+        let file = self.real(file);
+        let Some(known) = self.files.get_mut(file) else {
             return;
         };
-        self.parents(to, proof);
+        known.leaving = false;
+        let Some(from) = known.place.clone().filter(|from| from != to) else {
+            return;
+        };
+        self.parents(to, &proof.bare());
+        self.taken(file, to, replaces, proof);
         let since = proof.answered();
-        self.set_slot(&from, Slot::Absent { since });
+        if matches!(self.slot(&from), Some(Slot::There(there)) if self.real(there) == file) {
+            let was = Some(file);
+            self.set_slot(&from, Slot::Absent { since, was });
+        }
+        self.touch_above(&from);
+        self.touch_above(to);
         self.settle(file, to.clone(), since);
         for separator in ['\\', ':'] {
             let prefix = format!("{}{separator}", from.key);
@@ -283,10 +303,14 @@ impl Names {
                 })
                 .unwrap_or_default();
             for (key, slot) in below {
+                let child = match slot {
+                    Slot::There(child) => Some(child),
+                    Slot::Absent { .. } => None,
+                };
                 if let Some(slots) = self.slots.get_mut(from.share) {
-                    slots.insert(key.clone(), Slot::Absent { since });
+                    slots.insert(key.clone(), Slot::Absent { since, was: child });
                 }
-                let Slot::There(child) = slot else { continue };
+                let Some(child) = child else { continue };
                 let old = self.path_of(child).to_owned();
                 let rest = old.get(from.path.len()..).unwrap_or_default();
                 let place = Place::plain(to.share, &format!("{}{rest}", to.path));
@@ -295,57 +319,33 @@ impl Names {
         }
     }
 
-    /// A range of a file was changed by the recording.
-    pub(super) fn write(&mut self, file: usize, start: u64, end: u64) {
-        let Some(written) = self.files.get_mut(file).map(|file| &mut file.written) else {
+    /// What is at the target of a rename: the renamed file itself, seen there before the rename's
+    /// answer, or something that is replaced.
+    fn taken(&mut self, file: usize, to: &Place, replaces: bool, proof: &Proof) {
+        let Some(Slot::There(other)) = self.slot(to) else {
             return;
         };
-        let (mut start, mut end) = (start, end);
-        while let Some((&from, &to)) = written.range(..=end).next_back()
-            && to >= start
-        {
-            written.remove(&from);
-            start = start.min(from);
-            end = end.max(to);
-        }
-        if start < end {
-            written.insert(start, end);
-        }
-    }
-
-    /// A READ showed content; it tells about the beginning what nobody had changed.
-    pub(super) fn showed(&mut self, file: usize, extent: Extent) {
-        let Some(known) = self.files.get(file) else {
+        let other = self.real(other);
+        let Some(known) = self.files.get(other).filter(|_| other != file) else {
             return;
         };
-        let end = extent.offset.saturating_add(extent.data.len.into());
-        let before = known.written.range(..end).next_back();
-        let changed = before.is_some_and(|(_, to)| *to > extent.offset);
-        let untouched = known.written.is_empty();
-        let entry = known.entry.and_then(|entry| self.entries.get_mut(entry));
-        let Some(Some(entry)) = entry else { return };
-        if changed || extent.data.len == 0 {
-            return;
-        }
-        if untouched {
-            entry.size = entry.size.max(end);
-        }
-        let at = entry
-            .content
-            .partition_point(|other| other.offset < extent.offset);
-        let ends = |other: &Extent| other.offset.saturating_add(other.data.len.into());
-        let previous = at.checked_sub(1).and_then(|at| entry.content.get(at));
-        let next = entry.content.get(at);
-        let fits = previous.is_none_or(|it| ends(it) <= extent.offset)
-            && next.is_none_or(|it| it.offset >= end)
-            && end <= entry.size;
-        if fits {
-            entry.content.insert(at, extent);
+        if proof.span.request < known.shown && !known.made && !replaces {
+            self.disown(other);
+            let opens = self.files.get(other).map_or(0, |it| it.opens);
+            if let Some(other) = self.files.get_mut(other) {
+                other.same_as = Some(file);
+            }
+            if let Some(file) = self.files.get_mut(file) {
+                file.opens = file.opens.saturating_add(opens);
+            }
+        } else if !replaces && !known.is_going() {
+            self.problem("renamed to a name that was taken", proof.op);
         }
     }
 
     /// Everything that was there, folders before what is in them, and what did not fit.
-    pub(super) fn finish(self) -> (Vec<Entry>, BTreeMap<&'static str, u64>) {
+    pub(super) fn finish(mut self) -> (Vec<Entry>, Problems) {
+        self.fill_folders();
         let mut entries: Vec<Entry> = self.entries.into_iter().flatten().collect();
         entries.sort_by_cached_key(|entry| {
             // A folder's name and a separator sort before everything that goes on otherwise.
@@ -353,6 +353,51 @@ impl Names {
             (entry.share.to_lowercase(), path)
         });
         (entries, self.problems)
+    }
+
+    /// Puts something into folders that were said to be not empty, where nobody showed what.
+    fn fill_folders(&mut self) {
+        for (file, op) in std::mem::take(&mut self.filled) {
+            let entry = self.files.get(file).and_then(|file| file.entry);
+            let Some(Some(folder)) = entry.and_then(|entry| self.entries.get(entry)) else {
+                self.problem("not empty, though nobody put anything into it", op);
+                continue;
+            };
+            let above = format!("{}\\", folder.path.to_lowercase());
+            let share = folder.share.clone();
+            let path = format!("{}\\{UNSEEN}", folder.path);
+            let mut all = self.entries.iter().flatten();
+            if all.any(|it| it.share == share && it.path.to_lowercase().starts_with(&above)) {
+                continue;
+            }
+            self.problem("not empty, though nothing in it was seen", op);
+            self.entries.push(Some(Entry {
+                share,
+                path,
+                kind: EntryKind::File,
+                size: 0,
+                attributes: None,
+                times: None,
+                content: Vec::new(),
+                seen_by: op,
+            }));
+        }
+    }
+
+    /// The file that a number stands for.
+    pub(super) fn real(&self, mut file: usize) -> usize {
+        while let Some(same) = self.files.get(file).and_then(|it| it.same_as) {
+            file = same;
+        }
+        file
+    }
+
+    /// The file that is at a place now.
+    pub(super) fn at(&self, place: &Place) -> Option<usize> {
+        match self.slot(place)? {
+            Slot::There(file) => Some(file),
+            Slot::Absent { .. } => None,
+        }
     }
 
     fn slot(&self, place: &Place) -> Option<Slot> {
@@ -366,18 +411,21 @@ impl Names {
     }
 
     /// Puts a file at a place.
-    fn settle(&mut self, file: usize, place: Place, changed: u64) {
+    fn settle(&mut self, file: usize, place: Place, shown: u64) {
         self.set_slot(&place, Slot::There(file));
         if let Some(file) = self.files.get_mut(file) {
             file.place = Some(place);
-            file.changed = changed;
+            file.shown = shown;
         }
     }
 
     /// A file that was not there at the beginning.
     fn appear(&mut self, place: &Place, proof: &Proof) -> usize {
         let file = self.files.len();
-        self.files.push(File::default());
+        self.files.push(File {
+            folder: proof.directory,
+            ..File::default()
+        });
         self.settle(file, place.clone(), proof.answered());
         file
     }
@@ -385,29 +433,23 @@ impl Names {
     /// What is in something that exists: its folder exists, or the file of the stream.
     fn parents(&mut self, place: &Place, proof: &Proof) {
         let Some(above) = place.above() else { return };
-        let stream = place.is_stream();
-        if let Some(Slot::There(file)) = self.slot(&above) {
-            if !stream {
-                self.is_folder(file);
+        let proof = if place.is_stream() {
+            // Attributes and times are the file's. [MS-FSA] 2.1.5.1
+            Proof {
+                size: None,
+                ..*proof
             }
-            return;
-        }
-        let proof = Proof {
-            directory: (!stream).then_some(true),
-            size: None,
-            attributes: None,
-            exact: proof.exact,
-            ..*proof
+        } else {
+            Proof {
+                directory: Some(true),
+                ..proof.bare()
+            }
         };
-        self.found(&above, &proof);
-    }
-
-    fn is_folder(&mut self, file: usize) {
-        let entry = self.files.get(file).and_then(|file| file.entry);
-        if let Some(Some(entry)) = entry.and_then(|entry| self.entries.get_mut(entry)) {
-            entry.kind = EntryKind::Directory;
-            entry.size = 0;
-            entry.content.clear();
+        match self.at(&above) {
+            Some(file) => self.learn(file, &proof),
+            None => {
+                self.found(&above, &proof);
+            }
         }
     }
 
@@ -415,11 +457,15 @@ impl Names {
     fn first_seen(&mut self, place: &Place, proof: &Proof) -> usize {
         let mut was = place.clone();
         if let Some(above) = place.above()
-            && let Some(Slot::There(folder)) = self.slot(&above)
+            && let Some(folder) = self.at(&above)
         {
+            let folder = self.real(folder);
             let entry = self.files.get(folder).and_then(|folder| folder.entry);
             let Some(Some(entry)) = entry.and_then(|entry| self.entries.get(entry)) else {
-                self.problem("found in a folder that was made, though nobody put it there");
+                self.problem(
+                    "found in a folder that was made, though nobody put it there",
+                    proof.op,
+                );
                 return self.appear(place, proof);
             };
             // The folder may have had another name.
@@ -432,59 +478,42 @@ impl Names {
             .insert((was.share, was.key.clone()), number)
             .is_some()
         {
-            self.problem("two files had one name");
+            self.problem("two files had one name", proof.op);
             return self.appear(place, proof);
         }
-        let directory = proof.directory.unwrap_or(false);
+        let stream = place.is_stream();
         self.entries.push(Some(Entry {
             share: self.shares.get(place.share).cloned().unwrap_or_default(),
             path: was.path,
-            kind: match (place.is_stream(), directory) {
+            kind: match (stream, proof.likely_folder) {
                 (true, _) => EntryKind::Stream,
                 (false, true) => EntryKind::Directory,
                 (false, false) => EntryKind::File,
             },
-            size: proof.size.filter(|_| !directory).unwrap_or_default(),
-            attributes: proof.attributes,
+            size: 0,
+            attributes: None,
+            times: None,
             content: Vec::new(),
             seen_by: proof.op,
         }));
         let file = self.files.len();
         self.files.push(File {
             entry: Some(number),
-            unsized_: proof.size.is_none(),
-            unsure_kind: proof.directory.is_none(),
             ..File::default()
         });
         self.settle(file, place.clone(), proof.answered());
+        self.learn(file, proof);
         file
     }
 
-    /// Learns what an earlier proof did not tell.
-    fn learn(&mut self, file: usize, place: &Place, proof: &Proof) {
-        let Some(known) = self.files.get_mut(file) else {
-            return;
-        };
-        let entry = known.entry.and_then(|entry| self.entries.get_mut(entry));
-        let Some(Some(entry)) = entry else { return };
-        if let Some(directory) = proof.directory.filter(|_| known.unsure_kind) {
-            known.unsure_kind = false;
-            if entry.kind != EntryKind::Stream && directory {
-                entry.kind = EntryKind::Directory;
-                entry.size = 0;
-            }
-        }
-        if let Some(size) = proof
-            .size
-            .filter(|_| known.unsized_ && known.written.is_empty())
+    /// Takes over how the server spells a name.
+    fn spell(&mut self, file: usize, place: &Place, proof: &Proof) {
+        let entry = self.files.get(file).and_then(|file| file.entry);
+        if let Some(Some(entry)) = entry.and_then(|entry| self.entries.get_mut(entry))
+            && proof.exact
+            && entry.path != place.path
+            && entry.path.to_lowercase() == place.key
         {
-            known.unsized_ = false;
-            if entry.kind != EntryKind::Directory {
-                entry.size = entry.size.max(size);
-            }
-        }
-        entry.attributes = entry.attributes.or(proof.attributes);
-        if proof.exact && entry.path != place.path && entry.path.to_lowercase() == place.key {
             entry.path.clone_from(&place.path);
         }
     }
@@ -504,3 +533,6 @@ impl Names {
         }
     }
 }
+
+/// Name of what has to be in a folder, where nobody showed what that is.
+const UNSEEN: &str = "smbench-unseen";

@@ -20,11 +20,27 @@ pub struct Entry {
     /// File attributes, when seen. [MS-FSCC] 2.6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<u32>,
+    /// Its times, when seen before the recording changed them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<Times>,
     /// Content that reads showed, by ascending offset; the rest is synthetic.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub content: Vec<Extent>,
     /// The operation that proves it.
     pub seen_by: OpId,
+}
+
+/// Times of a file as FILETIMEs: 100 ns since 1601, 0 where not known. [MS-DTYP] 2.3.3.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// When it was made.
+    pub created: u64,
+    /// When it was last used.
+    pub accessed: u64,
+    /// When its content was last changed.
+    pub written: u64,
+    /// When anything about it was last changed.
+    pub changed: u64,
 }
 
 /// A stretch of a file whose content is known.

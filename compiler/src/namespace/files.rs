@@ -1,0 +1,262 @@
+//! What is known of a file: kind, size, attributes, times, content.
+//!
+//! The beginning is meant. What an answer tells counts only as long as nobody in the recording had
+//! asked for a change; what is known already is compared with it, and a difference is a problem.
+
+use std::collections::BTreeMap;
+
+use smbench_core::workload::{Entry, EntryKind, Extent};
+
+use super::{
+    names::{Names, Proof},
+    place::Place,
+};
+
+/// A file, folder or stream.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    /// Where it is now.
+    pub(super) place: Option<Place>,
+    /// Its entry, when it was there before the recording.
+    pub(super) entry: Option<usize>,
+    /// Whether it is a folder, once that is known.
+    pub(super) folder: Option<bool>,
+    /// Its size is known.
+    pub(super) sized: bool,
+    /// Deleted when its last open is closed.
+    pub(super) doomed: bool,
+    /// A rename was asked for.
+    pub(super) leaving: bool,
+    /// The recording made it.
+    pub(super) made: bool,
+    pub(super) opens: u32,
+    /// Ranges that the recording changed: start to end, apart from each other.
+    pub(super) written: BTreeMap<u64, u64>,
+    /// The recording changed something about it.
+    pub(super) touched: bool,
+    /// Place in the sequence of messages of what last showed or changed its name.
+    pub(super) shown: u64,
+    /// The file that this turned out to be.
+    pub(super) same_as: Option<usize>,
+}
+
+impl File {
+    /// Whether its name is about to go.
+    pub(super) fn is_going(&self) -> bool {
+        self.doomed || self.leaving
+    }
+}
+
+impl Names {
+    pub(super) fn opened(&mut self, file: usize) {
+        let file = self.real(file);
+        if let Some(file) = self.files.get_mut(file) {
+            file.opens = file.opens.saturating_add(1);
+        }
+    }
+
+    /// The file will be deleted, or no longer will.
+    pub(super) fn doom(&mut self, file: usize, doomed: bool) {
+        let file = self.real(file);
+        if let Some(file) = self.files.get_mut(file) {
+            file.doomed = doomed;
+        }
+    }
+
+    /// A rename was asked for, or refused.
+    pub(super) fn leave(&mut self, file: usize, leaving: bool) {
+        let file = self.real(file);
+        if let Some(file) = self.files.get_mut(file) {
+            file.leaving = leaving;
+        }
+    }
+
+    /// The recording changes something about a file. What belongs to a stream is its file's.
+    pub(super) fn touch(&mut self, file: usize) {
+        let file = self.real(file);
+        let Some(known) = self.files.get_mut(file) else {
+            return;
+        };
+        known.touched = true;
+        let above = known.place.as_ref().filter(|place| place.is_stream());
+        if let Some(base) = above
+            .and_then(Place::above)
+            .and_then(|above| self.at(&above))
+        {
+            self.touch(base);
+        }
+    }
+
+    /// Something was put into a folder or taken out of it.
+    pub(super) fn touch_above(&mut self, place: &Place) {
+        if let Some(above) = place.above().and_then(|above| self.at(&above)) {
+            self.touch(above);
+        }
+    }
+
+    /// A range of a file was changed by the recording.
+    pub(super) fn write(&mut self, file: usize, start: u64, end: u64) {
+        self.touch(file);
+        let file = self.real(file);
+        let Some(written) = self.files.get_mut(file).map(|file| &mut file.written) else {
+            return;
+        };
+        let (mut start, mut end) = (start, end);
+        while let Some((&from, &to)) = written.range(..=end).next_back()
+            && to >= start
+        {
+            written.remove(&from);
+            start = start.min(from);
+            end = end.max(to);
+        }
+        if start < end {
+            written.insert(start, end);
+        }
+    }
+
+    /// The parts of a range that show the beginning and are not known yet: start to end.
+    pub(super) fn unknown(&self, file: usize, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let Some((known, entry)) = self.beginning(file) else {
+            return Vec::new();
+        };
+        let written = known.written.range(..end).map(|(from, to)| (*from, *to));
+        let written = written.filter(|(_, to)| *to > start);
+        let first = entry.content.partition_point(|it| ends(it) <= start);
+        let seen = entry.content.get(first..).unwrap_or_default().iter();
+        let seen = seen.take_while(|it| it.offset < end);
+        let mut taken: Vec<(u64, u64)> = seen
+            .map(|it| (it.offset, ends(it)))
+            .chain(written)
+            .collect();
+        taken.sort_unstable();
+        let mut left = Vec::new();
+        let mut at = start;
+        for (from, to) in taken {
+            if from > at {
+                left.push((at, from));
+            }
+            at = at.max(to);
+        }
+        if at < end {
+            left.push((at, end));
+        }
+        left
+    }
+
+    /// A READ showed content that is not known yet; see [`Names::unknown`].
+    pub(super) fn showed(&mut self, file: usize, extent: Extent) {
+        let file = self.real(file);
+        let Some(known) = self.files.get(file) else {
+            return;
+        };
+        let untouched = known.written.is_empty() && !known.sized;
+        let end = ends(&extent);
+        let entry = known.entry.and_then(|entry| self.entries.get_mut(entry));
+        let Some(Some(entry)) = entry else { return };
+        if untouched {
+            entry.size = entry.size.max(end);
+        }
+        let at = entry
+            .content
+            .partition_point(|other| other.offset < extent.offset);
+        if end <= entry.size && extent.data.len > 0 {
+            entry.content.insert(at, extent);
+        }
+    }
+
+    /// A whole READ of what is known: whether it is the same.
+    pub(super) fn showed_again(&mut self, file: usize, extent: Extent, proof: &Proof) {
+        let Some((known, entry)) = self.beginning(file) else {
+            return;
+        };
+        let at = |it: &&Extent| it.offset == extent.offset && it.data.len == extent.data.len;
+        let before = entry.content.iter().find(at);
+        if before.is_some_and(|it| it.data != extent.data) && known.written.is_empty() {
+            self.problem("other content, though nobody wrote", proof.op);
+        }
+    }
+
+    /// A READ told that the file ends at `size`, or at the latest there.
+    pub(super) fn ends_at(&mut self, file: usize, size: u64, exactly: bool, proof: &Proof) {
+        if exactly {
+            let size = Some(size);
+            return self.learn(file, &Proof { size, ..*proof });
+        }
+        let Some((known, entry)) = self.beginning(file) else {
+            return;
+        };
+        if known.written.is_empty() && known.sized && entry.size > size {
+            self.problem("other size, though nobody wrote", proof.op);
+        }
+    }
+
+    fn beginning(&self, file: usize) -> Option<(&File, &Entry)> {
+        let known = self.files.get(self.real(file))?;
+        let entry = self.entries.get(known.entry?)?.as_ref()?;
+        Some((known, entry))
+    }
+
+    /// An open told about its file. What is not the size of a stream is its file's.
+    pub(super) fn told(&mut self, file: usize, proof: &Proof) {
+        let place = self
+            .files
+            .get(self.real(file))
+            .and_then(|it| it.place.as_ref());
+        let base = place
+            .filter(|place| place.is_stream())
+            .and_then(Place::above);
+        if let Some(base) = base.and_then(|base| self.at(&base)) {
+            let size = None;
+            self.learn(base, &Proof { size, ..*proof });
+        }
+        self.learn(file, proof);
+    }
+
+    /// Learns what a proof tells about the beginning.
+    pub(super) fn learn(&mut self, file: usize, proof: &Proof) {
+        let file = self.real(file);
+        let Some(known) = self.files.get_mut(file) else {
+            return;
+        };
+        let stream = known.place.as_ref().is_some_and(Place::is_stream);
+        let directory = proof.directory.filter(|_| !stream);
+        let mut odd = None;
+        match (known.folder, directory) {
+            (None, Some(_)) => known.folder = directory,
+            (Some(was), Some(is)) if was != is => odd = Some("both file and folder"),
+            _ => {}
+        }
+        let entry = known.entry.and_then(|entry| self.entries.get_mut(entry));
+        if let Some(Some(entry)) = entry {
+            if let Some(folder) = known.folder.filter(|_| !stream) {
+                entry.kind = if folder {
+                    EntryKind::Directory
+                } else {
+                    EntryKind::File
+                };
+            }
+            if entry.kind == EntryKind::Directory {
+                entry.size = 0;
+                entry.content.clear();
+            } else if let Some(size) = proof.size.filter(|_| known.written.is_empty()) {
+                if !known.sized {
+                    known.sized = true;
+                    entry.size = entry.size.max(size);
+                } else if entry.size != size {
+                    odd = Some("other size, though nobody wrote");
+                }
+            }
+            if !known.touched && !stream {
+                entry.attributes = entry.attributes.or(proof.attributes);
+                entry.times = entry.times.or(proof.times);
+            }
+        }
+        if let Some(odd) = odd {
+            self.problem(odd, proof.op);
+        }
+    }
+}
+
+fn ends(extent: &Extent) -> u64 {
+    extent.offset.saturating_add(extent.data.len.into())
+}

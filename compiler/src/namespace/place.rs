@@ -1,0 +1,70 @@
+//! Names of files, as requests spell them.
+
+/// A name in a share.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Place {
+    pub(super) share: usize,
+    /// As it was written.
+    pub(super) path: String,
+    /// In lower case: servers do not tell case apart. [MS-FSA] 2.1.5.1
+    pub(super) key: String,
+}
+
+impl Place {
+    /// A path that is known to be clean.
+    pub(super) fn plain(share: usize, path: &str) -> Self {
+        Self {
+            share,
+            path: path.to_owned(),
+            key: path.to_lowercase(),
+        }
+    }
+
+    /// The place that a request names; none for snapshots. With `dfs` the path begins with server
+    /// and share. [MS-SMB2] 3.3.5.9
+    pub(super) fn of(share: usize, name: &str, dfs: bool) -> Option<Self> {
+        let mut name = name.trim_matches('\\');
+        if dfs {
+            name = name.splitn(3, '\\').nth(2).unwrap_or_default();
+        }
+        if name.starts_with("@GMT-") {
+            return None;
+        }
+        let folder = name.rfind('\\').map_or(0, |at| at + 1);
+        let colon = name.get(folder..)?.find(':').map(|at| at + folder);
+        let Some(colon) = colon else {
+            return Some(Self::plain(share, name));
+        };
+        // file:stream:$TYPE; the unnamed stream is the file itself. [MS-FSCC] 2.1.5
+        let (base, stream) = name.split_at_checked(colon)?;
+        let stream = stream.get(1..)?.split(':').next().unwrap_or_default();
+        Some(match stream {
+            "" => Self::plain(share, base),
+            stream => Self::plain(share, &format!("{base}:{stream}")),
+        })
+    }
+
+    /// The file that a stream belongs to, or the folder that something is in; none for the root.
+    pub(super) fn above(&self) -> Option<Self> {
+        let cut = |path: &str| {
+            let folder = path.rfind('\\').map_or(0, |at| at + 1);
+            let name = path.get(folder..).unwrap_or_default();
+            let end = match name.find(':') {
+                Some(colon) => folder + colon,
+                None => folder.saturating_sub(1),
+            };
+            path.get(..end).unwrap_or_default().to_owned()
+        };
+        let above = Self {
+            share: self.share,
+            path: cut(&self.path),
+            key: cut(&self.key),
+        };
+        (!above.path.is_empty()).then_some(above)
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        let name = self.path.rsplit('\\').next().unwrap_or_default();
+        name.contains(':')
+    }
+}

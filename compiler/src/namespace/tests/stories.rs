@@ -1,0 +1,464 @@
+//! Operations and their answers, as the dissector tells them.
+
+use serde_json::{Value, json};
+use smbench_core::{
+    frame::Digest,
+    fscc::{AllInfo, BasicInfo, DirectoryEntry, DirectoryWriter, StandardInfo, StreamInfo},
+    ids::OpenRef,
+    smb2::{FileAttributes, FileInfoClass, Name, NtStatus},
+    workload::{Coverage, DataRef, Entry, EntryKind, Expect, Operation, Times, Tree, Workload},
+};
+
+use super::super::Namespace;
+use crate::wire_span::WireSpan;
+
+/// A story: operations one after the other.
+struct Story {
+    namespace: Namespace,
+    workload: Workload,
+    at: u64,
+}
+
+impl Story {
+    fn new() -> Self {
+        let tree = json!({"session": 0, "path": "\\\\s\\data", "share_type": 1, "wire_id": 1});
+        let tree: Tree = serde_json::from_value(tree).unwrap();
+        let workload = Workload {
+            trees: vec![tree],
+            ..Workload::default()
+        };
+        Self {
+            namespace: Namespace::default(),
+            workload,
+            at: 0,
+        }
+    }
+
+    fn asks(&mut self, command: &str, open: Option<u32>, request: Value) -> (Operation, WireSpan) {
+        let id = self.at / 2;
+        let mut op = json!({
+            "id": id, "at_us": 0, "client": 0, "conn": 0, "session": 0, "tree": 0, "cmd": command,
+            "mid": id, "frame": id, "do": {"request": {command: request}},
+        });
+        if let Some(open) = open {
+            op["open"] = open.into();
+        }
+        let op: Operation = serde_json::from_value(op).unwrap();
+        self.at += 2;
+        let span = WireSpan {
+            request: self.at - 1,
+            interim: None,
+            response: Some(self.at),
+        };
+        self.namespace.asked(&op);
+        (op, span)
+    }
+
+    fn gets(&mut self, (op, span): &(Operation, WireSpan), expect: &Expect) {
+        self.namespace.answered(&self.workload, op, *span, expect);
+    }
+
+    fn create(&mut self, path: &str, open: u32, disposition: &str, expect: Expect) {
+        let asked = self.asks(
+            "CREATE",
+            Some(open),
+            json!({"name": path, "access": "0x1", "share": "rwd", "disposition": disposition}),
+        );
+        self.gets(&asked, &expect);
+    }
+
+    fn open(&mut self, path: &str, open: u32) {
+        self.create(path, open, "open", opened(1, 0x20, 100));
+    }
+
+    fn refused(&mut self, path: &str, disposition: &str, options: &str, status: NtStatus) {
+        let asked = self.asks(
+            "CREATE",
+            None,
+            json!({"name": path, "access": "0x1", "share": "rwd", "disposition": disposition,
+                   "options": options}),
+        );
+        self.gets(&asked, &said(status));
+    }
+
+    fn query(&mut self, open: u32, class: FileInfoClass, output: &[u8]) {
+        let asked = self.asks(
+            "QUERY_INFO",
+            Some(open),
+            json!({"info_type": "file", "file_info_class": class.0, "output_buffer_length": 4096}),
+        );
+        self.namespace.queried(&asked.0, asked.1, output);
+        self.gets(&asked, &said(NtStatus::SUCCESS));
+    }
+
+    fn read(&mut self, open: u32, offset: u64, length: u32, data: &[u8]) {
+        let asked = self.asks(
+            "READ",
+            Some(open),
+            json!({"length": length, "offset": offset}),
+        );
+        let data = DataRef {
+            blake3: Digest::of(data),
+            len: u32::try_from(data.len()).unwrap(),
+        };
+        for (offset, from, to) in self.namespace.unknown(&asked.0, data.len as usize) {
+            let part = DataRef {
+                len: u32::try_from(to - from).unwrap(),
+                ..data
+            };
+            self.namespace.showed(&asked.0, offset, part);
+        }
+        let expect = Expect {
+            count: Some(data.len),
+            data: Some(data),
+            ..said(NtStatus::SUCCESS)
+        };
+        self.namespace.showed_again(&asked.0, asked.1, &expect);
+        self.gets(&asked, &expect);
+    }
+
+    fn write(&mut self, open: u32, offset: u64, length: u32) {
+        let request = json!({"length": length, "offset": offset});
+        let asked = self.asks("WRITE", Some(open), request);
+        self.gets(&asked, &said(NtStatus::SUCCESS));
+    }
+
+    fn end(self) -> (Vec<Entry>, Coverage) {
+        let mut coverage = Coverage::default();
+        let entries = self.namespace.finish(&mut coverage);
+        (entries, coverage)
+    }
+}
+
+fn said(status: NtStatus) -> Expect {
+    Expect {
+        status,
+        ..Expect::default()
+    }
+}
+
+fn opened(action: u32, attributes: u32, size: u64) -> Expect {
+    Expect {
+        file_id: Some(Default::default()),
+        action: Some(action),
+        attributes: Some(attributes),
+        size: Some(size),
+        ..said(NtStatus::SUCCESS)
+    }
+}
+
+fn basic(attributes: u32) -> BasicInfo {
+    BasicInfo {
+        creation_time: 1,
+        last_access_time: 2,
+        last_write_time: 3,
+        change_time: 4,
+        attributes: FileAttributes::from_bits_retain(attributes),
+        reserved: 0,
+    }
+}
+
+const TIMES: Times = Times {
+    created: 1,
+    accessed: 2,
+    written: 3,
+    changed: 4,
+};
+
+fn all(attributes: u32, size: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let info = AllInfo {
+        basic: basic(attributes),
+        standard: StandardInfo {
+            end_of_file: size,
+            directory: u8::from(attributes & 0x10 != 0),
+            ..StandardInfo::default()
+        },
+        name: Name::Text("\\f".to_owned()),
+        ..AllInfo::default()
+    };
+    info.encode(&mut out);
+    out
+}
+
+#[test]
+fn file_information_tells_size_attributes_and_times() {
+    let mut story = Story::new();
+    // Found by a refusal, which told nothing but the name.
+    story.refused("f", "open", "0x0", NtStatus::SHARING_VIOLATION);
+    story.create("f", 0, "open", opened(1, 0x22, 77));
+    // The name is cut.
+    story.query(0, FileInfoClass::ALL, &all(0x22, 77)[..100]);
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let [entry] = &entries[..] else {
+        panic!("{entries:?}");
+    };
+    assert_eq!((entry.size, entry.attributes), (77, Some(0x22)));
+    assert_eq!(entry.times, Some(TIMES));
+}
+
+#[test]
+fn what_the_recording_changed_tells_nothing_about_the_beginning() {
+    let mut story = Story::new();
+    story.refused("f", "open", "0x0", NtStatus::SHARING_VIOLATION);
+    story.create("f", 0, "overwrite", opened(3, 0x20, 0));
+    story.query(0, FileInfoClass::ALL, &all(0x21, 500));
+    story.open("g", 1);
+    story.write(1, 0, 10);
+    story.query(1, FileInfoClass::ALL, &all(0x21, 500));
+    story.open("h", 2);
+    let mut set = Vec::new();
+    basic(0x1).encode(&mut set);
+    let set: String = set.iter().map(|byte| format!("{byte:02x}")).collect();
+    let class = FileInfoClass::BASIC.0;
+    let request = json!({"info_type": "file", "file_info_class": class, "buffer": set});
+    let asked = story.asks("SET_INFO", Some(2), request);
+    story.gets(&asked, &said(NtStatus::SUCCESS));
+    story.query(2, FileInfoClass::ALL, &all(0x1, 100));
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let seen: Vec<_> = entries
+        .iter()
+        .map(|it| (it.path.as_str(), it.size, it.attributes, it.times))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("f", 0, None, None),
+            ("g", 100, Some(0x20), None),
+            ("h", 100, Some(0x20), None),
+        ]
+    );
+}
+
+#[test]
+fn streams_are_listed_with_their_sizes() {
+    let mut story = Story::new();
+    story.open("f", 0);
+    let stream = |name: &str, size| StreamInfo {
+        size,
+        allocation_size: 4096,
+        name: Name::Text(name.to_owned()),
+    };
+    let mut out = Vec::new();
+    StreamInfo::encode_list(&[stream("::$DATA", 100), stream(":two:$DATA", 9)], &mut out);
+    story.query(0, FileInfoClass::STREAM, &out);
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let seen: Vec<_> = entries
+        .iter()
+        .map(|it| (it.path.as_str(), it.kind, it.size))
+        .collect();
+    assert_eq!(
+        seen,
+        [("f", EntryKind::File, 100), ("f:two", EntryKind::Stream, 9)]
+    );
+}
+
+#[test]
+fn an_open_stream_tells_the_attributes_of_its_file() {
+    let mut story = Story::new();
+    story.create("d:s", 0, "open", opened(1, 0x12, 5));
+    story.query(0, FileInfoClass::ALL, &all(0x12, 5));
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let seen: Vec<_> = entries
+        .iter()
+        .map(|it| (it.path.as_str(), it.kind, it.size, it.attributes, it.times))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("d", EntryKind::Directory, 0, Some(0x12), Some(TIMES)),
+            ("d:s", EntryKind::Stream, 5, None, None),
+        ]
+    );
+}
+
+#[test]
+fn listings_tell_times_and_their_own_folder() {
+    let mut story = Story::new();
+    story.create("d", 0, "open", opened(1, 0x10, 0));
+    let asked = story.asks(
+        "QUERY_DIRECTORY",
+        Some(0),
+        json!({"file_information_class": 37, "pattern": "*", "output_buffer_length": 4096}),
+    );
+    let mut out = Vec::new();
+    let mut writer = DirectoryWriter::new(FileInfoClass::ID_BOTH_DIRECTORY, 4096).unwrap();
+    for (name, attributes, size) in [(".", 0x10, 0), ("..", 0x10, 0), ("F.txt", 0x21, 12)] {
+        let entry = DirectoryEntry {
+            creation_time: 1,
+            last_access_time: 2,
+            last_write_time: 3,
+            change_time: 4,
+            attributes: FileAttributes::from_bits_retain(attributes),
+            end_of_file: size,
+            name: Name::Text(name.to_owned()),
+            ..DirectoryEntry::default()
+        };
+        assert!(writer.push(&entry));
+    }
+    out.extend_from_slice(&writer.finish());
+    story
+        .namespace
+        .listed(&story.workload, &asked.0, asked.1, &out);
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let seen: Vec<_> = entries
+        .iter()
+        .map(|it| (it.path.as_str(), it.size, it.attributes, it.times))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("d", 0, Some(0x10), Some(TIMES)),
+            ("d\\F.txt", 12, Some(0x21), Some(TIMES)),
+        ]
+    );
+}
+
+#[test]
+fn refusals_prove_what_is_there() {
+    let mut story = Story::new();
+    const FOLDER: &str = "0x1";
+    story.refused("a", "create", FOLDER, NtStatus::OBJECT_NAME_COLLISION);
+    story.refused("b", "create", "0x0", NtStatus::OBJECT_NAME_COLLISION);
+    story.refused("c", "open", "0x40", NtStatus::FILE_IS_A_DIRECTORY);
+    story.refused("d", "open", FOLDER, NtStatus::NOT_A_DIRECTORY);
+    story.refused("e", "open", "0x0", NtStatus::DELETE_PENDING);
+    story.refused("f", "open", "0x1000", NtStatus::CANNOT_DELETE);
+    story.refused("g\\none", "open", "0x0", NtStatus::OBJECT_NAME_NOT_FOUND);
+    story.refused("h\\none", "open", "0x0", NtStatus::OBJECT_PATH_NOT_FOUND);
+    story.refused("i", "open", "0x0", NtStatus::ACCESS_DENIED);
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let seen: Vec<_> = entries
+        .iter()
+        .map(|it| {
+            (
+                it.path.as_str(),
+                it.kind == EntryKind::Directory,
+                it.attributes,
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("a", true, None),
+            ("b", false, None),
+            ("c", true, None),
+            ("d", false, None),
+            ("e", false, None),
+            ("f", false, Some(1)),
+            ("g", true, None),
+        ]
+    );
+}
+
+#[test]
+fn a_rename_onto_something_and_a_full_folder() {
+    let mut story = Story::new();
+    let set = |class: FileInfoClass, buffer: &[u8]| {
+        let hex: String = buffer.iter().map(|byte| format!("{byte:02x}")).collect();
+        json!({"info_type": "file", "file_info_class": class.0, "buffer": hex})
+    };
+    story.open("f", 0);
+    let mut rename = vec![0; 16];
+    rename.extend_from_slice(&[6, 0, 0, 0]);
+    rename.extend("t\\x".encode_utf16().flat_map(u16::to_le_bytes));
+    let asked = story.asks("SET_INFO", Some(0), set(FileInfoClass::RENAME, &rename));
+    story.gets(&asked, &said(NtStatus::OBJECT_NAME_COLLISION));
+    story.create("full", 1, "open", opened(1, 0x10, 0));
+    let asked = story.asks("SET_INFO", Some(1), set(FileInfoClass::DISPOSITION, &[1]));
+    story.gets(&asked, &said(NtStatus::DIRECTORY_NOT_EMPTY));
+    let (entries, coverage) = story.end();
+    let seen: Vec<&str> = entries.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(seen, ["f", "full", "full\\smbench-unseen", "t", "t\\x"]);
+    let told: Vec<(&str, u64)> = coverage
+        .problems
+        .iter()
+        .map(|(what, count)| (what.as_str(), *count))
+        .collect();
+    let what = "namespace: not empty, though nothing in it was seen (first: operation 3)";
+    assert_eq!(told, [(what, 1)]);
+}
+
+#[test]
+fn reads_show_content_where_nothing_else_did() {
+    let mut story = Story::new();
+    story.open("f", 0);
+    story.read(0, 0, 10, b"0123456789");
+    story.read(0, 5, 10, b"56789abcde");
+    story.write(0, 20, 5);
+    story.read(0, 15, 20, b"fghijWWWWWpqrstuvwxy");
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let content: Vec<_> = entries[0]
+        .content
+        .iter()
+        .map(|it| (it.offset, it.data.len))
+        .collect();
+    assert_eq!(content, [(0, 10), (10, 5), (15, 5), (25, 10)]);
+}
+
+#[test]
+fn other_content_and_sizes_are_reported() {
+    let mut story = Story::new();
+    story.open("f", 0);
+    story.read(0, 0, 10, b"0123456789");
+    story.read(0, 0, 10, b"9876543210");
+    story.query(0, FileInfoClass::ALL, &all(0x20, 99));
+    story.read(0, 90, 50, b"short");
+    let (entries, coverage) = story.end();
+    assert_eq!(entries[0].size, 100);
+    let told: Vec<(&str, u64)> = coverage
+        .problems
+        .iter()
+        .map(|(what, count)| (what.as_str(), *count))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "namespace: other content, though nobody wrote (first: operation 2)",
+                1
+            ),
+            (
+                "namespace: other size, though nobody wrote (first: operation 3)",
+                2
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_short_read_tells_the_size() {
+    let mut story = Story::new();
+    story.refused("f", "open", "0x0", NtStatus::SHARING_VIOLATION);
+    let unsized_ = Expect {
+        size: None,
+        ..opened(1, 0x20, 0)
+    };
+    story.create("f", 0, "open", unsized_);
+    story.read(0, 4, 100, b"rest");
+    assert_eq!(story.end().0[0].size, 8);
+}
+
+#[test]
+fn a_reclaimed_open_goes_on() {
+    let mut story = Story::new();
+    story.open("f", 0);
+    let (mut op, span) = story.asks(
+        "CREATE",
+        Some(1),
+        json!({"name": "f", "access": "0x1", "share": "rwd", "disposition": "open"}),
+    );
+    op.reclaims = Some(OpenRef(0));
+    story.gets(&(op, span), &opened(1, 0x20, 100));
+    story.read(1, 0, 10, b"0123456789");
+    let (entries, _) = story.end();
+    assert_eq!(entries[0].content.len(), 1);
+}

@@ -1,0 +1,179 @@
+//! What a preparation asks for, in which order.
+
+use super::*;
+
+#[test]
+fn synthetic_content_does_not_depend_on_where_it_is_cut() {
+    let whole = synthetic("data\\a.bin", 0, 1_000);
+    assert_eq!(whole.len(), 1_000);
+    for (offset, len) in [(0, 7), (3, 8), (13, 100), (991, 9)] {
+        let part = synthetic("data\\a.bin", offset, len);
+        let at = usize::try_from(offset).expect("small");
+        assert_eq!(part, whole[at..at + len as usize]);
+    }
+    assert_ne!(synthetic("data\\b.bin", 0, 64), whole[..64]);
+}
+
+fn entry(path: &str, kind: EntryKind, size: u64) -> Entry {
+    Entry {
+        share: "data".to_owned(),
+        path: path.to_owned(),
+        kind,
+        size,
+        attributes: None,
+        times: None,
+        content: Vec::new(),
+        seen_by: OpId(0),
+    }
+}
+
+fn places() -> BTreeMap<String, Place> {
+    let place = Place {
+        path: "\\\\s\\data".to_owned(),
+        root: "run1".to_owned(),
+    };
+    BTreeMap::from([("DATA".to_owned(), place)])
+}
+
+/// What is asked for below the root: command, path or length.
+fn asked(out: &Preparation) -> Vec<String> {
+    let told = |op: &Operation| match &op.action {
+        Action::Request(Request::Create(it)) => Some(format!("create {}", it.name)),
+        Action::Request(Request::Write(it)) => Some(format!("write {} {}", it.offset, it.length)),
+        Action::Request(Request::SetInfo(it)) => {
+            match SetInfoPayload::parse(it.info_type, it.file_info_class, &it.buffer) {
+                SetInfoPayload::FileEndOfFile { end_of_file } => Some(format!("end {end_of_file}")),
+                SetInfoPayload::FileBasic(it) => Some(format!(
+                    "basic {:#x} {} {} {} {}",
+                    it.attributes.bits(),
+                    it.creation_time,
+                    it.last_access_time,
+                    it.last_write_time,
+                    it.change_time,
+                )),
+                other => Some(format!("{other:?}")),
+            }
+        }
+        _ => None,
+    };
+    out.operations.iter().filter_map(told).collect()
+}
+
+#[test]
+fn attributes_and_times_come_last_and_folders_after_what_is_in_them() {
+    let times = |number| smbench_core::workload::Times {
+        created: number,
+        accessed: number + 1,
+        written: number + 2,
+        changed: u64::MAX,
+    };
+    let mut folder = entry("d", EntryKind::Directory, 0);
+    folder.attributes = Some(0x12);
+    folder.times = Some(times(10));
+    let mut file = entry("d\\f", EntryKind::File, 3);
+    file.attributes = Some(0x21);
+    file.times = Some(times(20));
+    let mut plain = entry("d\\plain", EntryKind::File, 0);
+    plain.attributes = Some(0x80);
+    let mut usual = entry("d\\usual", EntryKind::File, 0);
+    usual.attributes = Some(0x20);
+    let stream = entry("d\\f:s", EntryKind::Stream, 2);
+    let out = prepare(&[folder, file, plain, usual, stream], &places(), |_| None);
+    assert_eq!(
+        asked(&out),
+        [
+            "create run1",
+            "create run1\\d",
+            "create run1\\d\\f",
+            "write 0 3",
+            "create run1\\d\\plain",
+            "create run1\\d\\usual",
+            "create run1\\d\\f:s",
+            "write 0 2",
+            "create run1\\d\\plain",
+            "basic 0x80 0 0 0 0",
+            "create run1\\d\\f",
+            "basic 0x21 20 21 22 0",
+            "create run1\\d",
+            "basic 0x12 10 11 12 0",
+        ]
+    );
+}
+
+#[test]
+fn of_long_gaps_only_the_length_is_made() {
+    let known = DataRef {
+        blake3: Digest::of(b"known"),
+        len: 5,
+    };
+    let mut file = entry("f", EntryKind::File, 1 << 40);
+    file.content.push(smbench_core::workload::Extent {
+        offset: 1 << 30,
+        data: known,
+    });
+    let short = entry("g", EntryKind::File, 10);
+    let out = prepare(&[file, short], &places(), |_| Some(b"known".to_vec()));
+    assert_eq!(
+        asked(&out),
+        [
+            "create run1",
+            "create run1\\f",
+            "write 1073741824 5",
+            "end 1099511627776",
+            "create run1\\g",
+            "write 0 10",
+        ]
+    );
+}
+
+#[test]
+fn builds_folders_before_files_and_fills_around_known_content() {
+    let known = DataRef {
+        blake3: Digest::of(b"known"),
+        len: 5,
+    };
+    let entry = |path: &str, kind, size| Entry {
+        share: "data".to_owned(),
+        path: path.to_owned(),
+        kind,
+        size,
+        attributes: None,
+        times: None,
+        content: Vec::new(),
+        seen_by: OpId(0),
+    };
+    let mut file = entry("a\\b\\c.txt", EntryKind::File, 70_000);
+    file.content.push(smbench_core::workload::Extent {
+        offset: 10,
+        data: known,
+    });
+    let entries = [file, entry("a\\b", EntryKind::Directory, 0)];
+    let place = Place {
+        path: "\\\\s\\data".to_owned(),
+        root: "run1".to_owned(),
+    };
+    let places = BTreeMap::from([("DATA".to_owned(), place)]);
+    let out = prepare(&entries, &places, |digest| {
+        (*digest == known.blake3).then(|| b"known".to_vec())
+    });
+    let names: Vec<&str> = out
+        .operations
+        .iter()
+        .filter_map(|op| op.path.as_deref())
+        .collect();
+    assert_eq!(
+        names,
+        ["run1", "run1\\a", "run1\\a\\b", "run1\\a\\b\\c.txt"]
+    );
+    assert_eq!(out.bytes, 70_000);
+    assert_eq!(out.entries, 3);
+    let writes: Vec<(u64, u32)> = out
+        .operations
+        .iter()
+        .filter_map(|op| match &op.action {
+            Action::Request(Request::Write(write)) => Some((write.offset, write.length)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(writes, [(0, 10), (10, 5), (15, 65_536), (65_551, 4_449)]);
+}
