@@ -10,6 +10,7 @@ mod rerun;
 mod serve;
 mod show;
 mod sim;
+mod slice;
 mod transfer;
 
 use std::ffi::OsString;
@@ -36,6 +37,8 @@ enum Verb {
     Compile(compile::Args),
     /// What a workload holds, and why its operations are ordered as they are
     Inspect(inspect::Args),
+    /// A part of a workload -> a workload folder
+    Slice(slice::Args),
     /// Build a workload's initial files on a server
     Prepare(prepare::Args),
     /// Replay a workload against a live server
@@ -77,6 +80,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
     match cli.verb {
         Verb::Compile(args) => compile::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Slice(args) => slice::run(&args),
         Verb::Prepare(args) => prepare::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Sim(args) => sim::run(&args),

@@ -12,6 +12,7 @@ mod namespace;
 mod order;
 pub mod prepare;
 pub mod secrets;
+pub mod slice;
 pub mod wire_span;
 
 pub use compile::{CompileError, CompileOptions, Compiled, Progress, compile};
