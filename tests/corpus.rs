@@ -179,7 +179,7 @@ fn seed(name: &str) {
     }
 
     let folder = std::env::temp_dir().join(format!("smbench-seed-{}", std::process::id()));
-    let input: Box<dyn std::io::Read> = Box::new(Cursor::new(bytes));
+    let input: Box<dyn std::io::Read + Send> = Box::new(Cursor::new(bytes));
     let inputs = vec![(name.to_owned(), input)];
     let compiled = compile(inputs, CompileOptions::default(), &folder).unwrap();
     let mut lines = serde_json::to_string(&compiled.workload).unwrap();

@@ -1,25 +1,27 @@
 //! From captures to a workload folder.
 
-use std::{
-    cell::Cell,
-    io::{self, Read},
-    path::Path,
-    rc::Rc,
-};
+mod input;
+mod lines;
+mod prefetch;
+
+use std::{io::Read, path::Path};
 
 use smbench_core::{
-    frame::Digest,
     seal::Secret,
-    smb2::Request,
-    workload::{Action, CaptureFile, Operation, Provenance, Workload},
+    workload::{Provenance, Workload},
 };
 use thiserror::Error;
 
+use self::{
+    input::Inputs,
+    lines::{Lines, Paths},
+};
 use crate::{
     capture::{CaptureError, CaptureOptions, CaptureStats, read_capture_with},
     dissect::Dissector,
     folder::{FolderError, FolderWriter},
     order,
+    scribe::Scribe,
     secrets::{Secrets, SessionKeys},
 };
 
@@ -85,16 +87,16 @@ pub enum CompileError {
 ///
 /// [`CompileError`].
 pub fn compile(
-    inputs: Vec<(String, Box<dyn Read>)>,
+    inputs: Vec<(String, Box<dyn Read + Send>)>,
     mut options: CompileOptions<'_>,
     out: &Path,
 ) -> Result<Compiled, CompileError> {
     let folder = FolderWriter::create(out)?;
     let secrets = Secrets::new(&options.keys, &options.passwords);
-    let mut dissector = Dissector::new(folder.blobs()?, secrets);
-    let (names, meters, readers) = metered(inputs);
+    let mut dissector = Dissector::new(Scribe::start(&folder)?, secrets);
+    let (inputs, readers) = Inputs::start(inputs)?;
     let capture = CaptureOptions {
-        hash: true,
+        hash: inputs.hash(),
         ..options.capture
     };
     let mut events = 0_u64;
@@ -105,7 +107,7 @@ pub fn compile(
             && events.is_multiple_of(PROGRESS_EVERY)
         {
             progress(Progress {
-                bytes: meters.iter().map(|meter| meter.get()).sum(),
+                bytes: inputs.bytes(),
                 operations: u64::try_from(dissector.len()).unwrap_or(u64::MAX),
             });
         }
@@ -114,13 +116,13 @@ pub fn compile(
     let workload = &mut dissected.workload;
     workload.provenance = Provenance {
         tool: concat!("smbench ", env!("CARGO_PKG_VERSION")).to_owned(),
-        captures: captures(names, &meters, &stats),
+        captures: inputs.finish(&stats),
         epoch_ns: workload.provenance.epoch_ns,
         history: Vec::new(),
     };
-    let order = order::infer(&dissected.workload, &mut dissected.ops, &dissected.spans);
+    let order = order::infer(&dissected.table);
     let coverage = &mut dissected.workload.coverage;
-    coverage.edges = order.edges;
+    coverage.edges = order.counts;
     if order.unexplained > 0 {
         let problem = "outcomes that no order explains".to_owned();
         coverage.problems.insert(problem, order.unexplained);
@@ -129,11 +131,16 @@ pub fn compile(
         let problem = "inferred edges that contradict a break".to_owned();
         coverage.problems.insert(problem, order.contradictions);
     }
-    dissected.blobs.finish()?;
-    let names = dissected.names;
-    // Each operation gets its name on its way out, and goes: memory is for what is still to come.
-    let named = dissected.ops.into_iter().map(|op| named(op, &names));
-    folder.operations(named)?;
+    let mut lines = Lines {
+        spill: dissected.scribe.wait()?.read()?,
+        aside: dissected.aside,
+        table: dissected.table,
+        names: dissected.names,
+        disowned: dissected.disowned,
+        epoch_ns: dissected.workload.provenance.epoch_ns,
+        paths: Paths::default(),
+    };
+    lines.write(&folder, &order.edges)?;
     folder.namespace(&dissected.namespace)?;
     folder.finish(&dissected.workload)?;
     Ok(Compiled {
@@ -141,62 +148,6 @@ pub fn compile(
         namespace: u64::try_from(dissected.namespace.len()).unwrap_or(u64::MAX),
         stats,
     })
-}
-
-/// Names the file where the request does not.
-fn named(mut op: Operation, names: &[Option<Box<str>>]) -> Operation {
-    let creates = matches!(&op.action, Action::Request(Request::Create(_)));
-    if !creates && op.path.is_none() {
-        let name = op.open.and_then(|open| names.get(open.index())?.as_deref());
-        op.path = name.map(str::to_owned);
-    }
-    op
-}
-
-/// Counts what is read of an input.
-struct Metered {
-    input: Box<dyn Read>,
-    bytes: Rc<Cell<u64>>,
-}
-
-impl Read for Metered {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.input.read(buffer)?;
-        let more = u64::try_from(len).unwrap_or(u64::MAX);
-        self.bytes.set(self.bytes.get().saturating_add(more));
-        Ok(len)
-    }
-}
-
-type Meters = Vec<Rc<Cell<u64>>>;
-
-fn metered(inputs: Vec<(String, Box<dyn Read>)>) -> (Vec<String>, Meters, Vec<Box<dyn Read>>) {
-    let mut names = Vec::new();
-    let mut meters = Vec::new();
-    let mut readers: Vec<Box<dyn Read>> = Vec::new();
-    for (name, input) in inputs {
-        let bytes = Rc::new(Cell::new(0));
-        names.push(name);
-        meters.push(Rc::clone(&bytes));
-        readers.push(Box::new(Metered { input, bytes }));
-    }
-    (names, meters, readers)
-}
-
-fn captures(names: Vec<String>, meters: &Meters, stats: &CaptureStats) -> Vec<CaptureFile> {
-    let digests = stats
-        .digests
-        .iter()
-        .map(|digest| Digest(*digest).to_string());
-    let digests = digests.chain(std::iter::repeat(String::new()));
-    let inputs = names.into_iter().zip(meters).zip(digests);
-    inputs
-        .map(|((name, meter), blake3)| CaptureFile {
-            name,
-            blake3,
-            bytes: meter.get(),
-        })
-        .collect()
 }
 
 /// Events between two reports of progress.

@@ -9,6 +9,7 @@ mod answer;
 mod check;
 mod finish;
 mod handles;
+mod live;
 mod logins;
 mod notice;
 mod pdu;
@@ -25,13 +26,22 @@ use smbench_core::{
     workload::{Connection, Operation, Workload},
 };
 
-use self::state::{Conn, State};
+use self::{
+    live::{Departure, Live},
+    state::{Conn, State},
+};
 use crate::{
     capture::{CaptureEvent, ConnInfo, Direction, FrameInfo, FrameKind},
-    folder::{BlobWriter, FolderError},
+    folder::FolderError,
     namespace::Namespace,
+    order::Table,
+    scribe::Scribe,
     secrets::{Secrets, Unsealer},
-    wire_span::WireSpan,
+};
+
+pub(crate) use self::{
+    finish::{Disowned, OpenNames},
+    live::Flight,
 };
 
 /// When something was seen.
@@ -45,14 +55,13 @@ struct Stamp {
 #[derive(Debug)]
 pub(crate) struct Dissector {
     workload: Workload,
-    ops: Vec<Operation>,
-    /// When each request was seen, in nanoseconds since the Unix epoch.
-    times: Vec<u64>,
-    spans: Vec<WireSpan>,
+    live: Live,
+    /// What is known of the operations that have left.
+    table: Table,
     conns: Vec<Conn>,
     state: State,
     namespace: Namespace,
-    blobs: BlobWriter,
+    scribe: Scribe,
     secrets: Secrets,
     /// Messages so far.
     seq: u64,
@@ -69,16 +78,15 @@ pub(crate) struct Dissector {
 }
 
 impl Dissector {
-    pub(crate) fn new(blobs: BlobWriter, secrets: Secrets) -> Self {
+    pub(crate) fn new(scribe: Scribe, secrets: Secrets) -> Self {
         Self {
             workload: Workload::default(),
-            ops: Vec::new(),
-            times: Vec::new(),
-            spans: Vec::new(),
+            live: Live::default(),
+            table: Table::default(),
             conns: Vec::new(),
             state: State::default(),
             namespace: Namespace::default(),
-            blobs,
+            scribe,
             secrets,
             seq: 0,
             by_command: HashMap::new(),
@@ -114,11 +122,50 @@ impl Dissector {
                 self.closed(conn as usize, stamp, how, by);
             }
         }
+        self.depart();
+    }
+
+    /// Lets go of operations that are settled.
+    fn depart(&mut self) {
+        while let Some(departure) = self.live.depart() {
+            match departure {
+                Departure::Settled(it) => {
+                    self.table.push(&self.workload, &it.op, it.span);
+                    if let Err(failure) = self.scribe.operation(it.op, it.time_ns) {
+                        self.failure.get_or_insert(failure);
+                    }
+                }
+                Departure::Aside => self.table.reserve(),
+                Departure::GivenUp(op) => self.give_up(op),
+            }
+        }
+    }
+
+    /// Waits no longer for an answer.
+    fn give_up(&mut self, id: OpId) {
+        self.problem("answer no longer waited for: too many requests had none");
+        let waiting = (self.live.get(id)).map(|op| (op.conn.index(), op.mid));
+        if let Some((conn, mid)) = waiting
+            && let Some(it) = self.conns.get_mut(conn)
+            && it.pending.get(&mid).is_some_and(|pending| pending.op == id)
+        {
+            it.pending.remove(&mid);
+        }
+        self.settled(id);
+    }
+
+    /// An operation will not change any more.
+    fn settled(&mut self, id: OpId) {
+        if self.live.waits(id, false)
+            && let Some(it) = self.live.flight(id)
+        {
+            self.table.set(&self.workload, &it.op, it.span);
+        }
     }
 
     /// Operations so far.
     pub(crate) fn len(&self) -> usize {
-        self.ops.len()
+        self.live.total()
     }
 
     fn connection(&mut self, info: &ConnInfo) {
@@ -203,22 +250,17 @@ impl Dissector {
     /// Appends an operation that was seen at `stamp`.
     fn push(&mut self, op: Operation, stamp: Stamp, seq: u64) -> OpId {
         let id = op.id;
-        self.ops.push(op);
-        self.times.push(stamp.time_ns);
-        self.spans.push(WireSpan {
-            request: seq,
-            ..WireSpan::default()
-        });
+        self.live.push(op, stamp.time_ns, seq);
         id
     }
 
     fn next_op(&self) -> OpId {
-        OpId(index(self.ops.len()))
+        OpId(index(self.live.total()))
     }
 
     /// Keeps bulk data; after a failure to write everything stops.
     fn keep(&mut self, data: &[u8]) -> Option<smbench_core::workload::DataRef> {
-        match self.blobs.put(data) {
+        match self.scribe.keep(data) {
             Ok(kept) => Some(kept),
             Err(failure) => {
                 self.failure = Some(failure);

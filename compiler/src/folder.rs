@@ -14,6 +14,7 @@ use std::{io, path::PathBuf};
 use smbench_core::frame::Digest;
 use thiserror::Error;
 
+pub(crate) use self::blobs::{BlobIndex, PackWriter};
 pub use self::{
     blobs::{BlobReader, BlobWriter},
     read::{Entries, FolderReader, Operations},
@@ -30,6 +31,8 @@ pub mod name {
     pub const NAMESPACE: &str = "namespace.jsonl";
     /// Bulk data by digest.
     pub const BLOBS: &str = "blobs.pack";
+    /// Operations on their way, while the folder is written.
+    pub(super) const SPILL: &str = "ops.spill";
 }
 
 /// Why a workload folder could not be written or read.
@@ -45,6 +48,9 @@ pub enum FolderError {
         #[source]
         source: io::Error,
     },
+    /// The thread that writes ended before its work.
+    #[error("the thread that writes the workload has stopped")]
+    Stopped,
     /// Something is already there.
     #[error("{path} exists and is no workload folder; it is left alone")]
     Occupied {

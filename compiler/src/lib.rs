@@ -11,11 +11,12 @@ pub mod folder;
 mod namespace;
 mod order;
 pub mod prepare;
+mod scribe;
 pub mod secrets;
 pub mod slice;
+mod spill;
 pub mod wire_span;
 
 pub use compile::{CompileError, CompileOptions, Compiled, Progress, compile};
-pub use order::{Inferred, infer};
 pub use secrets::{KeysError, SessionKeys};
 pub use wire_span::WireSpan;

@@ -25,6 +25,7 @@ mod keys;
 mod linearize;
 mod model;
 mod reduce;
+mod table;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -33,92 +34,132 @@ use smbench_core::{
     event::Milestone,
     ids::OpId,
     order::{Arc, OrderError, OrderGraph},
-    workload::{Edge, Operation, Rule, Workload},
+    workload::{Edge, Rule},
 };
 
-use crate::wire_span::WireSpan;
+pub(crate) use table::Table;
 
 /// What order inference found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Inferred {
+pub(crate) struct Inferred {
+    /// The edges.
+    pub(crate) edges: EdgeList,
     /// Edges by rule.
-    pub edges: BTreeMap<String, u64>,
+    pub(crate) counts: BTreeMap<String, u64>,
     /// Operations whose outcome no order of the overlapping ones explains.
-    pub unexplained: u64,
+    pub(crate) unexplained: u64,
     /// Inferred edges dropped because they contradicted what is known of breaks.
-    pub contradictions: u64,
+    pub(crate) contradictions: u64,
 }
 
-/// Fills in `after` of every operation. `spans` run parallel to `ops`.
-pub fn infer(workload: &Workload, ops: &mut [Operation], spans: &[WireSpan]) -> Inferred {
-    let facts: Vec<access::Facts> = access::read(workload, ops);
-    let line = linearize::linearize(ops, spans, &facts);
+/// Infers the edges between the operations of `table`.
+pub(crate) fn infer(table: &Table) -> Inferred {
+    let line = linearize::linearize(table);
     let mut edges = Edges {
-        points: line.points,
+        points: line.points(table),
         ..Edges::default()
     };
-    wire::infer(ops, spans, &mut edges);
-    handles::infer(ops, spans, &mut edges);
-    let triggers = breaks::infer(ops, spans, &facts, &mut edges);
-    keys::infer(ops, spans, &line.touches, &triggers, &mut edges);
+    wire::infer(table, &mut edges);
+    handles::infer(table, &mut edges);
+    let triggers = breaks::infer(table, &mut edges);
+    let mut keys = keys::Keys::new(table, &triggers);
+    let unexplained = line.walk(table, |op, touches| keys.touched(op, touches, &mut edges));
+    drop((keys, line));
     let points = std::mem::take(&mut edges.points);
-    let mut counts = edges.write(ops);
-    let contradictions = untangle(ops, &mut counts);
-    reduce::reduce(ops, &points, &mut counts);
+    let (mut edges, mut counts) = edges.settle();
+    let contradictions = untangle(table, &mut edges, &mut counts);
+    reduce::reduce(table, &mut edges, &points, &mut counts);
     Inferred {
-        edges: counts,
-        unexplained: line.unexplained,
+        edges,
+        counts,
+        unexplained,
         contradictions,
+    }
+}
+
+/// Edges by the operation that waits, then by the one waited for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct EdgeList(Vec<(OpId, Edge)>);
+
+impl EdgeList {
+    /// The edges of each operation; operations must be asked for in ascending order.
+    pub(crate) fn cursor(&self) -> EdgeCursor<'_> {
+        EdgeCursor { rest: &self.0 }
+    }
+
+    /// Drops the edges that `keep` refuses.
+    fn retain(&mut self, mut keep: impl FnMut(OpId, &Edge) -> bool) {
+        self.0.retain(|(to, edge)| keep(*to, edge));
+    }
+}
+
+/// See [`EdgeList::cursor`].
+#[derive(Debug)]
+pub(crate) struct EdgeCursor<'a> {
+    rest: &'a [(OpId, Edge)],
+}
+
+impl<'a> EdgeCursor<'a> {
+    /// What `op` waits for.
+    pub(crate) fn of(&mut self, op: OpId) -> impl Iterator<Item = &'a Edge> + use<'a> {
+        let before = self.rest.iter().take_while(|(to, _)| *to < op).count();
+        let rest = self.rest.get(before..).unwrap_or_default();
+        let own = rest.iter().take_while(|(to, _)| *to == op).count();
+        let (own, rest) = rest.split_at_checked(own).unwrap_or_default();
+        self.rest = rest;
+        own.iter().map(|(_, edge)| edge)
     }
 }
 
 /// Drops inferred edges, and edges from the mere sending of an operation, where they close a
 /// circle. Those from sending are the only ones that the points do not keep in order.
-fn untangle(ops: &mut [Operation], counts: &mut BTreeMap<String, u64>) -> u64 {
-    let leader = |op: &Operation| op.compound.map_or(op.id, |compound| compound.first);
-    let leaders: Vec<OpId> = ops.iter().map(leader).collect();
+fn untangle(table: &Table, edges: &mut EdgeList, counts: &mut BTreeMap<String, u64>) -> u64 {
     let mut dropped = 0;
-    loop {
-        let mut arcs = Vec::new();
-        for (op, to) in ops.iter().zip(&leaders) {
-            let other = |edge: &&Edge| leaders.get(edge.id.index()) != Some(to);
-            let arc = |edge: &Edge| Arc {
-                from: edge.id,
-                to: *to,
-                on: edge.on,
-            };
-            arcs.extend(op.after.iter().filter(other).map(arc));
-            // A member of a compound is sent with its leader.
-            if *to != op.id {
-                arcs.push(Arc {
-                    from: *to,
-                    to: op.id,
-                    on: Milestone::Sent,
-                });
-            }
-        }
-        let Err(OrderError::Cycle { operations }) = OrderGraph::build(ops.len(), &arcs) else {
-            return dropped;
-        };
+    while let Err(OrderError::Cycle { operations }) = {
+        let arcs = arcs(table, edges);
+        OrderGraph::build(table.len(), &arcs)
+    } {
         let before = dropped;
-        for id in &operations {
-            let Some(op) = ops.get_mut(id.index()) else {
-                continue;
-            };
-            op.after.retain(|edge| {
-                let weak = edge.inferred || edge.on == Milestone::Sent;
-                let keep = !(weak && operations.binary_search(&edge.id).is_ok());
-                if !keep && let Some(count) = counts.get_mut(edge.rule.name()) {
-                    *count -= 1;
-                    dropped += 1;
-                }
-                keep
-            });
-        }
+        edges.retain(|to, edge| {
+            let on_circle = |op: &OpId| operations.binary_search(op).is_ok();
+            let weak = edge.inferred || edge.on == Milestone::Sent;
+            let keep = !(weak && on_circle(&to) && on_circle(&edge.id));
+            if !keep && let Some(count) = counts.get_mut(edge.rule.name()) {
+                *count -= 1;
+                dropped += 1;
+            }
+            keep
+        });
         if dropped == before {
-            return dropped;
+            break;
         }
     }
+    dropped
+}
+
+/// The edges as a plan has them: a compound is sent as one.
+fn arcs(table: &Table, edges: &EdgeList) -> Vec<Arc> {
+    let leader = |op: OpId| table.row(op).map_or(op, table::Row::leader);
+    let mut cursor = edges.cursor();
+    let mut arcs = Vec::with_capacity(edges.0.len());
+    for (id, row) in table.rows() {
+        let to = row.leader();
+        let others = cursor.of(id).filter(|edge| leader(edge.id) != to);
+        arcs.extend(others.map(|edge| Arc {
+            from: edge.id,
+            to,
+            on: edge.on,
+        }));
+        // A member of a compound is sent with its leader.
+        if to != id {
+            arcs.push(Arc {
+                from: to,
+                to: id,
+                on: Milestone::Sent,
+            });
+        }
+    }
+    arcs
 }
 
 /// Edges as they are found, by the operation that waits.
@@ -164,9 +205,8 @@ impl Edges {
         ));
     }
 
-    /// Writes the edges into the operations: of several between the same two the one that says
-    /// most, each rule counted.
-    fn write(mut self, ops: &mut [Operation]) -> BTreeMap<String, u64> {
+    /// Sorts the edges: of several between the same two the one that says most, each rule counted.
+    fn settle(mut self) -> (EdgeList, BTreeMap<String, u64>) {
         let mut counts: BTreeMap<String, u64> = Rule::ALL
             .iter()
             .map(|rule| (rule.name().to_owned(), 0))
@@ -191,14 +231,12 @@ impl Edges {
         self.found
             .sort_unstable_by_key(|(to, edge)| (*to, edge.id, rank(edge)));
         self.found.dedup_by_key(|(to, edge)| (*to, edge.id));
-        for (to, edge) in self.found {
-            if let Some(op) = ops.get_mut(to.index()) {
-                op.after.push(edge);
-            }
+        self.found.shrink_to_fit();
+        for (_, edge) in &self.found {
             if let Some(count) = counts.get_mut(edge.rule.name()) {
                 *count += 1;
             }
         }
-        counts
+        (EdgeList(self.found), counts)
     }
 }

@@ -123,7 +123,7 @@ fn is_empty_folder(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-type Inputs = Vec<(String, Box<dyn Read>)>;
+type Inputs = Vec<(String, Box<dyn Read + Send>)>;
 
 fn open_inputs(paths: &[PathBuf]) -> Result<(Inputs, u64), Failure> {
     let mut inputs: Inputs = Vec::new();

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
 
     say!("1. compile {CAPTURE_NAME}, a capture of three clients that share files");
-    let inputs: Vec<(String, Box<dyn std::io::Read>)> =
+    let inputs: Vec<(String, Box<dyn std::io::Read + Send>)> =
         vec![(CAPTURE_NAME.to_owned(), Box::new(CAPTURE))];
     let compiled = compile(inputs, CompileOptions::default(), &work)
         .or_defect("cannot compile the demo's capture")?;

@@ -94,7 +94,7 @@ impl Dissector {
             }
             Command::READ | Command::QUERY_DIRECTORY => !status.is_error() && !status.is_warning(),
             Command::IOCTL => {
-                let action = self.ops.get(op.index()).map(|op| &op.action);
+                let action = self.live.get(op).map(|op| &op.action);
                 matches!(action, Some(Action::Request(Request::Ioctl(it)))
                     if it.ctl_code == Fsctl::SRV_REQUEST_RESUME_KEY)
                     && !status.is_error()
@@ -147,7 +147,7 @@ impl Dissector {
         flags: SessionFlags,
         token: &[u8],
     ) {
-        let Some(session) = self.ops.get(op.index()).and_then(|op| op.session) else {
+        let Some(session) = self.live.get(op).and_then(|op| op.session) else {
             return;
         };
         if header.session_id.0 != 0 {
@@ -161,7 +161,7 @@ impl Dissector {
     }
 
     fn tree_connected(&mut self, header: &Header, op: OpId, response: &TreeConnectResponse) {
-        let Some(op) = self.ops.get_mut(op.index()) else {
+        let Some(op) = self.live.get_mut(op) else {
             return;
         };
         let Some(session) = op.session else {
@@ -218,7 +218,7 @@ impl Dissector {
             flags: lease.flags.bits(),
             epoch: lease.epoch,
         });
-        let asked = self.ops.get(pending.op.index());
+        let asked = self.live.get(pending.op);
         let Some((tree, session)) = asked.and_then(|op| Some((op.tree, op.session?))) else {
             return self.problem("CREATE without a session");
         };
@@ -228,8 +228,9 @@ impl Dissector {
             self.state.durable.insert(key, open);
         }
         for user in std::iter::once(pending.op).chain(pending.users.iter().copied()) {
-            if let Some(op) = self.ops.get_mut(user.index()) {
-                op.open = Some(open);
+            match self.live.get_mut(user) {
+                Some(op) => op.open = Some(open),
+                None => self.problem("answered before the CREATE of its compound"),
             }
         }
     }

@@ -6,64 +6,116 @@ use std::{
 };
 
 use smbench_core::{
-    ids::{ClientId, OpenRef, TreeRef},
-    smb2::{FileId, Guid, NtStatus},
+    ids::{ClientId, OpId, OpenRef, TreeRef},
+    smb2::{FileId, Guid, TreeId},
     workload::{Action, Client, Entry, FORMAT, Operation, Workload},
 };
 
-use super::Dissector;
-use crate::{
-    capture::CaptureStats,
-    folder::{BlobWriter, FolderError},
-    wire_span::WireSpan,
-};
+use super::{Dissector, Flight, state::NameList};
+use crate::{capture::CaptureStats, folder::FolderError, order::Table, scribe::Finishing};
 
 /// A capture, taken apart.
 #[derive(Debug)]
 pub(crate) struct Dissected {
     pub(crate) workload: Workload,
-    pub(crate) ops: Vec<Operation>,
-    /// The name that each open was created with.
-    pub(crate) names: Vec<Option<Box<str>>>,
-    pub(crate) spans: Vec<WireSpan>,
+    /// What order inference needs.
+    pub(crate) table: Table,
+    /// The operations, but for those below.
+    pub(crate) scribe: Finishing,
+    /// Operations that settled late.
+    pub(crate) aside: BTreeMap<OpId, Flight>,
+    pub(crate) names: OpenNames,
+    pub(crate) disowned: Disowned,
     pub(crate) namespace: Vec<Entry>,
-    pub(crate) blobs: BlobWriter,
+}
+
+/// The name that each open was created with.
+#[derive(Debug)]
+pub(crate) struct OpenNames {
+    /// By open.
+    numbers: Vec<Option<u32>>,
+    names: NameList,
+}
+
+impl OpenNames {
+    /// Number of the name of an open, when it has one.
+    pub(crate) fn number(&self, open: OpenRef) -> Option<u32> {
+        self.numbers.get(open.index()).copied().flatten()
+    }
+
+    /// A name by its number.
+    pub(crate) fn name(&self, number: u32) -> Option<&str> {
+        self.names.name(number)
+    }
+}
+
+/// Ids that the server never knew, and where they are to be put back.
+#[derive(Debug, Default)]
+pub(crate) struct Disowned {
+    opens: HashMap<OpenRef, FileId>,
+    trees: HashMap<TreeRef, TreeId>,
+    /// Operations that used them, ascending.
+    pub(crate) operations: Vec<OpId>,
+}
+
+impl Disowned {
+    /// Puts the ids back into a request as they were.
+    pub(crate) fn put_back(&self, op: &mut Operation) {
+        if let Some(wire) = op.open.and_then(|open| self.opens.get(&open)) {
+            op.open = None;
+            if let Action::Request(request) = &mut op.action
+                && request.file_id() == Some(FileId::ZERO)
+            {
+                request.set_file_id(*wire);
+            }
+        }
+        if let Some(wire) = op.tree.and_then(|tree| self.trees.get(&tree)) {
+            op.tree = None;
+            op.raw_tree = Some(wire.0);
+        }
+    }
 }
 
 impl Dissector {
     /// Ends the dissection.
     pub(crate) fn finish(mut self, stats: &CaptureStats) -> Result<Dissected, FolderError> {
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
-        }
         for conn in 0..self.conns.len() {
             self.forget_early(conn);
         }
-        self.disown_bogus();
+        self.live.end();
+        self.depart();
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        for it in self.live.aside().filter(|it| it.waits) {
+            self.table.set(&self.workload, &it.op, it.span);
+        }
+        let disowned = self.disown_bogus();
         self.settle_times(stats.first_time_ns.unwrap_or_default());
         self.settle_clients();
         self.settle_principals();
         self.settle_coverage(stats);
-        let names = (self.state.opens.iter())
-            .map(|open| Some(self.name_of(open.create?)?.into_boxed_str()))
-            .collect();
         let mut workload = self.workload;
         workload.format = FORMAT;
         workload.opens = super::index(self.state.opens.len());
-        workload.operations = u64::try_from(self.ops.len()).unwrap_or(u64::MAX);
+        workload.operations = u64::try_from(self.live.total()).unwrap_or(u64::MAX);
         let namespace = self.namespace.finish(&mut workload.coverage);
         Ok(Dissected {
             workload,
-            ops: self.ops,
-            names,
-            spans: self.spans,
+            table: self.table,
+            scribe: self.scribe.finish()?,
+            aside: self.live.into_aside(),
+            names: OpenNames {
+                numbers: self.state.opens.iter().map(|open| open.name).collect(),
+                names: self.state.names,
+            },
+            disowned,
             namespace,
-            blobs: self.blobs,
         })
     }
 
-    /// Ids that the server never knew, in requests meant to fail, are put back as they were.
-    fn disown_bogus(&mut self) {
+    /// Finds ids that the server never knew, in requests meant to fail.
+    fn disown_bogus(&mut self) -> Disowned {
         let mut opens: HashMap<OpenRef, bool> = HashMap::new();
         let mut trees: HashMap<TreeRef, bool> = HashMap::new();
         let inferred = self.workload.inferred_opens.iter().map(|it| it.open);
@@ -74,51 +126,45 @@ impl Dissector {
             }
         }
         if opens.is_empty() && trees.is_empty() {
-            return;
+            return Disowned::default();
         }
         // Whether any use was not refused.
-        for op in &self.ops {
-            let status = op.expect.as_ref().map(|expect| expect.status);
-            let refused = status.is_some_and(|status| REFUSALS.contains(&status));
-            if let Some(real) = op.open.and_then(|open| opens.get_mut(&open)) {
-                *real |= !refused;
+        for (open, tree, accepted) in self.table.uses() {
+            if let Some(real) = open.and_then(|open| opens.get_mut(&open)) {
+                *real |= accepted;
             }
-            if let Some(real) = op.tree.and_then(|tree| trees.get_mut(&tree)) {
-                *real |= !refused;
+            if let Some(real) = tree.and_then(|tree| trees.get_mut(&tree)) {
+                *real |= accepted;
             }
         }
-        for op in &mut self.ops {
-            if let Some(open) = op.open.filter(|open| opens.get(open) == Some(&false)) {
-                let wire = self.state.opens.get(open.index()).map(|it| it.wire);
-                put_back(op, wire.unwrap_or_default());
-            }
-            if let Some(tree) = op.tree.filter(|tree| trees.get(tree) == Some(&false)) {
-                let wire = self.workload.trees.get(tree.index()).map(|it| it.wire_id.0);
-                op.tree = None;
-                op.raw_tree = wire;
-            }
-        }
-        let bogus = |open: &OpenRef| opens.get(open) == Some(&false);
-        self.workload.inferred_opens.retain(|it| !bogus(&it.open));
-        let count = |map: usize| u64::try_from(map).unwrap_or(u64::MAX);
-        let gone = count(opens.values().filter(|real| !**real).count());
-        let trees_gone = count(trees.values().filter(|real| !**real).count());
-        for (what, gone) in [("opens", gone), ("trees", trees_gone)] {
+        opens.retain(|_, real| !*real);
+        trees.retain(|_, real| !*real);
+        let operations = self.table.disown(
+            |open| opens.contains_key(&open),
+            |tree| trees.contains_key(&tree),
+        );
+        self.workload
+            .inferred_opens
+            .retain(|it| !opens.contains_key(&it.open));
+        for (what, gone) in [("opens", opens.len()), ("trees", trees.len())] {
             if let Some(inferred) = self.inferred.get_mut(what) {
-                *inferred = inferred.saturating_sub(gone);
+                *inferred = inferred.saturating_sub(u64::try_from(gone).unwrap_or(u64::MAX));
             }
+        }
+        let open_id = |open: OpenRef| self.file_id(Some(open));
+        let tree_id = |tree: TreeRef| self.tree_id(Some(tree));
+        Disowned {
+            opens: opens.into_keys().map(|it| (it, open_id(it))).collect(),
+            trees: trees.into_keys().map(|it| (it, tree_id(it))).collect(),
+            operations,
         }
     }
 
     /// Times count from the first packet.
     fn settle_times(&mut self, epoch_ns: u64) {
         self.workload.provenance.epoch_ns = epoch_ns;
-        let relative = |time: u64| time.saturating_sub(epoch_ns) / 1_000;
-        for (op, time) in self.ops.iter_mut().zip(&self.times) {
-            op.at_us = relative(*time);
-        }
         for conn in &mut self.workload.connections {
-            conn.at_us = relative(conn.at_us);
+            conn.at_us = conn.at_us.saturating_sub(epoch_ns) / 1_000;
         }
     }
 
@@ -157,11 +203,8 @@ impl Dissector {
                     .or_insert_with(|| new(conn.client))
             });
         }
-        for op in &mut self.ops {
-            if let Some(conn) = self.workload.connections.get(op.conn.index()) {
-                op.client = conn.client;
-            }
-        }
+        let clients = self.workload.connections.iter().map(|conn| conn.client);
+        self.table.settle_clients(clients.collect());
     }
 
     fn settle_principals(&mut self) {
@@ -225,20 +268,3 @@ impl Dissector {
         }
     }
 }
-
-fn put_back(op: &mut Operation, wire: FileId) {
-    op.open = None;
-    if let Action::Request(request) = &mut op.action
-        && request.file_id() == Some(FileId::ZERO)
-    {
-        request.set_file_id(wire);
-    }
-}
-
-/// What a server says to ids that it does not know. [MS-SMB2] 3.3.5.2.9, 3.3.5.2.10, 3.3.5.2.11.
-const REFUSALS: [NtStatus; 4] = [
-    NtStatus::FILE_CLOSED,
-    NtStatus::INVALID_HANDLE,
-    NtStatus::NETWORK_NAME_DELETED,
-    NtStatus::USER_SESSION_DELETED,
-];

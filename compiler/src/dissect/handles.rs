@@ -132,6 +132,7 @@ impl Dissector {
             create,
             tree,
             first_use: seq,
+            name: None,
         });
         if let Some(state) = self.state.session(session) {
             state.opens.insert(wire, open);
@@ -148,7 +149,8 @@ impl Dissector {
         wire: FileId,
         tree: Option<TreeRef>,
     ) -> OpenRef {
-        let asked = self.spans.get(op.index()).map_or(0, |span| span.request);
+        let asked = self.live.flight(op).map_or(0, |it| it.span.request);
+        let name = self.name_of(op).map(|name| self.state.names.number(&name));
         let known = self
             .state
             .session(session)
@@ -161,6 +163,7 @@ impl Dissector {
             Some(open) => {
                 if let Some(state) = self.state.opens.get_mut(open.index()) {
                     state.create = Some(op);
+                    state.name = name;
                 }
                 self.workload.inferred_opens.retain(|it| it.open != open);
                 if let Some(count) = self.inferred.get_mut("opens") {
@@ -168,7 +171,13 @@ impl Dissector {
                 }
                 open
             }
-            None => self.new_open(session, wire, Some(op), tree, 0),
+            None => {
+                let open = self.new_open(session, wire, Some(op), tree, 0);
+                if let Some(state) = self.state.opens.get_mut(open.index()) {
+                    state.name = name;
+                }
+                open
+            }
         }
     }
 

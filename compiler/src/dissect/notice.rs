@@ -84,10 +84,16 @@ impl Dissector {
         let Some(it) = self.conns.get_mut(conn) else {
             return;
         };
-        it.pending = std::collections::HashMap::new();
+        let pending = std::mem::take(&mut it.pending);
         it.asynchronous = std::collections::HashMap::new();
         it.unsealer = None;
-        if it.requests == 0 || how == CloseKind::End {
+        let silent = it.requests == 0 || how == CloseKind::End;
+        let mut unanswered: Vec<OpId> = pending.values().map(|pending| pending.op).collect();
+        unanswered.sort_unstable();
+        for op in unanswered {
+            self.settled(op);
+        }
+        if silent {
             return;
         }
         if how == CloseKind::Reuse {
@@ -104,7 +110,7 @@ impl Dissector {
 
     fn happening(&self, conn: usize, stamp: Stamp, cmd: Command, action: Action) -> Operation {
         Operation {
-            id: OpId(index(self.ops.len())),
+            id: OpId(index(self.live.total())),
             at_us: 0,            // settled at the end
             client: ClientId(0), // settled at the end
             conn: ConnId(index(conn)),

@@ -58,7 +58,7 @@ impl Dissector {
             self.request(conn, stamp, &header, &piece, &mut carry);
         }
         // What was announced behind the last one may be cut.
-        let last = self.ops.last_mut().filter(|_| carry.first.is_some());
+        let last = self.live.last_mut().filter(|_| carry.first.is_some());
         if let Some(compound) = last.and_then(|op| op.compound.as_mut()) {
             compound.last = true;
         }
@@ -282,7 +282,7 @@ impl Dissector {
             return;
         };
         if let Some(create) = users_of {
-            let waiting = self.ops.get(create.index()).map(|create| create.mid);
+            let waiting = self.live.get(create).map(|create| create.mid);
             if let Some(pending) = waiting.and_then(|mid| it.pending.get_mut(&mid)) {
                 pending.users.push(op);
             }
@@ -299,8 +299,10 @@ impl Dissector {
             credits: 0,
             users: Vec::new(),
         };
-        if it.pending.insert(header.message_id.0, pending).is_some() {
+        self.live.waits(op, true);
+        if let Some(before) = it.pending.insert(header.message_id.0, pending) {
             self.problem("MessageId used again before its answer");
+            self.settled(before.op);
         }
         self.late_request(conn, header.message_id.0);
     }
@@ -331,7 +333,7 @@ impl Dissector {
 
     /// The name that a CREATE asks for.
     pub(super) fn name_of(&self, create: OpId) -> Option<String> {
-        match &self.ops.get(create.index())?.action {
+        match &self.live.get(create)?.action {
             Action::Request(Request::Create(create)) => Some(create.name.to_lossy().into_owned()),
             _ => None,
         }

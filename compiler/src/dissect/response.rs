@@ -67,8 +67,8 @@ impl Dissector {
                 if let Some(id) = header.async_id() {
                     it.asynchronous.insert(id, pending.op);
                 }
-                if let Some(span) = self.spans.get_mut(pending.op.index()) {
-                    span.interim.get_or_insert(seq);
+                if let Some(it) = self.live.flight_mut(pending.op) {
+                    it.span.interim.get_or_insert(seq);
                 }
             }
             return;
@@ -138,7 +138,7 @@ impl Dissector {
         };
         let by_async = || {
             let op = it.asynchronous.get(&header.async_id()?)?;
-            Some(self.ops.get(op.index())?.mid)
+            Some(self.live.get(*op)?.mid)
         };
         let own = Some(header.message_id.0).filter(fits);
         own.or_else(|| by_async().filter(fits))
@@ -162,21 +162,22 @@ impl Dissector {
             credits: pending.credits.saturating_add(header.credits.into()),
             ..Expect::default()
         };
-        if let Some(span) = self.spans.get_mut(pending.op.index()) {
-            span.response = Some(seq);
+        if let Some(it) = self.live.flight_mut(pending.op) {
+            it.span.response = Some(seq);
         }
         self.body(conn, header, piece, pending, &mut expect);
         self.namespace_hears(pending.op, &expect);
-        if let Some(op) = self.ops.get_mut(pending.op.index()) {
+        if let Some(op) = self.live.get_mut(pending.op) {
             op.expect = Some(expect);
         }
+        self.settled(pending.op);
     }
 
     /// Tells the namespace what an answered operation showed.
     fn namespace_hears(&mut self, op: OpId, expect: &Expect) {
-        let span = self.spans.get(op.index());
-        if let (Some(op), Some(span)) = (self.ops.get(op.index()), span) {
-            self.namespace.answered(&self.workload, op, *span, expect);
+        if let Some(it) = self.live.flight(op) {
+            self.namespace
+                .answered(&self.workload, &it.op, it.span, expect);
         }
     }
 
@@ -194,10 +195,9 @@ impl Dissector {
 
     /// Tells the namespace what is in a directory.
     pub(super) fn namespace_lists(&mut self, op: OpId, entries: &[u8], status: NtStatus) {
-        let span = self.spans.get(op.index());
-        if let (Some(op), Some(span), NtStatus::SUCCESS) = (self.ops.get(op.index()), span, status)
-        {
-            self.namespace.listed(&self.workload, op, *span, entries);
+        if let (Some(it), NtStatus::SUCCESS) = (self.live.flight(op), status) {
+            self.namespace
+                .listed(&self.workload, &it.op, it.span, entries);
         }
     }
 }

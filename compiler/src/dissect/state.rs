@@ -1,6 +1,6 @@
 //! What is open on the captured wire: connections, sessions, trees, handles.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use smbench_core::{
     ids::{OpId, OpenRef, SessionRef, TreeRef},
@@ -87,6 +87,32 @@ pub(crate) struct OpenState {
     pub(crate) tree: Option<TreeRef>,
     /// Place of its first use, of an inferred one.
     pub(crate) first_use: u64,
+    /// Number of the name that the CREATE asked for.
+    pub(crate) name: Option<u32>,
+}
+
+/// Names, each once.
+#[derive(Debug, Default)]
+pub(crate) struct NameList {
+    numbers: HashMap<Arc<str>, u32>,
+    names: Vec<Arc<str>>,
+}
+
+impl NameList {
+    pub(super) fn number(&mut self, name: &str) -> u32 {
+        if let Some(known) = self.numbers.get(name) {
+            return *known;
+        }
+        let number = super::index(self.names.len());
+        let name: Arc<str> = name.into();
+        self.numbers.insert(Arc::clone(&name), number);
+        self.names.push(name);
+        number
+    }
+
+    pub(crate) fn name(&self, number: u32) -> Option<&str> {
+        self.names.get(number as usize).map(AsRef::as_ref)
+    }
 }
 
 /// Everything that outlives connections.
@@ -96,6 +122,8 @@ pub(super) struct State {
     /// The latest session of a server with that id.
     pub(super) by_id: HashMap<(IpAddr, u64), SessionRef>,
     pub(super) opens: Vec<OpenState>,
+    /// Names of opens.
+    pub(super) names: NameList,
     /// The latest open of a server with that id, for durable reconnects.
     pub(super) durable: HashMap<(IpAddr, FileId), OpenRef>,
     /// The operation that asked for a resume key.

@@ -10,9 +10,9 @@
 //! Numbers are little-endian, offsets count from the start of the file.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map},
     fs::File,
-    io::{BufWriter, Read, Seek, SeekFrom, Write},
+    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -26,76 +26,48 @@ const TAIL: &[u8; 8] = b"1BOLBBMS";
 const ENTRY: usize = 44;
 const TRAILER: usize = 56;
 
-/// Writes a pack, streaming; only the index is kept in memory.
+/// Which data is in a pack, and where.
 #[derive(Debug)]
-pub struct BlobWriter {
-    path: PathBuf,
-    out: BufWriter<File>,
+pub(crate) struct BlobIndex {
     at: u64,
-    index: HashMap<[u8; 32], (u64, u32)>,
+    places: HashMap<[u8; 32], (u64, u32)>,
 }
 
-impl BlobWriter {
-    /// Begins the pack `path`, which must not exist.
-    ///
-    /// # Errors
-    ///
-    /// [`FolderError::Io`].
-    pub fn create(path: &Path) -> Result<Self, FolderError> {
-        let file = File::create_new(path).map_err(FolderError::io(path))?;
-        let mut out = BufWriter::with_capacity(1 << 18, file);
-        out.write_all(HEAD).map_err(FolderError::io(path))?;
-        Ok(Self {
-            path: path.to_owned(),
-            out,
-            at: 8,
-            index: HashMap::new(),
-        })
+impl BlobIndex {
+    /// Of a pack without data.
+    pub(crate) fn new() -> Self {
+        Self {
+            at: HEAD.len() as u64,
+            places: HashMap::new(),
+        }
     }
 
-    /// Keeps `data` and says how it is called; data seen before is not written again.
+    /// Gives data its name, and says whether it is new and has to be written.
     ///
     /// # Errors
     ///
-    /// [`FolderError::Io`], [`FolderError::TooLong`] above 4 GiB.
-    pub fn put(&mut self, data: &[u8]) -> Result<DataRef, FolderError> {
+    /// [`FolderError::TooLong`] above 4 GiB.
+    pub(crate) fn note(&mut self, data: &[u8]) -> Result<(DataRef, bool), FolderError> {
         let long = FolderError::TooLong { got: data.len() };
         let len = u32::try_from(data.len()).map_err(|_| long)?;
         let blake3 = Digest::of(data);
-        if let std::collections::hash_map::Entry::Vacant(place) = self.index.entry(blake3.0) {
-            let written = self.out.write_all(data);
-            written.map_err(FolderError::io(&self.path))?;
-            place.insert((self.at, len));
+        let entry = self.places.entry(blake3.0);
+        let new = matches!(entry, hash_map::Entry::Vacant(_));
+        if new {
+            entry.or_insert((self.at, len));
             self.at = self.at.saturating_add(u64::from(len));
         }
-        Ok(DataRef { blake3, len })
+        Ok((DataRef { blake3, len }, new))
     }
 
-    /// Number of different blobs so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
-    }
-
-    /// Writes the index and makes the pack durable.
-    ///
-    /// # Errors
-    ///
-    /// [`FolderError::Io`].
-    pub fn finish(mut self) -> Result<(), FolderError> {
-        let mut entries: Vec<_> = self.index.drain().collect();
+    /// Writes the index and the trailer.
+    fn write(mut self, out: &mut impl Write) -> io::Result<()> {
+        let mut entries: Vec<_> = self.places.drain().collect();
         entries.sort_unstable();
         let mut hasher = blake3::Hasher::new();
-        let path = self.path.clone();
         let mut write = |bytes: &[u8]| {
             hasher.update(bytes);
-            self.out.write_all(bytes).map_err(FolderError::io(&path))
+            out.write_all(bytes)
         };
         for (digest, (offset, len)) in &entries {
             write(digest)?;
@@ -110,11 +82,109 @@ impl BlobWriter {
             digest.as_bytes(),
             TAIL,
         ];
-        let written = self.out.write_all(&parts.concat());
-        written.map_err(FolderError::io(&path))?;
+        out.write_all(&parts.concat())
+    }
+}
+
+/// Writes the data of a pack, one blob behind the other.
+#[derive(Debug)]
+pub(crate) struct PackWriter {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+impl PackWriter {
+    /// Begins the pack `path`, which must not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub(crate) fn create(path: &Path) -> Result<Self, FolderError> {
+        let file = File::create_new(path).map_err(FolderError::io(path))?;
+        let mut out = BufWriter::with_capacity(1 << 18, file);
+        out.write_all(HEAD).map_err(FolderError::io(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            out,
+        })
+    }
+
+    /// Appends data that the index found to be new, whole or in parts.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub(crate) fn append(&mut self, data: &[u8]) -> Result<(), FolderError> {
+        let written = self.out.write_all(data);
+        written.map_err(FolderError::io(&self.path))
+    }
+
+    /// Writes the index and makes the pack durable.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub(crate) fn finish(mut self, index: BlobIndex) -> Result<(), FolderError> {
+        let written = index.write(&mut self.out);
+        written.map_err(FolderError::io(&self.path))?;
         let file = self.out.into_inner().map_err(|it| it.into_error());
         let synced = file.and_then(|file| file.sync_all());
-        synced.map_err(FolderError::io(&path))
+        synced.map_err(FolderError::io(&self.path))
+    }
+}
+
+/// Writes a pack, streaming; only the index is kept in memory.
+#[derive(Debug)]
+pub struct BlobWriter {
+    pack: PackWriter,
+    index: BlobIndex,
+}
+
+impl BlobWriter {
+    /// Begins the pack `path`, which must not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub fn create(path: &Path) -> Result<Self, FolderError> {
+        Ok(Self {
+            pack: PackWriter::create(path)?,
+            index: BlobIndex::new(),
+        })
+    }
+
+    /// Keeps `data` and says how it is called; data seen before is not written again.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`], [`FolderError::TooLong`] above 4 GiB.
+    pub fn put(&mut self, data: &[u8]) -> Result<DataRef, FolderError> {
+        let (kept, new) = self.index.note(data)?;
+        if new {
+            self.pack.append(data)?;
+        }
+        Ok(kept)
+    }
+
+    /// Number of different blobs so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.places.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.places.is_empty()
+    }
+
+    /// Writes the index and makes the pack durable.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub fn finish(self) -> Result<(), FolderError> {
+        self.pack.finish(self.index)
     }
 }
 

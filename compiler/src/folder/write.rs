@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use smbench_core::workload::{Entry, Operation, Workload};
 
-use super::{BlobWriter, FolderError, name};
+use super::{BlobWriter, FolderError, PackWriter, name};
 
 /// A workload folder on its way. What was written vanishes unless [`FolderWriter::finish`] is
 /// reached.
@@ -59,6 +59,45 @@ impl FolderWriter {
     /// [`FolderError::Io`].
     pub fn blobs(&self) -> Result<BlobWriter, FolderError> {
         BlobWriter::create(&self.temporary.join(name::BLOBS))
+    }
+
+    /// Begins the data of the folder's pack.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub(crate) fn pack(&self) -> Result<PackWriter, FolderError> {
+        PackWriter::create(&self.temporary.join(name::BLOBS))
+    }
+
+    /// Where operations may wait; the file must be gone when the folder is finished.
+    pub(crate) fn spill(&self) -> PathBuf {
+        self.temporary.join(name::SPILL)
+    }
+
+    /// Writes the operations, as lines of JSON.
+    ///
+    /// `next` appends the next lines to its argument, which is empty, and says whether there are
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`], and those of `next`.
+    pub(crate) fn operation_lines(
+        &self,
+        mut next: impl FnMut(&mut Vec<u8>) -> Result<bool, FolderError>,
+    ) -> Result<(), FolderError> {
+        let path = self.temporary.join(name::OPERATIONS);
+        let mut file = File::create_new(&path).map_err(FolderError::io(&path))?;
+        let mut lines = Vec::new();
+        loop {
+            let more = next(&mut lines)?;
+            file.write_all(&lines).map_err(FolderError::io(&path))?;
+            lines.clear();
+            if !more {
+                return file.sync_all().map_err(FolderError::io(&path));
+            }
+        }
     }
 
     /// Writes the operations.

@@ -29,8 +29,8 @@ pub(super) enum Deed {
     /// Nothing that order matters to.
     #[default]
     Nothing,
-    /// Opens, or fails to.
-    Open(Opening),
+    /// Opens, or fails to: the number of the opening.
+    Open(u32),
     /// Gives up a handle.
     Close(OpenRef),
     /// Gives up every handle of the connection.
@@ -89,32 +89,38 @@ pub(super) struct Opening {
     pub(super) durable: bool,
 }
 
-/// Reads the facts of every operation.
-pub(super) fn read(workload: &Workload, ops: &[Operation]) -> Vec<Facts> {
-    let mut names = Names {
-        workload,
-        ids: HashMap::new(),
-        of_open: HashMap::new(),
-    };
-    ops.iter().map(|op| names.facts(op)).collect()
+impl Facts {
+    /// Forgets what an operation says of an open, or of a tree, that no server knew.
+    pub(super) fn disown(&mut self, open: bool, tree: bool, cmd: Command) {
+        if (open && !matches!(self.deed, Deed::HangUp(_))) || cmd == Command::CREATE {
+            *self = Self::default();
+        } else if tree {
+            self.deed = Deed::Nothing;
+        }
+    }
 }
 
-struct Names<'a> {
-    workload: &'a Workload,
+/// Reads the facts of one operation after the other.
+#[derive(Debug, Default)]
+pub(super) struct Names {
     /// Looked up, never iterated.
     ids: HashMap<String, NameId>,
     of_open: HashMap<OpenRef, (NameId, Option<NameId>)>,
+    /// Room for the name that is looked up.
+    key: String,
 }
 
-impl Names<'_> {
-    fn facts(&mut self, op: &Operation) -> Facts {
-        let Some(tree) = op
-            .tree
-            .and_then(|tree| self.workload.trees.get(tree.index()))
-        else {
+impl Names {
+    pub(super) fn facts(
+        &mut self,
+        workload: &Workload,
+        op: &Operation,
+        openings: &mut Vec<Opening>,
+    ) -> Facts {
+        let Some(tree) = op.tree.and_then(|tree| workload.trees.get(tree.index())) else {
             return self.without_tree(op);
         };
-        let share = tree.share().to_lowercase();
+        let share = || tree.share().to_lowercase();
         let done = op
             .expect
             .as_ref()
@@ -125,7 +131,7 @@ impl Names<'_> {
                 let Name::Text(path) = &create.name else {
                     return Facts::default();
                 };
-                let (name, parent) = self.name(&share, path);
+                let (name, parent) = self.name(&share(), path);
                 if let Some(open) = op.open {
                     self.of_open.insert(open, (name, parent));
                 }
@@ -146,7 +152,8 @@ impl Names<'_> {
                     durable: has_durable(create),
                 };
                 let deed = if answered {
-                    Deed::Open(opening)
+                    openings.push(opening);
+                    Deed::Open(u32::try_from(openings.len() - 1).unwrap_or(u32::MAX))
                 } else {
                     Deed::Nothing
                 };
@@ -184,7 +191,7 @@ impl Names<'_> {
 
     fn on_handle(
         &mut self,
-        share: &str,
+        share: &dyn Fn() -> String,
         op: &Operation,
         request: &Request,
         done: bool,
@@ -230,7 +237,7 @@ impl Names<'_> {
 
     fn set_info(
         &mut self,
-        share: &str,
+        share: &dyn Fn() -> String,
         op: &Operation,
         open: OpenRef,
         set: &smbench_core::smb2::SetInfoRequest,
@@ -241,7 +248,7 @@ impl Names<'_> {
             // [MS-FSCC] 2.4.42.2, 2.4.28.2
             10 | 11 => match target_name(buffer) {
                 Some(to) if !to.starts_with(':') => {
-                    let (to, to_parent) = self.name(share, &to);
+                    let (to, to_parent) = self.name(&share(), &to);
                     let status = op.expect.as_ref().map(|it| it.status);
                     let denied = status == Some(NtStatus::ACCESS_DENIED);
                     Deed::Rename {
@@ -284,9 +291,14 @@ impl Names<'_> {
     }
 
     fn intern(&mut self, share: &str, folded: &str) -> NameId {
-        let key = format!("{share}\\{folded}");
+        self.key.clear();
+        self.key.extend([share, "\\", folded]);
+        if let Some(known) = self.ids.get(&self.key) {
+            return *known;
+        }
         let next = NameId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
-        *self.ids.entry(key).or_insert(next)
+        self.ids.insert(self.key.clone(), next);
+        next
     }
 }
 

@@ -1,163 +1,164 @@
 //! Rule *break*: trigger, notification, reaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smbench_core::{
     event::Milestone,
     ids::{ClientId, OpId},
-    smb2::{Command, ContextData, Lease, Request},
-    workload::{Action, BreakNotice, Operation, Rule},
+    smb2::Command,
+    workload::{BreakNotice, Rule},
 };
 
 use super::{
     Edges,
     access::{Deed, Facts, NameId},
+    table::{Kind, LeaseKey, Row, Table},
 };
-use crate::wire_span::WireSpan;
 
 /// Operations that had to wait for a break: since when.
 pub(super) type Triggers = BTreeMap<OpId, u64>;
 
-type LeaseKey = (ClientId, [u8; 16]);
-
-pub(super) fn infer(
-    ops: &[Operation],
-    spans: &[WireSpan],
-    facts: &[Facts],
-    edges: &mut Edges,
-) -> Triggers {
-    let leases = lease_names(ops, facts);
+pub(super) fn infer(table: &Table, edges: &mut Edges) -> Triggers {
+    let leases = lease_names(table);
     let mut triggers = Triggers::new();
-    for (at, notice) in ops.iter().enumerate() {
-        let Action::Break(what) = notice.action else {
+    for (id, what) in table.notices() {
+        let (Some(row), Some(facts)) = (table.row(id), table.facts(id)) else {
             continue;
         };
-        let named = facts.get(at).and_then(|facts| facts.name);
         let name = match what {
-            BreakNotice::Oplock { .. } => named,
-            BreakNotice::Lease { key, .. } => last_before(&leases, (notice.client, key), at),
+            BreakNotice::Oplock { .. } => facts.name,
+            BreakNotice::Lease { key, .. } => last_before(&leases, (table.client_of(row), key), id),
         };
-        let Some(when) = spans.get(at).map(|span| span.request) else {
-            continue;
+        let notice = Notice {
+            id,
+            row,
+            name,
+            key: match what {
+                BreakNotice::Oplock { .. } => None,
+                BreakNotice::Lease { key, .. } => Some(key),
+            },
         };
-        let found = name
-            .is_some_and(|name| trigger(ops, spans, facts, (at, when, name), edges, &mut triggers));
-        if !found {
-            sent_last(ops, at, edges);
+        if !notice.trigger(table, edges, &mut triggers) {
+            notice.sent_last(table, edges);
         }
-        reactions(ops, facts, (notice, at, name), edges);
+        notice.reactions(table, edges);
     }
     triggers
 }
 
 /// Which name each lease is about, from which operation on: keys are used again.
-type LeaseNames = BTreeMap<LeaseKey, Vec<(usize, NameId)>>;
+type LeaseNames = BTreeMap<(ClientId, LeaseKey), Vec<(OpId, NameId)>>;
 
-fn last_before(names: &LeaseNames, key: LeaseKey, at: usize) -> Option<NameId> {
+fn last_before(names: &LeaseNames, key: (ClientId, LeaseKey), at: OpId) -> Option<NameId> {
     let of_key = names.get(&key)?;
     let later = of_key.partition_point(|(since, _)| *since < at);
     of_key.get(later.checked_sub(1)?).map(|(_, name)| *name)
 }
 
-fn lease_names(ops: &[Operation], facts: &[Facts]) -> LeaseNames {
+/// The names of the leases that break.
+fn lease_names(table: &Table) -> LeaseNames {
+    let broken = table.notices().filter_map(|(_, notice)| match notice {
+        BreakNotice::Lease { key, .. } => Some(key),
+        BreakNotice::Oplock { .. } => None,
+    });
+    let broken: BTreeSet<LeaseKey> = broken.collect();
     let mut names = LeaseNames::new();
-    for (at, (op, facts)) in ops.iter().zip(facts).enumerate() {
-        let (Action::Request(Request::Create(create)), Some(name)) = (&op.action, facts.name)
-        else {
-            continue;
-        };
-        for context in &create.contexts {
-            if let ContextData::Lease(Lease { key, .. }) = &context.data {
-                names
-                    .entry((op.client, key.0))
-                    .or_default()
-                    .push((at, name));
-            }
+    let asked = table
+        .leases()
+        .iter()
+        .filter(|(_, key)| broken.contains(key));
+    for (op, key) in asked {
+        if let Some(name) = table.facts(*op).and_then(|facts| facts.name) {
+            let of_key = names.entry((table.client(*op), *key)).or_default();
+            of_key.push((*op, name));
         }
+    }
+    for of_key in names.values_mut() {
+        of_key.sort_by_key(|(op, _)| *op);
     }
     names
 }
 
-/// The operation in flight whose conflict made the server break: the last one sent.
-fn trigger(
-    ops: &[Operation],
-    spans: &[WireSpan],
-    facts: &[Facts],
-    (at, when, name): (usize, u64, NameId),
-    edges: &mut Edges,
-    triggers: &mut Triggers,
-) -> bool {
-    let conflicts = |facts: &Facts| match facts.deed {
-        Deed::Open(_)
-        | Deed::Write { .. }
-        | Deed::Resize { .. }
-        | Deed::Change { .. }
-        | Deed::Rename { .. }
-        | Deed::Dispose { .. } => facts.name == Some(name),
-        _ => false,
-    };
-    let Some(notice) = ops.get(at) else {
-        return false;
-    };
-    let before = ops
-        .iter()
-        .zip(spans)
-        .zip(facts)
-        .take(at)
-        .rev()
-        .take(LOOK_BACK);
-    for ((op, span), facts) in before {
-        let in_flight = span.request < when && span.response.is_none_or(|over| over > when);
-        if in_flight && conflicts(facts) && op.cmd != Command::OPLOCK_BREAK {
-            edges.add_sent(op.id, notice.id, Rule::Break);
-            triggers.entry(op.id).or_insert(when);
-            return true;
-        }
-    }
-    false
+/// One break notification.
+struct Notice<'a> {
+    id: OpId,
+    row: &'a Row,
+    /// What it is about, when known.
+    name: Option<NameId>,
+    /// Of a lease.
+    key: Option<LeaseKey>,
 }
 
-/// Where nothing tells what made the server break: it came after whatever was sent last.
-fn sent_last(ops: &[Operation], at: usize, edges: &mut Edges) {
-    let requests = |op: &&Operation| matches!(op.action, Action::Request(_));
-    let last = ops.iter().take(at).rev().find(requests);
-    if let (Some(last), Some(notice)) = (last, ops.get(at)) {
-        edges.add_sent(last.id, notice.id, Rule::Break);
+impl Notice<'_> {
+    /// Finds the operation in flight whose conflict made the server break: the last one sent.
+    fn trigger(&self, table: &Table, edges: &mut Edges, triggers: &mut Triggers) -> bool {
+        let Some(name) = self.name else {
+            return false;
+        };
+        let when = self.row.span().request;
+        let conflicts = |facts: &Facts| match facts.deed {
+            Deed::Open(_)
+            | Deed::Write { .. }
+            | Deed::Resize { .. }
+            | Deed::Change { .. }
+            | Deed::Rename { .. }
+            | Deed::Dispose { .. } => facts.name == Some(name),
+            _ => false,
+        };
+        let before = table.before(self.id).rev().take(LOOK_BACK);
+        for (id, row) in before {
+            let span = row.span();
+            let in_flight = span.request < when && span.response.is_none_or(|over| over > when);
+            if in_flight
+                && row.cmd != Command::OPLOCK_BREAK
+                && table.facts(id).is_some_and(conflicts)
+            {
+                edges.add_sent(id, self.id, Rule::Break);
+                triggers.entry(id).or_insert(when);
+                return true;
+            }
+        }
+        false
     }
-}
 
-/// What the client did about the notification: everything on that file until it acknowledged, or
-/// closed.
-fn reactions(
-    ops: &[Operation],
-    facts: &[Facts],
-    (notice, at, name): (&Operation, usize, Option<NameId>),
-    edges: &mut Edges,
-) {
-    let later = ops.iter().zip(facts).skip(at + 1).take(LOOK_AHEAD);
-    for (op, facts) in later.filter(|(op, _)| op.client == notice.client) {
-        let ours = acknowledges(op, notice);
-        let same_file = name.is_some() && facts.name == name;
-        if !(ours || same_file) || !matches!(op.action, Action::Request(_)) {
-            continue;
-        }
-        edges.add(notice.id, op.id, Rule::Break, Milestone::Response);
-        if ours || (op.cmd == Command::CLOSE && op.open == notice.open) {
-            return;
+    /// Where nothing tells what made the server break: it came after whatever was sent last.
+    fn sent_last(&self, table: &Table, edges: &mut Edges) {
+        let mut before = table.before(self.id).rev();
+        if let Some((last, _)) = before.find(|(_, row)| row.is_request()) {
+            edges.add_sent(last, self.id, Rule::Break);
         }
     }
-}
 
-fn acknowledges(op: &Operation, notice: &Operation) -> bool {
-    match (&op.action, &notice.action) {
-        (Action::Request(Request::OplockBreak(_)), Action::Break(BreakNotice::Oplock { .. })) => {
-            op.open.is_some() && op.open == notice.open
+    /// What the client did about the notification: everything on that file until it acknowledged,
+    /// or closed.
+    fn reactions(&self, table: &Table, edges: &mut Edges) {
+        let client = table.client_of(self.row);
+        let later = table.behind(self.id).take(LOOK_AHEAD);
+        for (id, row) in later.filter(|(_, row)| table.client_of(row) == client) {
+            if !row.is_request() {
+                continue;
+            }
+            let ours = self.is_acknowledged_by(table, id, row);
+            let same_file =
+                self.name.is_some() && table.facts(id).is_some_and(|it| it.name == self.name);
+            if !ours && !same_file {
+                continue;
+            }
+            edges.add(self.id, id, Rule::Break, Milestone::Response);
+            if ours || (row.cmd == Command::CLOSE && row.open() == self.row.open()) {
+                return;
+            }
         }
-        (
-            Action::Request(Request::LeaseBreak(ack)),
-            Action::Break(BreakNotice::Lease { key, .. }),
-        ) => ack.lease_key.0 == *key,
-        _ => false,
+    }
+
+    fn is_acknowledged_by(&self, table: &Table, id: OpId, row: &Row) -> bool {
+        match self.key {
+            None => {
+                let open = row.open();
+                row.kind == Kind::OplockAck && open.is_some() && open == self.row.open()
+            }
+            Some(key) => row.cmd == Command::OPLOCK_BREAK && table.lease_ack(id) == Some(key),
+        }
     }
 }
 

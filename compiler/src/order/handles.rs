@@ -6,11 +6,13 @@ use smbench_core::{
     event::Milestone,
     ids::{ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::Command,
-    workload::{Action, Operation, Rule},
+    workload::Rule,
 };
 
-use super::Edges;
-use crate::wire_span::WireSpan;
+use super::{
+    Edges,
+    table::{Kind, Row, Table},
+};
 
 /// What has been set up so far.
 #[derive(Debug, Default)]
@@ -28,70 +30,70 @@ struct Handle {
     used_by: Vec<OpId>,
 }
 
-pub(super) fn infer(ops: &[Operation], spans: &[WireSpan], edges: &mut Edges) {
+pub(super) fn infer(table: &Table, edges: &mut Edges) {
     let mut known = Known::default();
-    for op in ops {
-        known.set_up(op, edges);
-        known.use_handle(op, spans, edges);
+    for (id, row) in table.rows() {
+        known.set_up(id, row, edges);
+        known.use_handle(id, row, table, edges);
     }
 }
 
 impl Known {
-    fn set_up(&mut self, op: &Operation, edges: &mut Edges) {
-        let id = op.id;
+    fn set_up(&mut self, id: OpId, row: &Row, edges: &mut Edges) {
         let waits = |from: Option<&OpId>, edges: &mut Edges| {
             if let Some(from) = from {
                 edges.add(*from, id, Rule::Setup, Milestone::Response);
             }
         };
-        match (&op.action, op.cmd, op.session) {
-            (Action::Break(_) | Action::Disconnect(_), ..) => {}
+        let conn = row.conn();
+        match (row.kind, row.cmd, row.session()) {
+            (Kind::Break | Kind::Disconnect, ..) => {}
             (_, Command::NEGOTIATE, _) => {
-                waits(self.negotiated.get(&op.conn), edges);
-                self.negotiated.insert(op.conn, id);
+                waits(self.negotiated.get(&conn), edges);
+                self.negotiated.insert(conn, id);
             }
             (_, Command::SESSION_SETUP, Some(session)) => {
-                waits(self.negotiated.get(&op.conn), edges);
-                waits(self.bound.get(&(op.conn, session)), edges);
+                waits(self.negotiated.get(&conn), edges);
+                waits(self.bound.get(&(conn, session)), edges);
                 waits(self.sessions.get(&session), edges);
                 self.sessions.insert(session, id);
-                self.bound.insert((op.conn, session), id);
+                self.bound.insert((conn, session), id);
             }
             (_, Command::TREE_CONNECT, Some(session)) => {
                 waits(self.sessions.get(&session), edges);
-                if let Some(tree) = op.tree {
+                if let Some(tree) = row.tree() {
                     self.trees.insert(tree, id);
                 }
             }
             (_, _, Some(session)) => {
-                match op.tree.and_then(|tree| self.trees.get(&tree)) {
+                match row.tree().and_then(|tree| self.trees.get(&tree)) {
                     Some(tree) => waits(Some(tree), edges),
                     None => waits(self.sessions.get(&session), edges),
                 }
-                let bound = self.bound.get(&(op.conn, session));
+                let bound = self.bound.get(&(conn, session));
                 if bound != self.sessions.get(&session) {
                     waits(bound, edges);
                 }
             }
-            _ => waits(self.negotiated.get(&op.conn), edges),
+            _ => waits(self.negotiated.get(&conn), edges),
         }
     }
 
-    fn use_handle(&mut self, op: &Operation, spans: &[WireSpan], edges: &mut Edges) {
-        let id = op.id;
-        if let Some(handle) = op.reclaims.and_then(|open| self.opens.get(&open)) {
+    fn use_handle(&mut self, id: OpId, row: &Row, table: &Table, edges: &mut Edges) {
+        let links = table.links(id);
+        if let Some(handle) = links.reclaims.and_then(|open| self.opens.get(&open)) {
             edges.add(handle.by, id, Rule::Handle, Milestone::Response);
         }
-        if let Some(key_from) = op.resume_key_of {
+        if let Some(key_from) = links.resume_key_of {
             edges.add(key_from, id, Rule::Handle, Milestone::Response);
         }
-        if let Some(target) = op.cancels {
+        if let Some(target) = links.cancels {
             edges.add(target, id, Rule::Handle, Milestone::Sent);
         }
-        let (Some(open), Action::Request(_)) = (op.open, &op.action) else {
+        let Some(open) = row.open().filter(|_| row.is_request()) else {
             return;
         };
-        if op.cmd == Command::CREATE {
+        if row.cmd == Command::CREATE {
             self.opens.insert(
                 open,
                 Handle {
@@ -105,13 +107,13 @@ impl Known {
             return;
         };
         edges.add(handle.by, id, Rule::Handle, Milestone::Response);
-        if op.cmd != Command::CLOSE {
+        if row.cmd != Command::CLOSE {
             handle.used_by.push(id);
             return;
         }
-        let sent = spans.get(id.index()).map_or(u64::MAX, |span| span.request);
-        for user in handle.used_by.drain(..) {
-            let answered = spans.get(user.index()).and_then(|span| span.response);
+        let sent = row.span().request;
+        for user in std::mem::take(&mut handle.used_by) {
+            let answered = table.span(user).and_then(|span| span.response);
             if answered.is_some_and(|at| at < sent) {
                 edges.add(user, id, Rule::Handle, Milestone::Response);
             }

@@ -7,16 +7,13 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use smbench_core::{
-    event::Milestone,
-    ids::OpId,
-    workload::{Operation, Rule},
-};
+use smbench_core::{event::Milestone, ids::OpId, workload::Rule};
 
 use super::{
     Edges,
     breaks::Triggers,
     model::{Key, Touch},
+    table::Table,
 };
 use crate::wire_span::WireSpan;
 
@@ -53,55 +50,56 @@ impl Users {
     }
 }
 
-pub(super) fn infer(
-    ops: &[Operation],
-    spans: &[WireSpan],
-    touches: &[(OpId, Vec<Touch>)],
-    triggers: &Triggers,
-    edges: &mut Edges,
-) {
-    let mut users: HashMap<Key, Users> = HashMap::new();
-    let pairs = Pairs {
-        ops,
-        spans,
-        triggers,
-    };
-    for (op, touched) in touches {
-        for (key, changes) in touched {
-            let users = users.entry(*key).or_default();
+/// Conflicts, from one operation to the next in the order of the points.
+pub(super) struct Keys<'a> {
+    pairs: Pairs<'a>,
+    users: HashMap<Key, Users>,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(table: &'a Table, triggers: &'a Triggers) -> Self {
+        Self {
+            pairs: Pairs { table, triggers },
+            users: HashMap::new(),
+        }
+    }
+
+    /// Takes the next operation, and what it touches.
+    pub(super) fn touched(&mut self, op: OpId, touches: &[Touch], edges: &mut Edges) {
+        for (key, changes) in touches {
+            let users = self.users.entry(*key).or_default();
             if *changes {
                 let readers = std::mem::take(&mut users.readers);
                 let last = users.writer.filter(|_| readers.is_empty());
                 for before in readers.into_iter().chain(last) {
-                    users.relate(&pairs, before, *op, *key, edges);
+                    users.relate(&self.pairs, before, op, *key, edges);
                 }
-                users.changed_by(*op);
+                users.changed_by(op);
             } else {
                 if let Some(writer) = users.writer {
-                    users.relate(&pairs, writer, *op, *key, edges);
+                    users.relate(&self.pairs, writer, op, *key, edges);
                 }
-                users.readers.push(*op);
+                users.readers.push(op);
             }
         }
     }
 }
 
 struct Pairs<'a> {
-    ops: &'a [Operation],
-    spans: &'a [WireSpan],
+    table: &'a Table,
     triggers: &'a Triggers,
 }
 
 impl Pairs<'_> {
     /// `from` must stay before `to`. False where it may have been an answer to `to`.
     fn relate(&self, from: OpId, to: OpId, key: Key, edges: &mut Edges) -> bool {
-        let get = |op: OpId| Some((self.ops.get(op.index())?, self.spans.get(op.index())?));
-        let (Some((before, first)), Some((after, second))) = (get(from), get(to)) else {
+        let (Some(before), Some(after)) = (self.table.row(from), self.table.row(to)) else {
             return true;
         };
-        if from == to || before.client == after.client {
+        if from == to || self.table.client_of(before) == self.table.client_of(after) {
             return true;
         }
+        let (first, second) = (before.span(), after.span());
         let rule = match key {
             Key::Name(_) | Key::Children(_) => Rule::Name,
             Key::Share(_) | Key::Data(_) => Rule::Resource,
@@ -111,7 +109,7 @@ impl Pairs<'_> {
             edges.add(from, to, rule, Milestone::Response);
         } else if known_before(first.interim) {
             edges.add(from, to, rule, Milestone::Interim);
-        } else if !self.may_have_answered_to(first, to, second) {
+        } else if !self.may_have_answered_to(&first, to, &second) {
             edges.add(from, to, Rule::Outcome, Milestone::Response);
         } else {
             return false;

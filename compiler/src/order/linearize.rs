@@ -8,23 +8,19 @@
 
 use std::collections::VecDeque;
 
-use smbench_core::{ids::OpId, smb2::Command, workload::Operation};
+use smbench_core::{ids::OpId, smb2::Command};
 
 use super::{
-    access::{Deed, Facts},
+    access::Deed,
     model::{Model, Touch},
+    table::{Row, Table},
 };
-use crate::wire_span::WireSpan;
 
-/// The order that was found.
+/// The order that was found: operations that touch names or files.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    /// The point of each operation.
-    pub(super) points: Vec<u64>,
-    /// Operations that touch names or files, in order, with what they touch.
-    pub(super) touches: Vec<(OpId, Vec<Touch>)>,
-    /// Operations that no order explains.
-    pub(super) unexplained: u64,
+    items: Vec<Item>,
+    order: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,99 +30,109 @@ struct Item {
     end: u64,
 }
 
-pub(super) fn linearize(ops: &[Operation], spans: &[WireSpan], facts: &[Facts]) -> Line {
-    let mut items: Vec<Item> = ops
-        .iter()
-        .zip(spans)
-        .zip(facts)
-        .filter_map(|((op, span), facts)| item(op, span, facts))
-        .collect();
+pub(super) fn linearize(table: &Table) -> Line {
+    let items = table.rows().filter_map(|(id, row)| item(table, id, row));
+    let mut items: Vec<Item> = items.collect();
     items.sort_unstable_by_key(|item| item.begin);
-    let mut search = Search::new(&items, facts);
+    let mut search = Search::new(&items, table);
     search.run();
     let order = search.order;
-    let mut line = Line {
-        points: points(ops, spans, &items, &order),
-        ..Line::default()
-    };
-    // Once more, straight through: what each operation touches depends on the whole order.
-    let mut model = Model::default();
-    for item in order.iter().filter_map(|at| items.get(*at)) {
-        let Some(facts) = facts.get(item.op.index()) else {
-            continue;
-        };
-        if !model.apply(facts) {
-            line.unexplained += 1;
-        }
-        model.commit();
-        line.touches.push((item.op, model.touches().to_vec()));
-    }
-    line
+    Line { items, order }
 }
 
-fn item(op: &Operation, span: &WireSpan, facts: &Facts) -> Option<Item> {
-    let end = match facts.deed {
+impl Line {
+    /// The point of each operation of the table.
+    pub(super) fn points(&self, table: &Table) -> Vec<u64> {
+        let own = |row: &Row| {
+            let span = row.span();
+            span.response.unwrap_or(span.request) << POINT_BITS
+        };
+        let mut points: Vec<u64> = table.rows().map(|(_, row)| own(row)).collect();
+        let mut last = 0;
+        for item in self.in_order() {
+            let point = (last + 1).max(item.begin << POINT_BITS);
+            last = point;
+            if let Some(slot) = points.get_mut(item.op.index()) {
+                *slot = point;
+            }
+        }
+        points
+    }
+
+    /// Goes through the operations in their order and tells what each touches, which depends on
+    /// all before it. Returns how many no order explains.
+    pub(super) fn walk(&self, table: &Table, mut touched: impl FnMut(OpId, &[Touch])) -> u64 {
+        let mut unexplained = 0;
+        let mut model = Model::default();
+        for item in self.in_order() {
+            let Some(facts) = table.facts(item.op) else {
+                continue;
+            };
+            if !model.apply(facts, table.openings()) {
+                unexplained += 1;
+            }
+            model.commit();
+            touched(item.op, model.touches());
+        }
+        unexplained
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &Item> {
+        (self.order.iter()).filter_map(|at| self.items.get(*at as usize))
+    }
+}
+
+fn item(table: &Table, op: OpId, row: &Row) -> Option<Item> {
+    let span = row.span();
+    let end = match table.facts(op)?.deed {
         Deed::Nothing => return None,
         // It is over when it is over; nothing answers it.
-        Deed::HangUp(_) if op.cmd != Command::LOGOFF => span.response.unwrap_or(span.request),
+        Deed::HangUp(_) if row.cmd != Command::LOGOFF => span.response.unwrap_or(span.request),
         // Waiting for changes begins with the interim response.
         Deed::List { .. } => span.interim.or(span.response)?,
         _ => span.response?,
     };
     Some(Item {
-        op: op.id,
+        op,
         begin: span.request,
         end: end.max(span.request),
     })
 }
 
-fn points(ops: &[Operation], spans: &[WireSpan], items: &[Item], order: &[usize]) -> Vec<u64> {
-    let mut points: Vec<u64> = ops
-        .iter()
-        .zip(spans)
-        .map(|(_, span)| span.response.unwrap_or(span.request) << POINT_BITS)
-        .collect();
-    let mut last = 0;
-    for item in order.iter().filter_map(|at| items.get(*at)) {
-        let point = (last + 1).max(item.begin << POINT_BITS);
-        last = point;
-        if let Some(slot) = points.get_mut(item.op.index()) {
-            *slot = point;
-        }
-    }
-    points
-}
-
 /// One choice of the search.
 struct Choice {
-    candidates: Vec<usize>,
+    candidates: Vec<u32>,
     next: usize,
     mark: usize,
 }
 
 struct Search<'a> {
     items: &'a [Item],
-    facts: &'a [Facts],
+    table: &'a Table,
     model: Model,
-    used: Vec<bool>,
-    first: usize,
-    order: Vec<usize>,
+    /// Operations before `frontier` that are still to be taken, ascending.
+    left: Vec<u32>,
+    frontier: usize,
+    order: Vec<u32>,
     choices: VecDeque<Choice>,
+    /// Lists of candidates to be used again.
+    spare: Vec<Vec<u32>>,
     tries: u32,
     /// Operations to be taken as they come, after a search that failed.
     greedy: u32,
 }
 
 impl<'a> Search<'a> {
-    fn new(items: &'a [Item], facts: &'a [Facts]) -> Self {
+    fn new(items: &'a [Item], table: &'a Table) -> Self {
         Self {
             items,
-            facts,
+            table,
             model: Model::default(),
-            used: vec![false; items.len()],
-            first: 0,
+            left: Vec::new(),
+            frontier: 0,
             order: Vec::with_capacity(items.len()),
             choices: VecDeque::new(),
+            spare: Vec::new(),
             tries: 0,
             greedy: 0,
         }
@@ -137,6 +143,7 @@ impl<'a> Search<'a> {
             let candidates = self.candidates();
             if self.greedy > 0 {
                 self.take_as_it_comes(&candidates);
+                self.spare.push(candidates);
                 continue;
             }
             let mark = self.model.mark();
@@ -148,7 +155,8 @@ impl<'a> Search<'a> {
             if !self.advance() {
                 self.give_up();
             } else if self.choices.len() > WINDOW {
-                self.choices.pop_front();
+                let settled = self.choices.pop_front();
+                self.spare.extend(settled.map(|choice| choice.candidates));
             }
         }
     }
@@ -161,7 +169,8 @@ impl<'a> Search<'a> {
             let mark = choice.mark;
             self.tries += 1;
             let Some(candidate) = candidate.filter(|_| self.tries < PATIENCE) else {
-                self.choices.pop_back();
+                let spent = self.choices.pop_back();
+                self.spare.extend(spent.map(|choice| choice.candidates));
                 if self.choices.is_empty() {
                     return false;
                 }
@@ -187,7 +196,7 @@ impl<'a> Search<'a> {
         self.greedy = GREEDY;
     }
 
-    fn take_as_it_comes(&mut self, candidates: &[usize]) {
+    fn take_as_it_comes(&mut self, candidates: &[u32]) {
         let mark = self.model.mark();
         let mut chosen = None;
         for candidate in candidates {
@@ -207,28 +216,24 @@ impl<'a> Search<'a> {
         self.greedy -= 1;
     }
 
-    fn fits(&mut self, candidate: usize) -> bool {
-        let item = self.items.get(candidate);
-        let facts = item.and_then(|item| self.facts.get(item.op.index()));
-        facts.is_none_or(|facts| self.model.apply(facts))
+    fn fits(&mut self, candidate: u32) -> bool {
+        let item = self.items.get(candidate as usize);
+        let facts = item.and_then(|item| self.table.facts(item.op));
+        facts.is_none_or(|facts| self.model.apply(facts, self.table.openings()))
     }
 
-    fn take(&mut self, candidate: usize) {
+    fn take(&mut self, candidate: u32) {
         self.order.push(candidate);
-        if let Some(used) = self.used.get_mut(candidate) {
-            *used = true;
-        }
-        while self.used.get(self.first).copied().unwrap_or(false) {
-            self.first += 1;
+        if let Ok(at) = self.left.binary_search(&candidate) {
+            self.left.remove(at);
         }
     }
 
     fn untake(&mut self) {
-        if let Some(candidate) = self.order.pop() {
-            if let Some(used) = self.used.get_mut(candidate) {
-                *used = false;
-            }
-            self.first = self.first.min(candidate);
+        if let Some(candidate) = self.order.pop()
+            && let Err(at) = self.left.binary_search(&candidate)
+        {
+            self.left.insert(at, candidate);
         }
         if let Some(choice) = self.choices.back() {
             self.model.roll_back(choice.mark);
@@ -237,26 +242,32 @@ impl<'a> Search<'a> {
 
     /// Those that may come next: nothing that is left was over before they began. In the order of
     /// their responses.
-    fn candidates(&self) -> Vec<usize> {
-        let mut found: Vec<(u64, usize)> = Vec::new();
+    fn candidates(&mut self) -> Vec<u32> {
         let mut soonest = u64::MAX;
-        for (at, item) in self.items.iter().enumerate().skip(self.first) {
-            if self.used.get(at).copied().unwrap_or(true) {
-                continue;
-            }
-            if item.begin > soonest {
-                break;
-            }
+        for item in self
+            .left
+            .iter()
+            .filter_map(|at| self.items.get(*at as usize))
+        {
             soonest = soonest.min(item.end);
-            found.push((item.end, at));
         }
-        found.retain(|(_, at)| {
-            self.items
-                .get(*at)
-                .is_some_and(|item| item.begin <= soonest)
-        });
-        found.sort_unstable();
-        found.into_iter().map(|(_, at)| at).collect()
+        while let Some(item) = self
+            .items
+            .get(self.frontier)
+            .filter(|it| it.begin <= soonest)
+        {
+            soonest = soonest.min(item.end);
+            self.left
+                .push(u32::try_from(self.frontier).unwrap_or(u32::MAX));
+            self.frontier += 1;
+        }
+        let begin = |at: &u32| self.items.get(*at as usize).map_or(u64::MAX, |it| it.begin);
+        let end = |at: &u32| self.items.get(*at as usize).map_or(u64::MAX, |it| it.end);
+        let mut found = self.spare.pop().unwrap_or_default();
+        found.clear();
+        found.extend(self.left.iter().filter(|at| begin(at) <= soonest));
+        found.sort_unstable_by_key(|at| (end(at), *at));
+        found
     }
 }
 

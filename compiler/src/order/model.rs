@@ -79,11 +79,13 @@ pub(super) struct Model {
 
 impl Model {
     /// Carries out an operation as recorded; whether its outcome makes sense.
-    pub(super) fn apply(&mut self, facts: &Facts) -> bool {
+    pub(super) fn apply(&mut self, facts: &Facts, openings: &[Opening]) -> bool {
         self.touches.clear();
         match facts.deed {
             Deed::Nothing => true,
-            Deed::Open(opening) => self.open(facts, &opening),
+            Deed::Open(opening) => {
+                (openings.get(opening as usize)).is_none_or(|opening| self.open(facts, opening))
+            }
             Deed::Close(open) => self.close(open),
             Deed::HangUp(conn) => self.hang_up(conn),
             Deed::Read {

@@ -11,39 +11,45 @@
 //!
 //! Breaks keep all their edges: acknowledgements are recognised by them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use smbench_core::{
     event::Milestone,
     ids::OpId,
-    workload::{Action, Edge, Operation, Rule},
+    workload::{Edge, Rule},
 };
 
-/// Drops implied edges from `after`, and from the counts by rule.
+use super::{
+    EdgeList,
+    table::{Kind, Table},
+};
+
+/// Drops implied edges, also from the counts by rule.
 ///
 /// `points` are those of [`super::linearize`]; searches go back from each operation no further
 /// than to what it waits for, and no more than [`REACH`] compounds, so that the work is linear:
 /// beyond that an implied edge may stay.
-pub(super) fn reduce(ops: &mut [Operation], points: &[u64], counts: &mut BTreeMap<String, u64>) {
-    let graph = Graph::new(ops, points);
+pub(super) fn reduce(
+    table: &Table,
+    edges: &mut EdgeList,
+    points: &[u64],
+    counts: &mut BTreeMap<String, u64>,
+) {
+    let graph = Graph::new(table, edges, points);
     let mut gone = Vec::new();
-    let mut search = Search::default();
+    let mut search = Search::new(table.len());
     for group in 0..graph.starts.len().saturating_sub(1) {
         search.implied(&graph, group, &mut gone);
     }
+    drop(graph);
     gone.sort_unstable();
-    for (to, from, on) in gone {
-        let Some(op) = ops.get_mut(to as usize) else {
-            continue;
-        };
-        op.after.retain(|edge| {
-            let keep = edge.id != from || rank(edge.on) != on;
-            if !keep && let Some(count) = counts.get_mut(edge.rule.name()) {
-                *count = count.saturating_sub(1);
-            }
-            keep
-        });
-    }
+    edges.retain(|to, edge| {
+        let keep = gone.binary_search(&(to.0, edge.id, rank(edge.on))).is_err();
+        if !keep && let Some(count) = counts.get_mut(edge.rule.name()) {
+            *count = count.saturating_sub(1);
+        }
+        keep
+    });
 }
 
 /// In which orders an edge binds: 0 in all, 1 with `client` and more, 2 with `resource` and more.
@@ -77,41 +83,39 @@ struct Incoming {
 }
 
 /// Edges by the compound that they lead to; an operation alone is a compound of one.
-struct Graph {
+struct Graph<'a> {
     /// The compound of each operation: the line of its first.
     group: Vec<u32>,
     /// Where the edges of each compound begin.
     starts: Vec<u32>,
     edges: Vec<Incoming>,
     /// The point of each operation.
-    points: Vec<u64>,
+    points: &'a [u64],
 }
 
-impl Graph {
-    fn new(ops: &[Operation], points: &[u64]) -> Self {
-        let leader = |op: &Operation| op.compound.map_or(op.id, |compound| compound.first).0;
-        let group: Vec<u32> = ops.iter().map(leader).collect();
-        let mut edges = Vec::new();
-        for op in ops {
-            let disconnect = matches!(op.action, Action::Disconnect(_));
-            for edge in &op.after {
-                let from = ops.get(edge.id.index());
-                let same_client = from.is_some_and(|from| from.client == op.client);
-                let inside = group.get(edge.id.index()) == group.get(op.id.index());
-                if !inside {
-                    edges.push(Incoming {
-                        from: edge.id,
-                        member: op.id.0,
-                        on: rank(edge.on),
-                        class: class(edge, same_client, disconnect),
-                        keep: edge.rule == Rule::Break,
-                    });
-                }
+impl<'a> Graph<'a> {
+    fn new(table: &Table, list: &EdgeList, points: &'a [u64]) -> Self {
+        let group: Vec<u32> = table.rows().map(|(_, row)| row.leader().0).collect();
+        let mut edges = Vec::with_capacity(list.0.len());
+        for (op, edge) in &list.0 {
+            let (Some(from), Some(to)) = (table.row(edge.id), table.row(*op)) else {
+                continue;
+            };
+            if from.leader() == to.leader() {
+                continue;
             }
+            let same_client = table.client_of(from) == table.client_of(to);
+            edges.push(Incoming {
+                from: edge.id,
+                member: op.0,
+                on: rank(edge.on),
+                class: class(edge, same_client, to.kind == Kind::Disconnect),
+                keep: edge.rule == Rule::Break,
+            });
         }
         let of = |edge: &Incoming| group.get(edge.member as usize).copied().unwrap_or(u32::MAX);
         edges.sort_by_key(of);
-        let mut starts = vec![0_u32; ops.len() + 1];
+        let mut starts = vec![0_u32; table.len() + 1];
         for edge in &edges {
             if let Some(start) = starts.get_mut(of(edge) as usize + 1) {
                 *start += 1;
@@ -126,7 +130,7 @@ impl Graph {
             group,
             starts,
             edges,
-            points: points.to_vec(),
+            points,
         }
     }
 
@@ -164,15 +168,30 @@ impl Graph {
 }
 
 /// Room for one search after the other.
-#[derive(Default)]
 struct Search {
-    seen: BTreeSet<u32>,
+    /// The search that last came by each compound.
+    seen: Vec<u32>,
+    search: u32,
     next: VecDeque<u32>,
 }
 
 impl Search {
+    fn new(operations: usize) -> Self {
+        Self {
+            seen: vec![0; operations],
+            search: 0,
+            next: VecDeque::new(),
+        }
+    }
+
+    /// Whether this search comes by for the first time.
+    fn enter(&mut self, group: u32) -> bool {
+        let slot = self.seen.get_mut(group as usize);
+        slot.is_some_and(|slot| std::mem::replace(slot, self.search) != self.search)
+    }
+
     /// Finds the edges into `group` that others imply.
-    fn implied(&mut self, graph: &Graph, group: usize, gone: &mut Vec<(u32, OpId, u8)>) {
+    fn implied(&mut self, graph: &Graph<'_>, group: usize, gone: &mut Vec<(u32, OpId, u8)>) {
         let into = graph.into(group);
         if into.len() < 2 {
             return;
@@ -188,14 +207,19 @@ impl Search {
 
     fn walk(
         &mut self,
-        graph: &Graph,
+        graph: &Graph<'_>,
         into: &[Incoming],
         class: u8,
         open: &mut Vec<&Incoming>,
         gone: &mut Vec<(u32, OpId, u8)>,
     ) {
-        self.seen.clear();
+        if self.search == u32::MAX {
+            self.seen.fill(0);
+            self.search = 0;
+        }
+        self.search += 1;
         self.next.clear();
+        let mut seen = 0;
         open.retain(|edge| {
             let implied = into.iter().any(|other| graph.outdoes(other, edge));
             if implied {
@@ -209,10 +233,11 @@ impl Search {
         self.next
             .extend(starts.map(|edge| graph.group_of(edge.from)));
         while let (Some(at), Some(least)) = (self.next.pop_front(), floor) {
-            if !self.seen.insert(at) {
+            if !self.enter(at) {
                 continue;
             }
-            if self.seen.len() > REACH {
+            seen += 1;
+            if seen > REACH {
                 return;
             }
             for known in graph.into(at as usize) {
@@ -245,7 +270,34 @@ const REACH: usize = 256;
 mod tests {
     use std::collections::BTreeSet;
 
+    use smbench_core::{
+        ids::ClientId,
+        workload::{Action, Operation, Workload},
+    };
+
     use super::*;
+    use crate::wire_span::WireSpan;
+
+    /// The same with the edges in a list; connections and clients have the same numbers.
+    fn reduced(ops: &[Operation], counts: &mut BTreeMap<String, u64>) -> Vec<Operation> {
+        let mut table = Table::default();
+        let mut edges = EdgeList::default();
+        for op in ops {
+            table.push(&Workload::default(), op, WireSpan::default());
+            edges.0.extend(op.after.iter().map(|edge| (op.id, *edge)));
+        }
+        table.settle_clients((0..3).map(ClientId).collect());
+        let points: Vec<u64> = (0..).take(ops.len()).collect();
+        reduce(&table, &mut edges, &points, counts);
+        let mut ops = ops.to_vec();
+        for op in &mut ops {
+            op.after.clear();
+        }
+        for (to, edge) in edges.0 {
+            ops[to.index()].after.push(edge);
+        }
+        ops
+    }
 
     /// A graph of `count` operations by a seed: clients, compounds, rules and milestones mixed.
     fn random(seed: u64, count: u32) -> Vec<Operation> {
@@ -333,14 +385,12 @@ mod tests {
         let mut dropped = 0;
         for seed in 1..=25 {
             let whole = random(seed, 40);
-            let mut ops = whole.clone();
-            let points: Vec<u64> = (0..40).collect();
             let mut counts: BTreeMap<String, u64> = BTreeMap::new();
             for edge in whole.iter().flat_map(|op| &op.after) {
                 *counts.entry(edge.rule.name().to_owned()).or_default() += 1;
             }
             let all = counts.values().sum::<u64>();
-            reduce(&mut ops, &points, &mut counts);
+            let ops = reduced(&whole, &mut counts);
             let left = ops.iter().map(|op| op.after.len() as u64).sum::<u64>();
             dropped += all - left;
             assert_eq!(counts.values().sum::<u64>(), left, "seed {seed}");

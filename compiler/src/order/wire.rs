@@ -10,11 +10,13 @@ use std::collections::BTreeMap;
 use smbench_core::{
     event::Milestone,
     ids::{ClientId, ConnId, OpId},
-    workload::{Action, Operation, Rule},
+    workload::Rule,
 };
 
-use super::Edges;
-use crate::wire_span::WireSpan;
+use super::{
+    Edges,
+    table::{Kind, Row, Table},
+};
 
 /// What happens on the wire, in order.
 #[derive(Clone, Copy, Debug)]
@@ -24,37 +26,37 @@ enum Moment {
     Response(OpId),
 }
 
-pub(super) fn infer(ops: &[Operation], spans: &[WireSpan], edges: &mut Edges) {
-    let mut moments: Vec<(u64, Moment)> = Vec::with_capacity(ops.len() * 2);
-    for (op, span) in ops.iter().zip(spans) {
-        moments.push((span.request, Moment::Request(op.id)));
-        moments.extend(span.interim.map(|at| (at, Moment::Interim(op.id))));
-        moments.extend(span.response.map(|at| (at, Moment::Response(op.id))));
+pub(super) fn infer(table: &Table, edges: &mut Edges) {
+    let mut moments: Vec<(u64, Moment)> = Vec::with_capacity(table.len() * 2);
+    for (id, row) in table.rows() {
+        let span = row.span();
+        moments.push((span.request, Moment::Request(id)));
+        moments.extend(span.interim.map(|at| (at, Moment::Interim(id))));
+        moments.extend(span.response.map(|at| (at, Moment::Response(id))));
     }
     // A request and what it is answered by never share a count, but the PDUs of one frame do:
     // sorting keeps them in order of their ids.
     moments.sort_by_key(|(at, _)| *at);
     let mut clients: BTreeMap<ClientId, Frontier> = BTreeMap::new();
     let mut last_sent: BTreeMap<ConnId, OpId> = BTreeMap::new();
-    let mut answered = vec![false; ops.len()];
+    let mut answered = vec![false; table.len()];
     for (_, moment) in moments {
         match moment {
             Moment::Request(id) => {
-                let Some(op) = ops.get(id.index()) else {
+                let Some(row) = table.row(id) else {
                     continue;
                 };
-                if matches!(op.action, Action::Break(_)) {
+                if row.kind == Kind::Break {
                     continue;
                 }
-                let frontier = clients.entry(op.client).or_default();
+                let frontier = clients.entry(table.client_of(row)).or_default();
                 for (known, on) in frontier.send(id) {
                     edges.add(known, id, Rule::Wire, on);
                 }
-                keep_order(ops, op, &answered, &mut last_sent, edges);
+                keep_order(table, (id, row), &answered, &mut last_sent, edges);
             }
             Moment::Interim(id) => {
-                let client = ops.get(id.index()).map(|op| op.client);
-                if let Some(frontier) = client.and_then(|it| clients.get_mut(&it)) {
+                if let Some(frontier) = clients.get_mut(&table.client(id)) {
                     frontier.learn(id, Milestone::Interim);
                 }
             }
@@ -62,8 +64,7 @@ pub(super) fn infer(ops: &[Operation], spans: &[WireSpan], edges: &mut Edges) {
                 if let Some(slot) = answered.get_mut(id.index()) {
                     *slot = true;
                 }
-                let client = ops.get(id.index()).map(|op| op.client);
-                if let Some(frontier) = client.and_then(|it| clients.get_mut(&it)) {
+                if let Some(frontier) = clients.get_mut(&table.client(id)) {
                     frontier.learn(id, Milestone::Response);
                 }
             }
@@ -73,24 +74,20 @@ pub(super) fn infer(ops: &[Operation], spans: &[WireSpan], edges: &mut Edges) {
 
 /// Requests in flight together on one connection go out in the order they did.
 fn keep_order(
-    ops: &[Operation],
-    op: &Operation,
+    table: &Table,
+    (id, row): (OpId, &Row),
     answered: &[bool],
     last_sent: &mut BTreeMap<ConnId, OpId>,
     edges: &mut Edges,
 ) {
-    let group = |id: OpId| {
-        ops.get(id.index())
-            .and_then(|it| it.compound)
-            .map_or(id, |compound| compound.first)
-    };
-    let before = last_sent.insert(op.conn, op.id);
-    let Some(before) = before.filter(|it| group(*it) != group(op.id)) else {
+    let group = |id: OpId| table.row(id).map_or(id, Row::leader);
+    let before = last_sent.insert(row.conn(), id);
+    let Some(before) = before.filter(|it| group(*it) != row.leader()) else {
         return;
     };
     let over = answered.get(before.index()).copied().unwrap_or(true);
     if !over {
-        edges.add(before, op.id, Rule::Wire, Milestone::Sent);
+        edges.add(before, id, Rule::Wire, Milestone::Sent);
     }
 }
 

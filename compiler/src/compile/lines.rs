@@ -1,0 +1,163 @@
+//! The lines of `ops.jsonl`: what was spilled, and what only the end of the capture told.
+
+use std::{collections::BTreeMap, io::Write};
+
+use serde::Serializer;
+use smbench_core::{
+    ids::{OpId, OpenRef},
+    workload::{Edge, Operation},
+};
+
+use crate::{
+    dissect::{Disowned, Flight, OpenNames},
+    folder::{FolderError, FolderWriter, name},
+    order::{EdgeList, Table},
+    spill::{Gaps, Record, SpillReader, write_text},
+};
+
+/// Everything that lines are made of.
+pub(super) struct Lines {
+    pub(super) spill: SpillReader,
+    /// Operations that are not in the spill.
+    pub(super) aside: BTreeMap<OpId, Flight>,
+    pub(super) table: Table,
+    pub(super) names: OpenNames,
+    pub(super) disowned: Disowned,
+    pub(super) epoch_ns: u64,
+    pub(super) paths: Paths,
+}
+
+impl Lines {
+    /// Writes the operations.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`].
+    pub(super) fn write(
+        &mut self,
+        folder: &FolderWriter,
+        edges: &EdgeList,
+    ) -> Result<(), FolderError> {
+        let mut edges = edges.cursor();
+        let mut ids = self.table.ids();
+        folder.operation_lines(|out| {
+            while out.len() < PIECE {
+                let Some(id) = ids.next() else {
+                    return Ok(false);
+                };
+                self.line(id, edges.of(id), out)?;
+            }
+            Ok(true)
+        })
+    }
+
+    fn line<'e>(
+        &mut self,
+        id: OpId,
+        after: impl Iterator<Item = &'e Edge>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FolderError> {
+        let mut own;
+        let mut record = match self.aside.remove(&id) {
+            Some(it) => {
+                own = self.text_of(it.op)?;
+                own.record(it.time_ns)
+            }
+            None => self.spill.next()?,
+        };
+        let at_us = record.time_ns.saturating_sub(self.epoch_ns) / 1_000;
+        let client = self.table.client(id);
+        let start = out.len();
+        // Writing to memory does not fail.
+        let _ = write!(out, "{{\"id\":{id},\"at_us\":{at_us},\"client\":{client}");
+        if self.disowned.operations.binary_search(&id).is_ok() {
+            let line = [out.get(start..).unwrap_or_default(), record.text, b"}"].concat();
+            let op = serde_json::from_slice(&line).map_err(unwritable)?;
+            let time_ns = record.time_ns;
+            own = self.text_of(op)?;
+            record = own.record(time_ns);
+        }
+        let Record { text, gaps, .. } = record;
+        let after_at = gaps.after as usize;
+        let mut at = 0;
+        if let Some(path_at) = gaps.path
+            && let Some(open) = self.table.open(id)
+            && let Some(path) = self.paths.of(&self.names, open)?
+        {
+            at = path_at as usize;
+            out.extend_from_slice(text.get(..at).unwrap_or_default());
+            out.extend_from_slice(path);
+        }
+        out.extend_from_slice(text.get(at..after_at).unwrap_or_default());
+        let mut after = after.peekable();
+        if after.peek().is_some() {
+            out.extend_from_slice(b",\"after\":");
+            let mut json = serde_json::Serializer::new(&mut *out);
+            json.collect_seq(after).map_err(unwritable)?;
+        }
+        out.extend_from_slice(text.get(after_at..).unwrap_or_default());
+        out.extend_from_slice(b"}\n");
+        Ok(())
+    }
+
+    /// The text of an operation, with the ids put back that no server knew.
+    fn text_of(&self, mut op: Operation) -> Result<Text, FolderError> {
+        self.disowned.put_back(&mut op);
+        let mut text = Vec::new();
+        let gaps = write_text(&op, &mut text).map_err(unwritable)?;
+        Ok(Text { text, gaps })
+    }
+}
+
+/// An operation that is not in the spill as it has to be.
+struct Text {
+    text: Vec<u8>,
+    gaps: Gaps,
+}
+
+impl Text {
+    fn record(&self, time_ns: u64) -> Record<'_> {
+        Record {
+            text: &self.text,
+            gaps: self.gaps,
+            time_ns,
+        }
+    }
+}
+
+/// Paths as they stand in lines, by the number of the name, as far as they were needed.
+#[derive(Default)]
+pub(super) struct Paths(Vec<Option<Box<[u8]>>>);
+
+impl Paths {
+    fn of(&mut self, names: &OpenNames, open: OpenRef) -> Result<Option<&[u8]>, FolderError> {
+        let Some(number) = names.number(open) else {
+            return Ok(None);
+        };
+        let at = number as usize;
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        let Some(slot) = self.0.get_mut(at) else {
+            return Ok(None);
+        };
+        if slot.is_none()
+            && let Some(name) = names.name(number)
+        {
+            let mut text = b",\"path\":".to_vec();
+            serde_json::to_writer(&mut text, name).map_err(unwritable)?;
+            *slot = Some(text.into());
+        }
+        Ok(slot.as_deref())
+    }
+}
+
+fn unwritable(source: serde_json::Error) -> FolderError {
+    FolderError::Unwritable {
+        path: name::OPERATIONS.into(),
+        source,
+    }
+}
+
+/// Lines are written to the file in pieces of about this size.
+const PIECE: usize = 1 << 20;

@@ -1,0 +1,140 @@
+//! Operations that may still change, because their answer may still come.
+//!
+//! They leave in the order of their ids as soon as they are settled. One that waits for so long
+//! that too many are behind it is put aside; when too many are aside, it is given up.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use smbench_core::{ids::OpId, workload::Operation};
+
+use super::index;
+use crate::wire_span::WireSpan;
+
+/// An operation, while it may change.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) op: Operation,
+    /// When its request was seen, in nanoseconds since the Unix epoch.
+    pub(crate) time_ns: u64,
+    pub(crate) span: WireSpan,
+    /// It waits for its answer.
+    pub(super) waits: bool,
+}
+
+/// What becomes of the first operation.
+#[derive(Debug)]
+pub(super) enum Departure {
+    /// It is settled.
+    Settled(Flight),
+    /// It was put aside, and its place is left open.
+    Aside,
+    /// It waits, and nothing waits for it any more.
+    GivenUp(OpId),
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// Operations that have left, or are aside.
+    gone: usize,
+    flights: VecDeque<Flight>,
+    aside: BTreeMap<OpId, Flight>,
+}
+
+impl Live {
+    /// Operations ever.
+    pub(super) fn total(&self) -> usize {
+        self.gone + self.flights.len()
+    }
+
+    pub(super) fn push(&mut self, op: Operation, time_ns: u64, request: u64) {
+        self.flights.push_back(Flight {
+            op,
+            time_ns,
+            span: WireSpan {
+                request,
+                ..WireSpan::default()
+            },
+            waits: false,
+        });
+    }
+
+    /// An operation, unless it has left.
+    pub(super) fn flight(&self, op: OpId) -> Option<&Flight> {
+        match op.index().checked_sub(self.gone) {
+            Some(at) => self.flights.get(at),
+            None => self.aside.get(&op),
+        }
+    }
+
+    pub(super) fn flight_mut(&mut self, op: OpId) -> Option<&mut Flight> {
+        match op.index().checked_sub(self.gone) {
+            Some(at) => self.flights.get_mut(at),
+            None => self.aside.get_mut(&op),
+        }
+    }
+
+    pub(super) fn get(&self, op: OpId) -> Option<&Operation> {
+        self.flight(op).map(|flight| &flight.op)
+    }
+
+    pub(super) fn get_mut(&mut self, op: OpId) -> Option<&mut Operation> {
+        self.flight_mut(op).map(|flight| &mut flight.op)
+    }
+
+    pub(super) fn last_mut(&mut self) -> Option<&mut Operation> {
+        self.flights.back_mut().map(|flight| &mut flight.op)
+    }
+
+    /// The operation waits for its answer, or no longer does. True for one that was put aside and
+    /// is now settled.
+    pub(super) fn waits(&mut self, op: OpId, waits: bool) -> bool {
+        let aside = op.index() < self.gone;
+        let Some(flight) = self.flight_mut(op) else {
+            return false;
+        };
+        let settled = flight.waits && !waits;
+        flight.waits = waits;
+        aside && settled
+    }
+
+    /// Lets the first operation go, if it can.
+    pub(super) fn depart(&mut self) -> Option<Departure> {
+        let first = self.flights.front()?;
+        if !first.waits {
+            self.gone += 1;
+            return self.flights.pop_front().map(Departure::Settled);
+        }
+        if self.flights.len() <= FLIGHTS {
+            return None;
+        }
+        if self.aside.len() >= ASIDE {
+            return Some(Departure::GivenUp(OpId(index(self.gone))));
+        }
+        self.gone += 1;
+        let first = self.flights.pop_front()?;
+        self.aside.insert(first.op.id, first);
+        Some(Departure::Aside)
+    }
+
+    /// Nothing waits any more.
+    pub(super) fn end(&mut self) {
+        for flight in &mut self.flights {
+            flight.waits = false;
+        }
+    }
+
+    /// What was put aside.
+    pub(super) fn into_aside(self) -> BTreeMap<OpId, Flight> {
+        self.aside
+    }
+
+    pub(super) fn aside(&self) -> impl Iterator<Item = &Flight> {
+        self.aside.values()
+    }
+}
+
+/// Operations that may be behind one that waits.
+const FLIGHTS: usize = 1 << 15;
+/// Operations that may be aside.
+const ASIDE: usize = 1 << 14;

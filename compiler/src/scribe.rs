@@ -1,0 +1,196 @@
+//! The thread that writes while the capture is read: settled operations as JSON to the spill, new
+//! bulk data to the pack.
+//!
+//! Work goes to it in batches through a channel of [`QUEUE`] places, and the emptied batches come
+//! back to be filled again, so that memory is bounded and whoever is faster waits. What it writes
+//! depends on the order of the work only.
+
+use std::{
+    fmt,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread::{self, JoinHandle},
+};
+
+use smbench_core::workload::{DataRef, Operation};
+
+use crate::{
+    folder::{BlobIndex, FolderError, FolderWriter, PackWriter},
+    spill::Spill,
+};
+
+/// Some work.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Operations, and when they were seen.
+    ops: Vec<(Operation, u64)>,
+    /// Data for the pack.
+    data: Vec<u8>,
+}
+
+/// What is sent to the thread.
+enum Order {
+    Work(Batch),
+    /// There is no more: the pack gets its index.
+    End(BlobIndex),
+}
+
+/// The way to the thread.
+pub(crate) struct Scribe {
+    index: BlobIndex,
+    batch: Batch,
+    to: Option<SyncSender<Order>>,
+    back: Receiver<Batch>,
+    thread: Option<JoinHandle<Result<Spill, FolderError>>>,
+}
+
+impl fmt::Debug for Scribe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scribe").finish_non_exhaustive()
+    }
+}
+
+impl Scribe {
+    /// Starts the thread, which writes into `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub(crate) fn start(folder: &FolderWriter) -> Result<Self, FolderError> {
+        let pack = folder.pack()?;
+        let path = folder.spill();
+        let spill = Spill::new(path.clone());
+        let (to, orders) = sync_channel(QUEUE);
+        let (give_back, back) = sync_channel(QUEUE + 1);
+        let thread = thread::Builder::new()
+            .name("smbench-scribe".to_owned())
+            .spawn(move || write(&orders, &give_back, pack, spill))
+            .map_err(FolderError::io(path))?;
+        Ok(Self {
+            index: BlobIndex::new(),
+            batch: Batch::default(),
+            to: Some(to),
+            back,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands over an operation that was seen at `time_ns`.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`] when writing has failed.
+    pub(crate) fn operation(&mut self, op: Operation, time_ns: u64) -> Result<(), FolderError> {
+        self.batch.ops.push((op, time_ns));
+        if self.batch.ops.len() >= BATCH_OPS {
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    /// Keeps bulk data and says how it is called.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`] when writing has failed.
+    pub(crate) fn keep(&mut self, mut data: &[u8]) -> Result<DataRef, FolderError> {
+        let (kept, new) = self.index.note(data)?;
+        while new && !data.is_empty() {
+            let room = BATCH_BYTES.saturating_sub(self.batch.data.len());
+            let (part, rest) = data.split_at_checked(room).unwrap_or((data, &[]));
+            self.batch.data.extend_from_slice(part);
+            data = rest;
+            if self.batch.data.len() >= BATCH_BYTES {
+                self.send()?;
+            }
+        }
+        Ok(kept)
+    }
+
+    fn send(&mut self) -> Result<(), FolderError> {
+        let next = self.back.try_recv().unwrap_or_default();
+        let batch = std::mem::replace(&mut self.batch, next);
+        match &self.to {
+            Some(to) if to.send(Order::Work(batch)).is_ok() => Ok(()),
+            _ => self.join().map(|_| ()),
+        }
+    }
+
+    /// Waits until all is written.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`] when writing has failed.
+    pub(crate) fn finish(mut self) -> Result<Finishing, FolderError> {
+        self.send()?;
+        let index = std::mem::replace(&mut self.index, BlobIndex::new());
+        if let Some(to) = self.to.take() {
+            // Where nobody listens any more, joining tells why.
+            let _ = to.send(Order::End(index));
+        }
+        Ok(Finishing(self))
+    }
+
+    fn join(&mut self) -> Result<Option<Spill>, FolderError> {
+        self.to = None;
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(None),
+            Some(Ok(spill)) => spill.map(Some),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Scribe {
+    fn drop(&mut self) {
+        self.to = None;
+        if let Some(thread) = self.thread.take() {
+            // Nobody is left to hear of a failure: the folder is given up.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A scribe that has all its work and is busy with the rest.
+#[derive(Debug)]
+pub(crate) struct Finishing(Scribe);
+
+impl Finishing {
+    /// Waits for the end: the pack is durable, and the operations are there to be read.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`] when writing has failed.
+    pub(crate) fn wait(mut self) -> Result<Spill, FolderError> {
+        self.0.join()?.ok_or(FolderError::Stopped)
+    }
+}
+
+fn write(
+    orders: &Receiver<Order>,
+    back: &SyncSender<Batch>,
+    mut pack: PackWriter,
+    mut spill: Spill,
+) -> Result<Spill, FolderError> {
+    for order in orders {
+        let mut batch = match order {
+            Order::Work(batch) => batch,
+            Order::End(index) => {
+                pack.finish(index)?;
+                return Ok(spill);
+            }
+        };
+        pack.append(&batch.data)?;
+        batch.data.clear();
+        for (op, time_ns) in batch.ops.drain(..) {
+            spill.push(&op, time_ns)?;
+        }
+        // Where there is no room for it, or nobody, it is not needed.
+        let _ = back.try_send(batch);
+    }
+    Err(FolderError::Stopped)
+}
+
+/// Batches under way.
+const QUEUE: usize = 4;
+const BATCH_OPS: usize = 256;
+const BATCH_BYTES: usize = 1 << 20;
