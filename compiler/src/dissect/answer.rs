@@ -108,13 +108,13 @@ impl Dissector {
 
     /// Whether the namespace waits for an answer.
     fn is_awaited(&self, op: OpId) -> bool {
-        let op = self.ops.get(op.index());
+        let op = self.live.get(op);
         op.is_some_and(|op| namespace::tells(&op.action))
     }
 
     /// Gives the namespace what a READ showed and is not known yet.
     fn namespace_reads(&mut self, op: OpId, bulk: &[u8], expect: &Expect) {
-        let Some(of) = self.ops.get(op.index()) else {
+        let Some(of) = self.live.get(op) else {
             return;
         };
         let Some(whole) = expect.data else { return };
@@ -133,7 +133,7 @@ impl Dissector {
             } else {
                 self.keep(part)
             };
-            if let (Some(of), Some(data)) = (self.ops.get(op.index()), data) {
+            if let (Some(of), Some(data)) = (self.live.get(op), data) {
                 self.namespace.showed(of, offset, data);
             }
         }

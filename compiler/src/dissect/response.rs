@@ -187,9 +187,8 @@ impl Dissector {
         op: OpId,
         tell: impl FnOnce(&mut Namespace, &Operation, WireSpan),
     ) {
-        let span = self.spans.get(op.index());
-        if let (Some(op), Some(span)) = (self.ops.get(op.index()), span) {
-            tell(&mut self.namespace, op, *span);
+        if let Some(it) = self.live.flight(op) {
+            tell(&mut self.namespace, &it.op, it.span);
         }
     }
 

@@ -11,7 +11,10 @@
 //!
 //! Breaks keep all their edges: acknowledgements are recognised by them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
 
 use smbench_core::{
     event::Milestone,
@@ -173,6 +176,7 @@ struct Search {
     seen: Vec<u32>,
     search: u32,
     next: VecDeque<u32>,
+    open: Open,
 }
 
 impl Search {
@@ -181,7 +185,18 @@ impl Search {
             seen: vec![0; operations],
             search: 0,
             next: VecDeque::new(),
+            open: Open::default(),
         }
+    }
+
+    /// Begins a search that has been nowhere.
+    fn begin(&mut self) {
+        if self.search == u32::MAX {
+            self.seen.fill(0);
+            self.search = 0;
+        }
+        self.search += 1;
+        self.next.clear();
     }
 
     /// Whether this search comes by for the first time.
@@ -198,9 +213,9 @@ impl Search {
         }
         for class in 0..=2 {
             let of_class = |edge: &&Incoming| edge.class == class && !edge.keep;
-            let mut open: Vec<&Incoming> = into.iter().filter(of_class).collect();
-            if !open.is_empty() {
-                self.walk(graph, into, class, &mut open, gone);
+            if into.iter().any(|edge| of_class(&edge)) {
+                self.open.fill(graph, into, class, gone);
+                self.walk(graph, into, class, gone);
             }
         }
     }
@@ -210,29 +225,14 @@ impl Search {
         graph: &Graph<'_>,
         into: &[Incoming],
         class: u8,
-        open: &mut Vec<&Incoming>,
         gone: &mut Vec<(u32, OpId, u8)>,
     ) {
-        if self.search == u32::MAX {
-            self.seen.fill(0);
-            self.search = 0;
-        }
-        self.search += 1;
-        self.next.clear();
-        let mut seen = 0;
-        open.retain(|edge| {
-            let implied = into.iter().any(|other| graph.outdoes(other, edge));
-            if implied {
-                gone.push((edge.member, edge.from, edge.on));
-            }
-            !implied
-        });
-        let oldest = |open: &[&Incoming]| open.iter().map(|edge| graph.point(edge.from)).min();
-        let mut floor = oldest(open);
+        self.begin();
         let starts = into.iter().filter(|edge| edge.class <= class);
         self.next
             .extend(starts.map(|edge| graph.group_of(edge.from)));
-        while let (Some(at), Some(least)) = (self.next.pop_front(), floor) {
+        let mut seen = 0;
+        while let (Some(at), Some(least)) = (self.next.pop_front(), self.open.oldest()) {
             if !self.enter(at) {
                 continue;
             }
@@ -244,23 +244,94 @@ impl Search {
                 if known.class > class {
                     continue;
                 }
-                let before = open.len();
-                open.retain(|edge| {
-                    let implied = graph.covers(known, edge);
-                    if implied {
-                        gone.push((edge.member, edge.from, edge.on));
-                    }
-                    !implied
-                });
-                if open.len() < before {
-                    floor = oldest(open);
-                }
+                self.open.cover(graph, known, gone);
                 if graph.point(known.from) > least {
                     self.next.push_back(graph.group_of(known.from));
                 }
             }
         }
     }
+}
+
+/// Edges into one compound that nothing implies so far.
+#[derive(Default)]
+struct Open {
+    /// By the compound that they come from.
+    edges: Vec<(u32, Incoming)>,
+    left: Vec<bool>,
+    /// Places in `edges`, the latest point first.
+    by_point: Vec<(u64, u32)>,
+    /// All edges into the compound, by the one that they come from.
+    all: Vec<(u32, Incoming)>,
+}
+
+impl Open {
+    /// Takes the edges of a class, but for those that another edge outdoes.
+    fn fill(
+        &mut self,
+        graph: &Graph<'_>,
+        into: &[Incoming],
+        class: u8,
+        gone: &mut Vec<(u32, OpId, u8)>,
+    ) {
+        self.all.clear();
+        self.all
+            .extend(into.iter().map(|edge| (graph.group_of(edge.from), *edge)));
+        self.all.sort_by_key(|(group, _)| *group);
+        self.edges.clear();
+        for (group, edge) in &self.all {
+            if edge.class != class || edge.keep {
+                continue;
+            }
+            let mut mates = range(&self.all, *group);
+            if mates.any(|at| {
+                let mate = self.all.get(at);
+                mate.is_some_and(|(_, other)| graph.outdoes(other, edge))
+            }) {
+                gone.push((edge.member, edge.from, edge.on));
+            } else {
+                self.edges.push((*group, *edge));
+            }
+        }
+        self.left.clear();
+        self.left.resize(self.edges.len(), true);
+        self.by_point.clear();
+        let points = self.edges.iter().map(|(_, edge)| graph.point(edge.from));
+        self.by_point.extend(points.zip(0..));
+        self.by_point
+            .sort_unstable_by_key(|it| std::cmp::Reverse(*it));
+    }
+
+    /// The earliest point of what the edges come from.
+    fn oldest(&mut self) -> Option<u64> {
+        while let Some((point, at)) = self.by_point.last() {
+            if self.left.get(*at as usize) == Some(&true) {
+                return Some(*point);
+            }
+            self.by_point.pop();
+        }
+        None
+    }
+
+    /// Takes out the edges that `known` implies.
+    fn cover(&mut self, graph: &Graph<'_>, known: &Incoming, gone: &mut Vec<(u32, OpId, u8)>) {
+        for at in range(&self.edges, graph.group_of(known.from)) {
+            if let (Some((_, edge)), Some(left)) = (self.edges.get(at), self.left.get_mut(at))
+                && *left
+                && graph.covers(known, edge)
+            {
+                gone.push((edge.member, edge.from, edge.on));
+                *left = false;
+            }
+        }
+    }
+}
+
+/// Where the edges from a compound are.
+fn range(edges: &[(u32, Incoming)], group: u32) -> Range<usize> {
+    let start = edges.partition_point(|(from, _)| *from < group);
+    let len = edges.get(start..).unwrap_or_default();
+    start..start + len.iter().take_while(|(from, _)| *from == group).count()
 }
 
 /// Compounds looked at for one operation.
