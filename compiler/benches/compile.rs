@@ -1,7 +1,14 @@
-//! Compiling captures to workload folders, against a bare walk over the same bytes.
+//! Compiling captures to workload folders, against a bare walk over the same bytes and against
+//! tshark, and the memory that it takes.
 //!
-//! The input is that of the benchmark `capture`. Everything is done: hashing, dissection, building
-//! every request again, order, namespace, writing the folder.
+//! `cargo bench -p smbench-compiler --bench compile -- [CAPTURE [MEGABYTES...]]`. Without a capture
+//! the input is that of the benchmark `capture`, in memory, and captures of small operations. With
+//! one (pcap, Ethernet, IPv4) that file is measured, and then compiled at each of the sizes, cut or
+//! repeated from other hosts, each time in a process of its own whose peak of resident memory is
+//! told.
+//!
+//! Everything is done: reading, hashing, dissection, building every request again, order,
+//! namespace, writing the folder, into the system's folder for temporary files.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,10 +20,11 @@
     reason = "a benchmark may stop at the first surprise"
 )]
 
-use std::fs;
+use std::env;
+use std::fs::{self, File};
 use std::hint::black_box;
-use std::io::Cursor;
-use std::path::Path;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -24,88 +32,174 @@ use smbench_compiler::{CompileOptions, Compiled, compile};
 
 #[path = "common/corpus.rs"]
 mod common;
+#[path = "common/repeat.rs"]
+mod repeat;
 
 use common::{corpus, walk};
+use repeat::Repeat;
 
 fn main() {
+    let args: Vec<String> = env::args().skip(1).filter(|it| it != "--bench").collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [CHILD, capture, megabytes] => child(Path::new(capture), megabytes.parse().unwrap()),
+        [] => {
+            in_memory();
+            for name in SMALL {
+                against_tshark(&shared(name), 5);
+            }
+            let office = shared(SMALL[0]);
+            if office.exists() {
+                sizes(&office, &[100, 500]);
+            }
+        }
+        [capture, ref megabytes @ ..] => {
+            let capture = Path::new(capture);
+            on_disk(capture);
+            against_tshark(capture, 1);
+            let given: Vec<u64> = megabytes.iter().map(|it| it.parse().unwrap()).collect();
+            sizes(capture, if given.is_empty() { &SIZES } else { &given });
+        }
+    }
+}
+
+/// The corpus, walked and compiled.
+fn in_memory() {
     if corpus().is_empty() {
         println!("no captures beside the repository: nothing to measure");
         return;
     }
-    let seconds = |work: &mut dyn FnMut()| {
-        let start = Instant::now();
-        work();
-        start.elapsed().as_secs_f64()
-    };
-    let best = |work: &mut dyn FnMut()| (0..5).map(|_| seconds(work)).fold(f64::MAX, f64::min);
-    let bare = best(&mut || {
-        black_box(walk(corpus()));
-    });
+    let bare = best(5, || _ = black_box(walk(corpus())));
     let mut operations = 0;
-    let full = best(&mut || operations = run().workload.operations);
-    let megabytes = corpus().len() as f64 / 1e6;
+    let full = best(5, || {
+        operations = run("corpus", Box::new(Cursor::new(corpus())))
+            .workload
+            .operations;
+    });
+    ratio("corpus", corpus().len() as u64, operations, bare, full);
+}
+
+/// A capture on disk, walked and compiled.
+fn on_disk(capture: &Path) {
+    let bare = best(3, || _ = black_box(walk(File::open(capture).unwrap())));
+    let mut operations = 0;
+    let full = best(3, || operations = run_file(capture).workload.operations);
+    let bytes = fs::metadata(capture).unwrap().len();
+    ratio(&shown(capture), bytes, operations, bare, full);
+}
+
+fn ratio(name: &str, bytes: u64, operations: u64, bare: f64, full: f64) {
+    let megabytes = bytes as f64 / 1e6;
     println!(
-        "{megabytes:.0} MB, {operations} operations: bare walk {:.0} MB/s, compile {:.0} MB/s, \
-         {:.2} x the time of the walk, {:.0} ns an operation",
+        "{name}: {megabytes:.0} MB, {operations} operations: bare walk {:.0} MB/s, compile {:.0} \
+         MB/s, {:.2} x the time of the walk, {:.0} ns an operation",
         megabytes / bare,
         megabytes / full,
         full / bare,
         full * 1e9 / operations as f64
     );
-    against_tshark(&seconds);
 }
 
-/// The same question put to tshark, on captures of small operations; skipped, and said so, without
-/// tshark.
-fn against_tshark(seconds: &dyn Fn(&mut dyn FnMut()) -> f64) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures/own");
-    for name in [
-        "office/office20_15s.pcap",
-        "torture/smbtorture_smb2.credits.pcap",
-        "torture/smbtorture_smb2.dir.pcap",
-    ] {
-        let path = folder.join(name);
-        let Ok(bytes) = fs::read(&path) else { continue };
-        let mut tshark = Command::new("tshark");
-        tshark
-            .arg("-r")
-            .arg(&path)
-            .args(["-Y", "smb2", "-T", "fields"]);
-        tshark.args([
-            "-e",
-            "smb2.cmd",
-            "-e",
-            "smb2.msg_id",
-            "-e",
-            "smb2.nt_status",
-        ]);
-        tshark.stdout(Stdio::null()).stderr(Stdio::null());
-        if tshark.status().is_err() {
-            println!("tshark is not installed: no comparison with it");
-            return;
-        }
-        let theirs = seconds(&mut || assert!(tshark.status().unwrap().success()));
-        let ours = (0..3)
-            .map(|_| seconds(&mut || drop(run_on(bytes.clone()))))
-            .fold(f64::MAX, f64::min);
-        println!(
-            "{name}: tshark {:.0} ms, compile {:.0} ms, {:.1} x its speed",
-            theirs * 1e3,
-            ours * 1e3,
-            theirs / ours
-        );
+/// The same question put to tshark; skipped, and said so, without tshark.
+fn against_tshark(capture: &Path, rounds: u32) {
+    if !capture.exists() {
+        return;
+    }
+    let mut tshark = Command::new("tshark");
+    tshark.arg("-r").arg(capture).args(TSHARK);
+    tshark.stdout(Stdio::null()).stderr(Stdio::null());
+    if Command::new("tshark").arg("-v").output().is_err() {
+        println!("tshark is not installed: no comparison with it");
+        return;
+    }
+    let theirs = best(rounds, || assert!(tshark.status().unwrap().success()));
+    let ours = best(rounds.max(3), || drop(run_file(capture)));
+    println!(
+        "{}: tshark {:.0} ms, compile {:.1} ms, {:.1} x its speed",
+        shown(capture),
+        theirs * 1e3,
+        ours * 1e3,
+        theirs / ours
+    );
+}
+
+/// Peaks of memory at several sizes.
+fn sizes(capture: &Path, megabytes: &[u64]) {
+    for size in megabytes {
+        let program = env::current_exe().unwrap();
+        let mut child = Command::new(program);
+        child.arg(CHILD).arg(capture).arg(size.to_string());
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        print!("{}", String::from_utf8_lossy(&output.stdout));
     }
 }
 
-fn run() -> Compiled {
-    run_on(corpus())
+/// Compiles so much of a capture and tells the peak of memory.
+fn child(capture: &Path, megabytes: u64) {
+    let input = Repeat::new(capture, megabytes * 1_000_000).unwrap();
+    let start = Instant::now();
+    let compiled = run(&shown(capture), Box::new(input));
+    let seconds = start.elapsed().as_secs_f64();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|it| it.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    let peak = kib.map_or("unknown".to_owned(), |kib| format!("{} MiB", kib / 1024));
+    println!(
+        "{}: {megabytes} MB of it, {} operations in {seconds:.2} s, peak of resident memory {peak}",
+        shown(capture),
+        compiled.workload.operations,
+    );
 }
 
-fn run_on(capture: impl AsRef<[u8]> + 'static) -> Compiled {
-    let out = std::env::temp_dir().join(format!("smbench-bench-{}", std::process::id()));
-    let input = Box::new(Cursor::new(capture));
-    let inputs = vec![("corpus".to_owned(), input as Box<dyn std::io::Read>)];
+fn best(rounds: u32, mut work: impl FnMut()) -> f64 {
+    let seconds = |_| {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    (0..rounds).map(seconds).fold(f64::MAX, f64::min)
+}
+
+fn shared(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures/own");
+    folder.join(name)
+}
+
+fn shown(capture: &Path) -> String {
+    let name = capture.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn run_file(capture: &Path) -> Compiled {
+    run(&shown(capture), Box::new(File::open(capture).unwrap()))
+}
+
+fn run(name: &str, input: Box<dyn Read + Send>) -> Compiled {
+    let out = env::temp_dir().join(format!("smbench-bench-{}", std::process::id()));
+    let inputs = vec![(name.to_owned(), input)];
     let compiled = compile(inputs, CompileOptions::default(), &out).unwrap();
     fs::remove_dir_all(out).unwrap();
     compiled
 }
+
+/// Says to a process of this program that it is to compile one size.
+const CHILD: &str = "--child";
+const SIZES: [u64; 3] = [100, 1_000, 4_000];
+/// Captures of small operations.
+const SMALL: [&str; 3] = [
+    "office/office20_15s.pcap",
+    "torture/smbtorture_smb2.credits.pcap",
+    "torture/smbtorture_smb2.dir.pcap",
+];
+const TSHARK: [&str; 10] = [
+    "-Y",
+    "smb2",
+    "-T",
+    "fields",
+    "-e",
+    "smb2.cmd",
+    "-e",
+    "smb2.msg_id",
+    "-e",
+    "smb2.nt_status",
+];

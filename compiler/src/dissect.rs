@@ -127,9 +127,12 @@ impl Dissector {
 
     /// Lets go of operations that are settled.
     fn depart(&mut self) {
-        while let Some(departure) = self.live.depart() {
+        while let Some(departure) = self.live.departure() {
             match departure {
-                Departure::Settled(it) => {
+                Departure::Settled => {
+                    let Some(it) = self.live.take() else {
+                        return;
+                    };
                     self.table.push(&self.workload, &it.op, it.span);
                     if let Err(failure) = self.scribe.operation(it.op, it.time_ns) {
                         self.failure.get_or_insert(failure);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Cursor;
+use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -10,8 +10,8 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use pcap_parser::{LegacyPcapReader, PcapBlockOwned, PcapError, traits::PcapReaderIterator};
 
 /// Reads every packet and follows sequence numbers, no more.
-pub(crate) fn walk(bytes: &'static [u8]) -> u64 {
-    let mut reader = LegacyPcapReader::new(1 << 20, Cursor::new(bytes)).unwrap();
+pub(crate) fn walk(capture: impl Read) -> u64 {
+    let mut reader = LegacyPcapReader::new(1 << 20, capture).unwrap();
     let mut next: HashMap<Flow, u32> = HashMap::new();
     let mut sum = 0;
     loop {

@@ -22,13 +22,13 @@ pub(crate) struct Flight {
 }
 
 /// What becomes of the first operation.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Departure {
-    /// It is settled.
-    Settled(Flight),
+    /// It is settled and can be taken.
+    Settled,
     /// It was put aside, and its place is left open.
     Aside,
-    /// It waits, and nothing waits for it any more.
+    /// There is no room for it to wait on.
     GivenUp(OpId),
 }
 
@@ -98,12 +98,18 @@ impl Live {
         aside && settled
     }
 
-    /// Lets the first operation go, if it can.
-    pub(super) fn depart(&mut self) -> Option<Departure> {
+    /// Takes the first operation.
+    pub(super) fn take(&mut self) -> Option<Flight> {
+        let first = self.flights.pop_front()?;
+        self.gone += 1;
+        Some(first)
+    }
+
+    /// What becomes of the first operation now; nothing while it waits.
+    pub(super) fn departure(&mut self) -> Option<Departure> {
         let first = self.flights.front()?;
         if !first.waits {
-            self.gone += 1;
-            return self.flights.pop_front().map(Departure::Settled);
+            return Some(Departure::Settled);
         }
         if self.flights.len() <= FLIGHTS {
             return None;
@@ -111,8 +117,7 @@ impl Live {
         if self.aside.len() >= ASIDE {
             return Some(Departure::GivenUp(OpId(index(self.gone))));
         }
-        self.gone += 1;
-        let first = self.flights.pop_front()?;
+        let first = self.take()?;
         self.aside.insert(first.op.id, first);
         Some(Departure::Aside)
     }
