@@ -109,7 +109,7 @@ fn is_valid(dir: &Path) -> Vec<Operation> {
 }
 
 fn is_request(operation: &Operation) -> bool {
-    !matches!(operation.action, Action::Break(_) | Action::Disconnect(_))
+    matches!(operation.action, Action::Request(_))
 }
 
 #[test]
@@ -289,14 +289,20 @@ fn the_order_of_a_slice_is_that_of_the_whole() {
 #[test]
 fn a_slice_of_everything_is_the_whole_again() {
     let scratch = Scratch::new();
-    let dir = scratch.compile("leases3_plain.pcap", "w");
+    for name in CAPTURES {
+        everything(&scratch, name);
+    }
+}
+
+fn everything(scratch: &Scratch, name: &str) {
+    let dir = scratch.compile(name, name);
     let (folder, whole) = operations(&dir);
     let options = SliceOptions {
         keep_times: true,
         verb: "slice".to_owned(),
         ..SliceOptions::default()
     };
-    let out = scratch.path("again");
+    let out = scratch.path(&format!("{name}.again"));
     slice(&folder, &options, &out).unwrap();
     let (again, part) = operations(&out);
     assert_eq!(part, whole);

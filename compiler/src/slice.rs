@@ -276,6 +276,7 @@ fn left_out(index: &Index, gone: impl Fn(OpId) -> bool) -> BTreeMap<String, u64>
         };
         let what = match line.kind {
             Kind::Request => missed.name().to_owned(),
+            Kind::Smb1 => format!("smb1: {}", missed.name()),
             Kind::Break => format!("notifications: {}", missed.name()),
             Kind::End => format!("disconnects: {}", missed.name()),
         };

@@ -9,7 +9,7 @@ use smbench_compiler::capture::CaptureError;
 use smbench_compiler::{CompileError, CompileOptions, SessionKeys, compile};
 use smbench_core::seal::Secret;
 
-use crate::cli::inspect::Overview;
+use crate::cli::inspect::{Overview, next_steps};
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
 use crate::report;
 
@@ -74,6 +74,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         report::json(&overview)?;
     } else {
         overview.print(&args.out);
+        overview.commands();
+        next_steps(&args.out);
     }
     if compiled.workload.operations == 0 {
         return Err(Failure::environment("the capture holds no SMB2 request")

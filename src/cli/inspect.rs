@@ -1,15 +1,21 @@
 //! `smbench inspect`: what a workload holds, and why it is ordered as it is.
 
+mod dot;
+mod survey;
+mod tables;
+mod why;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use smbench_core::event::Milestone;
+use smbench_compiler::folder::FolderReader;
 use smbench_core::ids::OpId;
-use smbench_core::workload::{Action, Operation, Workload};
+use smbench_core::workload::{Operation, Workload};
 
-use crate::exit::{Failure, Outcome, Verdict};
-use crate::load::Loaded;
+use self::survey::Survey;
+use crate::cli::slice::{FilterArgs, counted, open};
+use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::report::{self, say};
 
 /// What a workload holds.
@@ -19,8 +25,22 @@ pub(crate) struct Args {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Explain what this operation waits for
-    #[arg(long, value_name = "OP")]
+    #[arg(long, value_name = "OP", conflicts_with = "dot")]
     why: Option<u32>,
+    /// How many of the hottest files to show
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    /// Print the order graph for Graphviz, of a slice if filters say which
+    #[arg(long, conflicts_with = "json")]
+    dot: bool,
+    /// With --dot: also what happened before the slice
+    #[arg(long, requires = "dot")]
+    causes: bool,
+    /// With --dot: how many operations may be drawn
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    limit: usize,
+    #[command(flatten)]
+    filters: FilterArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -113,152 +133,93 @@ impl<'a> Overview<'a> {
             self.reencoded_exact,
             self.reencoded_total,
         );
+        counted("order edges by rule", self.edges);
+        counted("skipped", self.skipped);
+        counted("inferred", self.inferred);
+        counted("problems", self.problems);
+    }
+
+    /// Prints the requests by command.
+    pub(crate) fn commands(&self) {
         let mut commands = report::table(&["command", "operations"]);
         for (command, count) in self.by_command {
             commands.add_row([command.clone(), count.to_string()]);
         }
         say!("{commands}");
-        counted("order edges by rule", self.edges);
-        counted("skipped", self.skipped);
-        counted("inferred", self.inferred);
-        counted("problems", self.problems);
-        say!("next: smbench sim {dir} --seed 1");
-        say!("  or: smbench replay {dir} --prepare --server HOST --share NAME --password-file F");
     }
 }
 
-fn counted(title: &str, counts: &BTreeMap<String, u64>) {
-    let shown: Vec<String> = counts
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(what, count)| format!("{count} {what}"))
-        .collect();
-    if !shown.is_empty() {
-        say!("  {title}: {}", shown.join(", "));
-    }
+/// Prints what can be done with the workload `dir` next.
+pub(crate) fn next_steps(dir: &Path) {
+    let dir = dir.display();
+    say!("next: smbench sim {dir} --seed 1");
+    say!("  or: smbench replay {dir} --prepare --server HOST --share NAME --password-file F");
+}
+
+/// What `inspect --json` prints: what `compile` does, and more.
+#[derive(Serialize)]
+struct Inspected<'a> {
+    #[serde(flatten)]
+    overview: Overview<'a>,
+    #[serde(flatten)]
+    survey: survey::Told,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let begun = std::time::Instant::now();
-    let loaded = Loaded::open(&args.dir)?;
-    let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    match args.why {
-        Some(op) => why(&loaded.operations, OpId(op), args.json)?,
-        None if args.json => report::json(&Overview::new(&loaded.workload, duration_us))?,
-        None => {
-            Overview::new(&loaded.workload, duration_us).print(&args.dir);
-            answers(&loaded.operations);
-        }
+    let folder = open(&args.dir)?;
+    let filters = args.filters.filters()?;
+    if args.dot {
+        dot::print(&folder, filters, args.causes, args.limit)?;
+        return Ok(Verdict::Same);
     }
+    if !filters.is_empty() {
+        return Err(Failure::usage("only --dot looks at a part of a workload")
+            .remedy("cut the part out: smbench slice DIR -o PART, then inspect PART"));
+    }
+    if let Some(op) = args.why {
+        why::why(&folder, OpId(op), args.json)?;
+        return Ok(Verdict::Same);
+    }
+    let mut survey = Survey::new(folder.workload());
+    for operation in read(&folder)? {
+        survey.add(folder.workload(), &operation?);
+    }
+    whole(&folder).map_err(|failure| failure.remedy(REMEDY))?;
+    let told = survey.tell(folder.workload(), args.top);
+    let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let overview = Overview::new(folder.workload(), duration_us);
+    if args.json {
+        report::json(&Inspected {
+            overview,
+            survey: told,
+        })?;
+        return Ok(Verdict::Same);
+    }
+    overview.print(&args.dir);
+    tables::print(&told, folder.workload());
+    next_steps(&args.dir);
     Ok(Verdict::Same)
 }
 
-fn answers(operations: &[Operation]) {
-    let mut by_status: BTreeMap<String, u64> = BTreeMap::new();
-    let mut paths: BTreeMap<String, u64> = BTreeMap::new();
-    for operation in operations {
-        if let Some(expect) = &operation.expect {
-            *by_status.entry(expect.status.to_string()).or_default() += 1;
-        }
-        let path = report::path_of(operation);
-        if matches!(operation.action, Action::Request(_)) && !path.is_empty() {
-            *paths.entry(path).or_default() += 1;
-        }
-    }
-    let mut table = report::table(&["answered with", "operations"]);
-    for (status, count) in by_status {
-        table.add_row([status, count.to_string()]);
-    }
-    say!("{table}");
-    let mut hot: Vec<(u64, String)> = paths.into_iter().map(|(path, n)| (n, path)).collect();
-    hot.sort_by(|a, b| b.cmp(a));
-    let mut table = report::table(&["hottest names", "operations"]);
-    for (count, path) in hot.into_iter().take(10) {
-        table.add_row([path, count.to_string()]);
-    }
-    say!("{table}");
+/// The operations of a folder, one after the other.
+fn read(
+    folder: &FolderReader,
+) -> Result<impl Iterator<Item = Result<Operation, Failure>>, Failure> {
+    const WHAT: &str = "cannot read the operations of the workload";
+    let again = |failure: Failure| failure.remedy(REMEDY);
+    let operations = folder.operations().or_environment(WHAT).map_err(again)?;
+    Ok(operations.map(move |operation| operation.or_environment(WHAT).map_err(again)))
 }
 
-#[derive(Serialize)]
-struct Why<'a> {
-    operation: &'a Operation,
-    after: Vec<WhyEdge>,
+/// Whether what was not looked at can be read too.
+fn whole(folder: &FolderReader) -> Result<(), Failure> {
+    let namespace = folder.namespace();
+    let read = namespace.and_then(|entries| entries.map(|entry| entry.map(drop)).collect());
+    let read: Result<(), _> = read;
+    read.or_environment("cannot read the namespace of the workload")?;
+    let blobs = folder.blobs().map(drop);
+    blobs.or_environment("cannot read the data of the workload")
 }
 
-#[derive(Serialize)]
-struct WhyEdge {
-    id: OpId,
-    rule: &'static str,
-    on: Milestone,
-    inferred: bool,
-    cmd: String,
-    path: String,
-    client: u32,
-    request_frame: u64,
-    response_frame: Option<u64>,
-    status: Option<String>,
-}
-
-fn why(operations: &[Operation], op: OpId, json: bool) -> Result<(), Failure> {
-    let operation = operations.get(op.index()).ok_or_else(|| {
-        let last = operations.len().saturating_sub(1);
-        Failure::usage(format!("there is no operation {op}"))
-            .remedy(format!("the workload's operations are 0 to {last}"))
-    })?;
-    let after: Vec<WhyEdge> = operation
-        .after
-        .iter()
-        .filter_map(|edge| {
-            let from = operations.get(edge.id.index())?;
-            Some(WhyEdge {
-                id: edge.id,
-                rule: edge.rule.name(),
-                on: edge.on,
-                inferred: edge.inferred,
-                cmd: from.cmd.to_string(),
-                path: report::path_of(from),
-                client: from.client.0,
-                request_frame: from.frame,
-                response_frame: from.expect.as_ref().map(|expect| expect.frame),
-                status: from.expect.as_ref().map(|expect| expect.status.to_string()),
-            })
-        })
-        .collect();
-    if json {
-        return report::json(&Why { operation, after });
-    }
-    say!(
-        "operation {op}: {} {} (client {}, frame {}) waits for",
-        operation.cmd,
-        report::path_of(operation),
-        operation.client,
-        operation.frame,
-    );
-    let mut table = report::table(&[
-        "operation",
-        "rule",
-        "until",
-        "client",
-        "frames",
-        "command",
-        "path",
-    ]);
-    for edge in &after {
-        let until = format!("{:?}", edge.on).to_lowercase();
-        let mark = if edge.inferred { " (inferred)" } else { "" };
-        let answered = edge
-            .response_frame
-            .map_or(String::new(), |frame| format!("-{frame}"));
-        table.add_row([
-            edge.id.to_string(),
-            format!("{}{mark}", edge.rule),
-            until,
-            edge.client.to_string(),
-            format!("{}{answered}", edge.request_frame),
-            edge.cmd.clone(),
-            edge.path.clone(),
-        ]);
-    }
-    say!("{table}");
-    Ok(())
-}
+const REMEDY: &str = "compile its capture again: smbench compile CAPTURE -o DIR";

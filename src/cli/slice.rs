@@ -135,7 +135,14 @@ pub(crate) fn open(dir: &Path) -> Result<FolderReader, Failure> {
     let shown = dir.display();
     FolderReader::open(dir)
         .or_environment(format!("cannot read workload {shown}"))
-        .map_err(|failure| failure.remedy("name a folder that smbench compile wrote"))
+        .map_err(|failure| {
+            let remedy = if dir.join(crate::load::WORKLOAD_FILE).is_file() {
+                "compile its capture again: smbench compile CAPTURE -o DIR"
+            } else {
+                "name a folder that smbench compile wrote"
+            };
+            failure.remedy(remedy)
+        })
 }
 
 /// A failure to cut, with what to do about it.

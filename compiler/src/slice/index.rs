@@ -34,6 +34,8 @@ impl NameId {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
     Request,
+    /// An SMB1 NEGOTIATE, which no count of requests has.
+    Smb1,
     Break,
     End,
 }
@@ -482,7 +484,8 @@ fn first(table: &mut [Option<OpId>], at: Option<usize>, id: OpId) {
 fn brief(op: &Operation) -> Line {
     let status = op.expect.as_ref().map(|expect| expect.status);
     let (kind, cmd) = match &op.action {
-        Action::Request(_) | Action::Smb1Negotiate(_) => (Kind::Request, op.cmd),
+        Action::Request(_) => (Kind::Request, op.cmd),
+        Action::Smb1Negotiate(_) => (Kind::Smb1, op.cmd),
         Action::Break(_) => (Kind::Break, op.cmd),
         Action::Disconnect(_) => (Kind::End, DISCONNECT),
     };

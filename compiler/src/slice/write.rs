@@ -194,7 +194,7 @@ impl Tally {
             *self.edges.entry(edge.rule.name().to_owned()).or_default() += 1;
         }
         match op.action {
-            Action::Request(_) | Action::Smb1Negotiate(_) => {
+            Action::Request(_) => {
                 *self.by_command.entry(op.cmd.to_string()).or_default() += 1;
                 self.complete += u64::from(!op.cut);
             }
@@ -202,7 +202,7 @@ impl Tally {
                 let triggered = op.after.iter().any(|edge: &Edge| edge.rule == Rule::Break);
                 self.untriggered += u64::from(!triggered);
             }
-            Action::Disconnect(_) => {}
+            Action::Smb1Negotiate(_) | Action::Disconnect(_) => {}
         }
     }
 
