@@ -19,7 +19,7 @@ use smbench_compiler::slice::{Filters, Selection, SliceOptions, slice};
 use smbench_core::engine::{OrderMode, Plan, RunConfig};
 use smbench_core::ids::OpId;
 use smbench_core::workload::{Action, Operation};
-use support::cli::Scratch;
+use support::cli::{Scratch, capture};
 
 const CAPTURES: [&str; 3] = [
     "leases3_plain.pcap",
@@ -385,4 +385,64 @@ fn what_cannot_be_meant_is_refused_with_what_there_is() {
     is_valid(&scratch.path("w"));
     let gone = scratch.run(["slice", "nowhere", "-o", "x", "--client", "0"]);
     gone.expect(3);
+}
+
+#[test]
+fn compile_keeps_the_clients_and_shares_that_it_is_told() {
+    let scratch = Scratch::new();
+    let from = capture("leases3_plain.pcap");
+    let from = from.to_str().unwrap();
+    scratch.compile("leases3_plain.pcap", "w");
+    let args = [
+        "compile",
+        from,
+        "--client",
+        "10.44.51.22",
+        "--client",
+        "10.44.51.23",
+        "-o",
+    ];
+    let told = scratch.run([&args[..], &["part", "--json"]].concat());
+    let told = told.expect(0).json();
+    let part = is_valid(&scratch.path("part"));
+    assert_eq!(told["clients"], 2);
+    let skipped = told["skipped"]["left out: another client"]
+        .as_u64()
+        .unwrap();
+    assert_eq!(
+        told["requests_seen"],
+        told["operations"].as_u64().unwrap() + skipped
+    );
+    assert_eq!(part[0].at_us, 0);
+    let (folder, _) = operations(&scratch.path("part"));
+    let provenance = &folder.workload().provenance;
+    assert_eq!(provenance.captures[0].name, "leases3_plain.pcap");
+    assert!(provenance.history[0].starts_with("compile --client '10.44.51.22'"));
+
+    let args = [
+        "compile",
+        from,
+        "--share",
+        "data",
+        "--keep-pcap-times",
+        "-o",
+        "kept",
+    ];
+    scratch.run(args).expect(0);
+    let (kept, part) = operations(&scratch.path("kept"));
+    let (whole, all) = operations(&scratch.path("w"));
+    let epoch = |folder: &FolderReader| folder.workload().provenance.epoch_ns;
+    assert_eq!(epoch(&kept), epoch(&whole));
+    assert!(part[0].at_us > 0);
+    let times: Vec<u64> = all.iter().map(|op| op.at_us).collect();
+    assert!(part.iter().all(|op| times.contains(&op.at_us)));
+
+    let none = scratch.run(["compile", from, "--client", "1.2.3.4", "-o", "none"]);
+    none.expect(2).says(&["there is no client", "10.44.51.21"]);
+    let left: Vec<_> = std::fs::read_dir(scratch.path(".")).unwrap().collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+
+    let args = ["compile", from, "--share", "data", "-o", "kept", "--force"];
+    scratch.run(args).expect(0);
+    assert_eq!(is_valid(&scratch.path("kept"))[0].at_us, 0);
 }

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use smbench_compiler::capture::CaptureError;
+use smbench_compiler::slice::{Filters, SliceOptions};
 use smbench_compiler::{CompileError, CompileOptions, SessionKeys, compile};
 use smbench_core::seal::Secret;
+use smbench_core::workload::Workload;
 
 use crate::cli::inspect::{Overview, next_steps};
+use crate::cli::slice;
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
 use crate::report;
 
@@ -29,6 +32,16 @@ pub(crate) struct Args {
     /// anyone)
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Only what this client did: its address (* and ? stand for anything); may be repeated
+    #[arg(long, value_name = "ADDR")]
+    client: Vec<String>,
+    /// Only what was done on this share; may be repeated
+    #[arg(long, value_name = "NAME")]
+    share: Vec<String>,
+    /// With --client or --share: times count from the first packet of the capture, not of what is
+    /// kept
+    #[arg(long)]
+    keep_pcap_times: bool,
     /// Replace DIR if it is a workload
     #[arg(long)]
     force: bool,
@@ -39,6 +52,49 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     make_room(&args.out, args.force)?;
+    let fresh = if args.out.exists() {
+        beside(&args.out, "new")
+    } else {
+        args.out.clone()
+    };
+    let begun = Instant::now();
+    let filters = Filters {
+        clients: args.client.clone(),
+        shares: args.share.clone(),
+        ..Filters::default()
+    };
+    let workload = if filters.is_empty() {
+        compiled(args, &fresh)?
+    } else {
+        let whole = Whole(beside(&args.out, "whole"));
+        let workload = compiled(args, &whole.0)?;
+        if workload.operations == 0 {
+            workload
+        } else {
+            part(&whole.0, filters, args.keep_pcap_times, &fresh)?
+        }
+    };
+    if fresh != args.out && fresh.exists() {
+        replace(&args.out, &fresh)?;
+    }
+    let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let overview = Overview::new(&workload, duration_us);
+    if args.json {
+        report::json(&overview)?;
+    } else {
+        overview.print(&args.out);
+        overview.commands();
+        next_steps(&args.out);
+    }
+    if workload.operations == 0 {
+        return Err(Failure::environment("the capture holds no SMB2 request")
+            .remedy("look at `skipped` above: is it encrypted, or SMB1, or cut?"));
+    }
+    Ok(Verdict::Same)
+}
+
+/// Compiles the whole of the captures into the folder `to`.
+fn compiled(args: &Args, to: &Path) -> Result<Workload, Failure> {
     let mut options = CompileOptions::default();
     if let Some(path) = &args.keys {
         let shown = path.display();
@@ -56,32 +112,32 @@ pub(crate) fn run(args: &Args) -> Outcome {
         bar.set_message(format!("{} operations", progress.operations));
     };
     options.progress = Some(&mut tell);
-    let fresh = if args.out.exists() {
-        beside(&args.out, "new")
-    } else {
-        args.out.clone()
-    };
-    let begun = Instant::now();
-    let compiled =
-        compile(inputs, options, &fresh).map_err(|error| explain(error, &args.captures))?;
+    let compiled = compile(inputs, options, to).map_err(|error| explain(error, &args.captures))?;
     bar.finish_and_clear();
-    if fresh != args.out {
-        replace(&args.out, &fresh)?;
+    Ok(compiled.workload)
+}
+
+/// The workload of the whole capture, which is gone when a part of it has been cut out.
+struct Whole(PathBuf);
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        // What cannot be removed stays behind under a name that says what it is.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
-    let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let overview = Overview::new(&compiled.workload, duration_us);
-    if args.json {
-        report::json(&overview)?;
-    } else {
-        overview.print(&args.out);
-        overview.commands();
-        next_steps(&args.out);
-    }
-    if compiled.workload.operations == 0 {
-        return Err(Failure::environment("the capture holds no SMB2 request")
-            .remedy("look at `skipped` above: is it encrypted, or SMB1, or cut?"));
-    }
-    Ok(Verdict::Same)
+}
+
+/// Cuts out of the workload `whole` what `filters` mean.
+fn part(whole: &Path, filters: Filters, keep_times: bool, out: &Path) -> Result<Workload, Failure> {
+    let options = SliceOptions {
+        filters,
+        causes: false,
+        keep_times,
+        verb: "compile".to_owned(),
+    };
+    let folder = slice::open(whole)?;
+    let sliced = smbench_compiler::slice::slice(&folder, &options, out);
+    Ok(sliced.map_err(slice::explain)?.workload)
 }
 
 /// Clears the way for a new workload folder, or says what stands in it. A workload that may be

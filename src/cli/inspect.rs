@@ -215,8 +215,7 @@ fn read(
 /// Whether what was not looked at can be read too.
 fn whole(folder: &FolderReader) -> Result<(), Failure> {
     let namespace = folder.namespace();
-    let read = namespace.and_then(|entries| entries.map(|entry| entry.map(drop)).collect());
-    let read: Result<(), _> = read;
+    let read = namespace.and_then(|mut entries| entries.try_for_each(|entry| entry.map(drop)));
     read.or_environment("cannot read the namespace of the workload")?;
     let blobs = folder.blobs().map(drop);
     blobs.or_environment("cannot read the data of the workload")
