@@ -1,5 +1,6 @@
 //! From captures to a workload folder.
 
+mod frames;
 mod input;
 mod lines;
 mod prefetch;
@@ -17,7 +18,7 @@ use self::{
     lines::{Lines, Paths},
 };
 use crate::{
-    capture::{CaptureError, CaptureOptions, CaptureStats, read_capture_with},
+    capture::{CaptureError, CaptureOptions, CaptureStats},
     dissect::Dissector,
     folder::{FolderError, FolderWriter},
     order,
@@ -100,7 +101,7 @@ pub fn compile(
         ..options.capture
     };
     let mut events = 0_u64;
-    let stats = read_capture_with(&capture, readers, &mut |event| {
+    let stats = frames::read(capture, readers, &mut |event| {
         dissector.event(event);
         events += 1;
         if let Some(progress) = &mut options.progress

@@ -32,11 +32,9 @@ impl Inputs {
     /// # Errors
     ///
     /// [`CaptureError::Io`] when there are no more threads.
-    pub(super) fn start(
-        inputs: Vec<(String, Input)>,
-    ) -> Result<(Self, Vec<Box<dyn Read>>), CaptureError> {
+    pub(super) fn start(inputs: Vec<(String, Input)>) -> Result<(Self, Vec<Input>), CaptureError> {
         let (names, inputs): (Vec<_>, Vec<_>) = inputs.into_iter().unzip();
-        let mut readers: Vec<Box<dyn Read>> = Vec::new();
+        let mut readers: Vec<Input> = Vec::new();
         let meters = if inputs.len() <= AHEAD_MAX {
             let mut threads = Vec::new();
             for input in inputs {

@@ -3,7 +3,7 @@
 //! Names, who has what open in which way, deletion marks and sizes: what decides most statuses of
 //! shared files. What is unknown contradicts nothing. Rules: [MS-FSA] 2.1.5.1.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use smbench_core::{
     ids::{ConnId, OpenRef},
@@ -73,6 +73,8 @@ pub(super) struct Model {
     names: HashMap<NameId, NameState>,
     files: Vec<File>,
     opens: HashMap<OpenRef, FileNo>,
+    /// Files that somebody may have open.
+    held: BTreeSet<FileNo>,
     undo: Vec<Undo>,
     touches: Vec<Touch>,
 }
@@ -132,6 +134,9 @@ impl Model {
                     self.names.insert(name, old);
                 }
                 Some(Undo::File(file, old)) => {
+                    if !old.holders.is_empty() {
+                        self.held.insert(file);
+                    }
                     if let Some(slot) = self.files.get_mut(file.0 as usize) {
                         *slot = old;
                     }
@@ -223,6 +228,7 @@ impl Model {
             slot.size = it.size;
             slot.delete = slot.delete.or(Some(false));
             if let Some(open) = it.open {
+                self.held.insert(file);
                 slot.holders.push(Holder {
                     open,
                     conn: it.conn,
@@ -270,7 +276,13 @@ impl Model {
     }
 
     fn hang_up(&mut self, conn: ConnId) -> bool {
-        let held: Vec<OpenRef> = (self.files.iter())
+        let files = &self.files;
+        self.held.retain(|file| {
+            let file = files.get(file.0 as usize);
+            file.is_some_and(|file| !file.holders.is_empty())
+        });
+        let held: Vec<OpenRef> = (self.held.iter())
+            .filter_map(|file| files.get(file.0 as usize))
             .flat_map(|file| &file.holders)
             .filter(|holder| holder.conn == conn && !holder.durable)
             .map(|holder| holder.open)

@@ -1,0 +1,134 @@
+//! Finds frames on a thread of its own and hands them over in batches.
+//!
+//! The batches go around through bounded channels; events come out in the order in which they went
+//! in, whichever side is faster.
+
+use std::{
+    io::Read,
+    ops::Range,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
+
+use crate::capture::{CaptureError, CaptureEvent, CaptureOptions, CaptureStats, read_capture_with};
+
+/// Events, and where in `bytes` the payload of each is.
+#[derive(Default)]
+struct Batch {
+    events: Vec<(CaptureEvent<'static>, Range<usize>)>,
+    bytes: Vec<u8>,
+}
+
+/// Reads captures as [`read_capture_with`] does, and tells `sink` on the caller's thread.
+///
+/// # Errors
+///
+/// As [`read_capture_with`]; [`CaptureError::Io`] also when there are no more threads.
+pub(super) fn read(
+    options: CaptureOptions,
+    inputs: Vec<Box<dyn Read + Send>>,
+    sink: &mut dyn FnMut(CaptureEvent<'_>),
+) -> Result<CaptureStats, CaptureError> {
+    let (to, batches) = sync_channel::<Batch>(BATCHES);
+    let (give_back, back) = sync_channel(BATCHES);
+    for _ in 0..BATCHES {
+        // There is room for all.
+        let _ = give_back.try_send(Batch::default());
+    }
+    let thread = thread::Builder::new()
+        .name("smbench-frames".to_owned())
+        .spawn(move || find(&options, inputs, to, back))
+        .map_err(|source| CaptureError::Io { source })?;
+    for mut batch in batches {
+        for (event, range) in batch.events.drain(..) {
+            sink(match event {
+                CaptureEvent::Frame(info, _) => {
+                    CaptureEvent::Frame(info, batch.bytes.get(range).unwrap_or_default())
+                }
+                other => other,
+            });
+        }
+        batch.bytes.clear();
+        batch.bytes.shrink_to(SPARE_BYTES);
+        // At the end nobody fills it again.
+        let _ = give_back.try_send(batch);
+    }
+    match thread.join() {
+        Ok(stats) => stats,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn find(
+    options: &CaptureOptions,
+    inputs: Vec<Box<dyn Read + Send>>,
+    to: SyncSender<Batch>,
+    back: Receiver<Batch>,
+) -> Result<CaptureStats, CaptureError> {
+    let mut batch = Batch::default();
+    let inputs = inputs.into_iter().map(|input| input as Box<dyn Read>);
+    let stats = read_capture_with(options, inputs.collect(), &mut |event| {
+        let len = match &event {
+            CaptureEvent::Frame(_, payload) => payload.len(),
+            _ => 0,
+        };
+        let full = batch.events.len() >= BATCH_EVENTS || batch.bytes.len() + len > BATCH_BYTES;
+        if full && !batch.events.is_empty() {
+            let next = back.recv().unwrap_or_default();
+            // Who does not listen has failed, and says so.
+            let _ = to.send(std::mem::replace(&mut batch, next));
+        }
+        if batch.bytes.is_empty() {
+            batch.bytes.reserve_exact(len.max(BATCH_BYTES));
+        }
+        batch.add(event);
+    });
+    let _ = to.send(batch);
+    stats
+}
+
+impl Batch {
+    fn add(&mut self, event: CaptureEvent<'_>) {
+        let start = self.bytes.len();
+        let event = match event {
+            CaptureEvent::Frame(info, payload) => {
+                self.bytes.extend_from_slice(payload);
+                CaptureEvent::Frame(info, &[])
+            }
+            CaptureEvent::Connection(info) => CaptureEvent::Connection(info),
+            CaptureEvent::Gap {
+                conn,
+                dir,
+                time_ns,
+                missing_bytes,
+            } => CaptureEvent::Gap {
+                conn,
+                dir,
+                time_ns,
+                missing_bytes,
+            },
+            CaptureEvent::Closed {
+                conn,
+                time_ns,
+                frame_no,
+                how,
+                by,
+            } => CaptureEvent::Closed {
+                conn,
+                time_ns,
+                frame_no,
+                how,
+                by,
+            },
+        };
+        self.events.push((event, start..self.bytes.len()));
+    }
+}
+
+/// Batches that go around.
+const BATCHES: usize = 4;
+/// No batch is longer, unless it is one frame.
+const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_EVENTS: usize = 512;
+/// Room that an empty batch may keep.
+const SPARE_BYTES: usize = (8 << 20) + (1 << 16);
