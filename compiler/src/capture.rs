@@ -104,6 +104,37 @@ pub fn read_capture_with(
     inputs: Vec<Box<dyn Read>>,
     sink: &mut dyn FnMut(CaptureEvent<'_>),
 ) -> Result<CaptureStats, CaptureError> {
+    read_capture_into(options, inputs, &mut Told(sink))
+}
+
+/// Who is told what is in a capture.
+pub(crate) trait Sink {
+    /// Something was found.
+    fn event(&mut self, event: CaptureEvent<'_>);
+
+    /// A frame was put together. The sink may keep `payload` and leave another buffer, whose content
+    /// does not matter.
+    fn frame(&mut self, info: FrameInfo, payload: &mut Vec<u8>);
+}
+
+struct Told<'s>(&'s mut dyn FnMut(CaptureEvent<'_>));
+
+impl Sink for Told<'_> {
+    fn event(&mut self, event: CaptureEvent<'_>) {
+        (self.0)(event);
+    }
+
+    fn frame(&mut self, info: FrameInfo, payload: &mut Vec<u8>) {
+        (self.0)(CaptureEvent::Frame(info, payload));
+    }
+}
+
+/// As [`read_capture_with`].
+pub(crate) fn read_capture_into(
+    options: &CaptureOptions,
+    inputs: Vec<Box<dyn Read>>,
+    sink: &mut dyn Sink,
+) -> Result<CaptureStats, CaptureError> {
     let opened = inputs
         .into_iter()
         .map(|input| Source::open(input, options.hash));

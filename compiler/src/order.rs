@@ -28,7 +28,7 @@ mod reduce;
 mod table;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread};
 
 use smbench_core::{
     event::Milestone,
@@ -53,27 +53,46 @@ pub(crate) struct Inferred {
 }
 
 /// Infers the edges between the operations of `table`.
+///
+/// What does not depend on each other runs on two threads.
 pub(crate) fn infer(table: &Table) -> Inferred {
-    let line = linearize::linearize(table);
-    let mut edges = Edges {
-        points: line.points(table),
-        ..Edges::default()
-    };
-    wire::infer(table, &mut edges);
-    handles::infer(table, &mut edges);
+    let (line, mut edges) = thread::scope(|scope| {
+        let line = scope.spawn(|| linearize::linearize(table));
+        let mut edges = Edges::default();
+        wire::infer(table, &mut edges);
+        handles::infer(table, &mut edges);
+        (joined(line), edges)
+    });
+    edges.know(line.points(table));
     let triggers = breaks::infer(table, &mut edges);
     let mut keys = keys::Keys::new(table, &triggers);
     let unexplained = line.walk(table, |op, touches| keys.touched(op, touches, &mut edges));
     drop((keys, line));
-    let points = std::mem::take(&mut edges.points);
+    let points = std::mem::take(&mut edges.points).unwrap_or_default();
     let (mut edges, mut counts) = edges.settle();
-    let contradictions = untangle(table, &mut edges, &mut counts);
-    reduce::reduce(table, &mut edges, &points, &mut counts);
+    let (cycle, mut implied) = thread::scope(|scope| {
+        let cycle = scope.spawn(|| cycle(table, &edges));
+        let implied = reduce::implied(table, &edges, &points);
+        (joined(cycle), implied)
+    });
+    let mut contradictions = 0;
+    if cycle.is_some() {
+        contradictions = untangle(table, &mut edges, &mut counts, cycle);
+        implied = reduce::implied(table, &edges, &points);
+    }
+    reduce::remove(&implied, &mut edges, &mut counts);
     Inferred {
         edges,
         counts,
         unexplained,
         contradictions,
+    }
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    match thread.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
@@ -113,12 +132,14 @@ impl<'a> EdgeCursor<'a> {
 
 /// Drops inferred edges, and edges from the mere sending of an operation, where they close a
 /// circle. Those from sending are the only ones that the points do not keep in order.
-fn untangle(table: &Table, edges: &mut EdgeList, counts: &mut BTreeMap<String, u64>) -> u64 {
+fn untangle(
+    table: &Table,
+    edges: &mut EdgeList,
+    counts: &mut BTreeMap<String, u64>,
+    mut found: Option<Vec<OpId>>,
+) -> u64 {
     let mut dropped = 0;
-    while let Err(OrderError::Cycle { operations }) = {
-        let arcs = arcs(table, edges);
-        OrderGraph::build(table.len(), &arcs)
-    } {
+    while let Some(operations) = found {
         let before = dropped;
         edges.retain(|to, edge| {
             let on_circle = |op: &OpId| operations.binary_search(op).is_ok();
@@ -133,8 +154,18 @@ fn untangle(table: &Table, edges: &mut EdgeList, counts: &mut BTreeMap<String, u
         if dropped == before {
             break;
         }
+        found = cycle(table, edges);
     }
     dropped
+}
+
+/// Operations that wait for each other, if there are any.
+fn cycle(table: &Table, edges: &EdgeList) -> Option<Vec<OpId>> {
+    let arcs = arcs(table, edges);
+    match OrderGraph::build(table.len(), &arcs) {
+        Err(OrderError::Cycle { operations }) => Some(operations),
+        _ => None,
+    }
 }
 
 /// The edges as a plan has them: a compound is sent as one.
@@ -165,18 +196,23 @@ fn arcs(table: &Table, edges: &EdgeList) -> Vec<Arc> {
 /// Edges as they are found, by the operation that waits.
 #[derive(Debug, Default)]
 struct Edges {
-    points: Vec<u64>,
+    /// Once they are known.
+    points: Option<Vec<u64>>,
     found: Vec<(OpId, Edge)>,
 }
 
 impl Edges {
-    fn point(&self, op: OpId) -> u64 {
-        self.points.get(op.index()).copied().unwrap_or(u64::MAX)
+    /// Drops the edges that go backwards, and accepts no more of them.
+    fn know(&mut self, points: Vec<u64>) {
+        self.found
+            .retain(|(to, edge)| is_forward(&points, edge.id, *to));
+        self.points = Some(points);
     }
 
     /// Adds an edge, unless it goes backwards.
     fn add(&mut self, from: OpId, to: OpId, rule: Rule, on: Milestone) {
-        if self.point(from) < self.point(to) {
+        let points = self.points.as_deref();
+        if points.is_none_or(|points| is_forward(points, from, to)) {
             let inferred = rule == Rule::Outcome;
             self.found.push((
                 to,
@@ -239,4 +275,9 @@ impl Edges {
         }
         (EdgeList(self.found), counts)
     }
+}
+
+fn is_forward(points: &[u64], from: OpId, to: OpId) -> bool {
+    let point = |op: OpId| points.get(op.index()).copied().unwrap_or(u64::MAX);
+    point(from) < point(to)
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::Sink;
 use super::bytes::le_u32;
 use super::event::{CaptureEvent, CloseKind, ConnInfo, Direction, FrameInfo, FrameKind};
 use super::link::Ip;
@@ -121,14 +122,14 @@ pub(super) struct FrameShape {
 
 /// Where events, counts and buffers go.
 pub(super) struct Out<'s> {
-    pub(super) sink: &'s mut dyn FnMut(CaptureEvent<'_>),
+    pub(super) sink: &'s mut dyn Sink,
     pub(super) stats: CaptureStats,
     pub(super) memory: Memory,
     connections: u32,
 }
 
 impl<'s> Out<'s> {
-    pub(super) fn new(sink: &'s mut dyn FnMut(CaptureEvent<'_>), limit_bytes: usize) -> Self {
+    pub(super) fn new(sink: &'s mut dyn Sink, limit_bytes: usize) -> Self {
         let memory = Memory {
             limit_bytes,
             ..Memory::default()
@@ -149,6 +150,33 @@ impl<'s> Out<'s> {
         shape: FrameShape,
         payload: &[u8],
     ) {
+        let info = self.frame_info(ident, from, kind, shape, payload);
+        self.sink.event(CaptureEvent::Frame(info, payload));
+    }
+
+    /// A frame in a buffer of its own, which may come back as another one.
+    pub(super) fn frame_in(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        kind: FrameKind,
+        shape: FrameShape,
+        body: &mut Vec<u8>,
+    ) {
+        let info = self.frame_info(ident, from, kind, shape, body);
+        let before = body.capacity();
+        self.sink.frame(info, body);
+        self.memory.exchanged(before, body.capacity());
+    }
+
+    fn frame_info(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        kind: FrameKind,
+        shape: FrameShape,
+        payload: &[u8],
+    ) -> FrameInfo {
         let conn = self.connection(ident, from, kind, payload);
         match kind {
             FrameKind::Smb1 => self.stats.smb1_frames += 1,
@@ -157,7 +185,7 @@ impl<'s> Out<'s> {
             FrameKind::Compressed => self.stats.compressed_frames += 1,
         }
         self.stats.partial_frames += u64::from(!shape.complete);
-        let info = FrameInfo {
+        FrameInfo {
             conn,
             dir: ident.direction(from),
             kind,
@@ -167,8 +195,7 @@ impl<'s> Out<'s> {
             first_frame_no: shape.first.frame_no,
             wire_len: shape.wire_len,
             complete: shape.complete,
-        };
-        (self.sink)(CaptureEvent::Frame(info, payload));
+        }
     }
 
     /// Makes the connection of a frame known, if it is not yet.
@@ -188,7 +215,7 @@ impl<'s> Out<'s> {
         ident.settle_client(from, kind, payload);
         ident.conn = Some(conn);
         let client = ident.client.unwrap_or(from);
-        (self.sink)(CaptureEvent::Connection(ConnInfo {
+        self.sink.event(CaptureEvent::Connection(ConnInfo {
             conn,
             client: socket(ident.end(client)),
             server: socket(ident.end(client.other())),
@@ -203,7 +230,7 @@ impl<'s> Out<'s> {
         self.stats.gaps += 1;
         self.stats.gap_bytes += missing;
         if let Some(conn) = ident.conn {
-            (self.sink)(CaptureEvent::Gap {
+            self.sink.event(CaptureEvent::Gap {
                 conn,
                 dir: ident.direction(from),
                 time_ns: at.time_ns,
@@ -214,7 +241,7 @@ impl<'s> Out<'s> {
 
     pub(super) fn closed(&mut self, ident: &Ident, by: Side, how: CloseKind, at: Stamp) {
         if let Some(conn) = ident.conn {
-            (self.sink)(CaptureEvent::Closed {
+            self.sink.event(CaptureEvent::Closed {
                 conn,
                 time_ns: at.time_ns,
                 frame_no: at.frame_no,
@@ -254,6 +281,11 @@ impl Memory {
     /// Gives `len` bytes back.
     pub(super) fn give(&mut self, len: usize) {
         self.held_bytes = self.held_bytes.saturating_sub(len);
+    }
+
+    /// A buffer was exchanged for another.
+    fn exchanged(&mut self, before: usize, after: usize) {
+        self.held_bytes = self.held_bytes.saturating_sub(before).saturating_add(after);
     }
 
     /// Whether streams that have been still for long should give up what they hold.

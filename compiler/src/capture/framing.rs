@@ -327,7 +327,7 @@ impl Framer {
     }
 
     fn finish(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
-        let body = std::mem::take(&mut self.body);
+        let mut body = std::mem::take(&mut self.body);
         match FrameKind::of(&body) {
             Some(kind) => {
                 let shape = FrameShape {
@@ -336,7 +336,7 @@ impl Framer {
                     wire_len: self.frame.total,
                     complete: !self.frame.cut,
                 };
-                out.frame(ident, from, kind, shape, &body);
+                out.frame_in(ident, from, kind, shape, &mut body);
             }
             None => out.stats.problem(problem::FRAME_HEADER_LOST),
         }

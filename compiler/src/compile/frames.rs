@@ -10,7 +10,9 @@ use std::{
     thread,
 };
 
-use crate::capture::{CaptureError, CaptureEvent, CaptureOptions, CaptureStats, read_capture_with};
+use crate::capture::{
+    CaptureError, CaptureEvent, CaptureOptions, CaptureStats, FrameInfo, Sink, read_capture_into,
+};
 
 /// Events, and where in `bytes` the payload of each is.
 #[derive(Default)]
@@ -19,11 +21,11 @@ struct Batch {
     bytes: Vec<u8>,
 }
 
-/// Reads captures as [`read_capture_with`] does, and tells `sink` on the caller's thread.
+/// Reads captures as [`read_capture_into`] does, and tells `sink` on the caller's thread.
 ///
 /// # Errors
 ///
-/// As [`read_capture_with`]; [`CaptureError::Io`] also when there are no more threads.
+/// As [`read_capture_into`]; [`CaptureError::Io`] also when there are no more threads.
 pub(super) fn read(
     options: CaptureOptions,
     inputs: Vec<Box<dyn Read + Send>>,
@@ -65,26 +67,68 @@ fn find(
     to: SyncSender<Batch>,
     back: Receiver<Batch>,
 ) -> Result<CaptureStats, CaptureError> {
-    let mut batch = Batch::default();
+    let mut batches = Batches {
+        batch: Batch::default(),
+        to,
+        back,
+    };
     let inputs = inputs.into_iter().map(|input| input as Box<dyn Read>);
-    let stats = read_capture_with(options, inputs.collect(), &mut |event| {
+    let stats = read_capture_into(options, inputs.collect(), &mut batches);
+    batches.send();
+    stats
+}
+
+/// Fills batches and sends them off.
+struct Batches {
+    batch: Batch,
+    to: SyncSender<Batch>,
+    back: Receiver<Batch>,
+}
+
+impl Batches {
+    fn send(&mut self) {
+        if self.batch.events.is_empty() {
+            return;
+        }
+        let next = self.back.recv().unwrap_or_default();
+        // Who does not listen has failed, and says so.
+        let _ = self.to.send(std::mem::replace(&mut self.batch, next));
+    }
+
+    /// Makes room for an event with so many bytes.
+    fn room(&mut self, len: usize) {
+        let batch = &self.batch;
+        if batch.events.len() >= BATCH_EVENTS || batch.bytes.len() + len > BATCH_BYTES {
+            self.send();
+        }
+    }
+}
+
+impl Sink for Batches {
+    fn event(&mut self, event: CaptureEvent<'_>) {
         let len = match &event {
             CaptureEvent::Frame(_, payload) => payload.len(),
             _ => 0,
         };
-        let full = batch.events.len() >= BATCH_EVENTS || batch.bytes.len() + len > BATCH_BYTES;
-        if full && !batch.events.is_empty() {
-            let next = back.recv().unwrap_or_default();
-            // Who does not listen has failed, and says so.
-            let _ = to.send(std::mem::replace(&mut batch, next));
+        self.room(len);
+        if self.batch.bytes.is_empty() {
+            self.batch.bytes.reserve_exact(len.max(BATCH_BYTES));
         }
-        if batch.bytes.is_empty() {
-            batch.bytes.reserve_exact(len.max(BATCH_BYTES));
+        self.batch.add(event);
+    }
+
+    fn frame(&mut self, info: FrameInfo, payload: &mut Vec<u8>) {
+        if payload.len() < LARGE {
+            return self.event(CaptureEvent::Frame(info, payload));
         }
-        batch.add(event);
-    });
-    let _ = to.send(batch);
-    stats
+        self.send();
+        std::mem::swap(&mut self.batch.bytes, payload);
+        let range = 0..self.batch.bytes.len();
+        self.batch
+            .events
+            .push((CaptureEvent::Frame(info, &[]), range));
+        self.send();
+    }
 }
 
 impl Batch {
@@ -130,5 +174,7 @@ const BATCHES: usize = 4;
 /// No batch is longer, unless it is one frame.
 const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_EVENTS: usize = 512;
+/// Frames of this length are a batch of their own, so that they need not be copied.
+const LARGE: usize = 64 * 1024;
 /// Room that an empty batch may keep.
 const SPARE_BYTES: usize = (8 << 20) + (1 << 16);

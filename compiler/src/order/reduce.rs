@@ -27,27 +27,37 @@ use super::{
     table::{Kind, Table},
 };
 
-/// Drops implied edges, also from the counts by rule.
+/// An edge that others imply: who waits, for whom, and how far that one must have come.
+pub(super) type Implied = (u32, OpId, u8);
+
+/// Finds the edges that others imply, ascending.
 ///
 /// `points` are those of [`super::linearize`]; searches go back from each operation no further
 /// than to what it waits for, and no more than [`REACH`] compounds, so that the work is linear:
 /// beyond that an implied edge may stay.
-pub(super) fn reduce(
-    table: &Table,
-    edges: &mut EdgeList,
-    points: &[u64],
-    counts: &mut BTreeMap<String, u64>,
-) {
+pub(super) fn implied(table: &Table, edges: &EdgeList, points: &[u64]) -> Vec<Implied> {
     let graph = Graph::new(table, edges, points);
-    let mut gone = Vec::new();
+    let mut implied = Vec::new();
     let mut search = Search::new(table.len());
     for group in 0..graph.starts.len().saturating_sub(1) {
-        search.implied(&graph, group, &mut gone);
+        search.implied(&graph, group, &mut implied);
     }
-    drop(graph);
-    gone.sort_unstable();
+    implied.sort_unstable();
+    implied
+}
+
+/// Drops implied edges, also from the counts by rule.
+pub(super) fn remove(
+    implied: &[Implied],
+    edges: &mut EdgeList,
+    counts: &mut BTreeMap<String, u64>,
+) {
+    let mut implied = implied.iter().peekable();
+    // Both ascend.
     edges.retain(|to, edge| {
-        let keep = gone.binary_search(&(to.0, edge.id, rank(edge.on))).is_err();
+        let place = (to.0, edge.id, rank(edge.on));
+        while implied.next_if(|it| **it < place).is_some() {}
+        let keep = implied.peek().is_none_or(|it| **it != place);
         if !keep && let Some(count) = counts.get_mut(edge.rule.name()) {
             *count = count.saturating_sub(1);
         }
@@ -206,7 +216,7 @@ impl Search {
     }
 
     /// Finds the edges into `group` that others imply.
-    fn implied(&mut self, graph: &Graph<'_>, group: usize, gone: &mut Vec<(u32, OpId, u8)>) {
+    fn implied(&mut self, graph: &Graph<'_>, group: usize, gone: &mut Vec<Implied>) {
         let into = graph.into(group);
         if into.len() < 2 {
             return;
@@ -220,13 +230,7 @@ impl Search {
         }
     }
 
-    fn walk(
-        &mut self,
-        graph: &Graph<'_>,
-        into: &[Incoming],
-        class: u8,
-        gone: &mut Vec<(u32, OpId, u8)>,
-    ) {
+    fn walk(&mut self, graph: &Graph<'_>, into: &[Incoming], class: u8, gone: &mut Vec<Implied>) {
         self.begin();
         let starts = into.iter().filter(|edge| edge.class <= class);
         self.next
@@ -267,13 +271,7 @@ struct Open {
 
 impl Open {
     /// Takes the edges of a class, but for those that another edge outdoes.
-    fn fill(
-        &mut self,
-        graph: &Graph<'_>,
-        into: &[Incoming],
-        class: u8,
-        gone: &mut Vec<(u32, OpId, u8)>,
-    ) {
+    fn fill(&mut self, graph: &Graph<'_>, into: &[Incoming], class: u8, gone: &mut Vec<Implied>) {
         self.all.clear();
         self.all
             .extend(into.iter().map(|edge| (graph.group_of(edge.from), *edge)));
@@ -314,7 +312,7 @@ impl Open {
     }
 
     /// Takes out the edges that `known` implies.
-    fn cover(&mut self, graph: &Graph<'_>, known: &Incoming, gone: &mut Vec<(u32, OpId, u8)>) {
+    fn cover(&mut self, graph: &Graph<'_>, known: &Incoming, gone: &mut Vec<Implied>) {
         for at in range(&self.edges, graph.group_of(known.from)) {
             if let (Some((_, edge)), Some(left)) = (self.edges.get(at), self.left.get_mut(at))
                 && *left
@@ -329,11 +327,17 @@ impl Open {
 
 /// Where the edges from a compound are.
 fn range(edges: &[(u32, Incoming)], group: u32) -> Range<usize> {
-    let start = edges.partition_point(|(from, _)| *from < group);
-    let len = edges.get(start..).unwrap_or_default();
-    start..start + len.iter().take_while(|(from, _)| *from == group).count()
+    let start = match edges.len() {
+        // Looking at each is faster than searching.
+        0..=FEW => edges.iter().take_while(|(from, _)| *from < group).count(),
+        _ => edges.partition_point(|(from, _)| *from < group),
+    };
+    let behind = edges.get(start..).unwrap_or_default();
+    start..start + behind.iter().take_while(|(from, _)| *from == group).count()
 }
 
+/// Edges that are looked at one by one.
+const FEW: usize = 8;
 /// Compounds looked at for one operation.
 const REACH: usize = 256;
 
@@ -359,7 +363,8 @@ mod tests {
         }
         table.settle_clients((0..3).map(ClientId).collect());
         let points: Vec<u64> = (0..).take(ops.len()).collect();
-        reduce(&table, &mut edges, &points, counts);
+        let implied = implied(&table, &edges, &points);
+        remove(&implied, &mut edges, counts);
         let mut ops = ops.to_vec();
         for op in &mut ops {
             op.after.clear();
