@@ -176,3 +176,46 @@ const BUFFER: usize = 4 << 20;
 const READ: usize = 1 << 18;
 /// Stands for no place.
 const NONE: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the missing fields where they belong, the text is what serde makes of the operation.
+    #[test]
+    fn the_text_has_its_gaps_where_serde_has_the_fields() {
+        let line = concat!(
+            r#"{"id":7,"at_us":12,"client":3,"conn":3,"session":1,"tree":2,"cmd":"CLOSE","mid":9,"#,
+            r#""frame":261,"compound":{"first":6,"position":1,"related":true},"#,
+            r#""do":{"disconnect":{"by_client":true,"reset":false}},"path":"a\"b","open":4,"#,
+            r#""after":[{"id":6,"rule":"wire"}],"expect":{"frame":262,"status":"SUCCESS","#,
+            r#""latency_us":797}}"#
+        );
+        let op: Operation = serde_json::from_str(line).expect("an operation");
+        assert_eq!(serde_json::to_string(&op).expect("JSON"), line);
+        for (path, expect) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut whole = op.clone();
+            if !path {
+                whole.path = None;
+            }
+            if !expect {
+                whole.expect = None;
+            }
+            let mut short = whole.clone();
+            short.path = None;
+            short.after.clear();
+            let mut text = Vec::new();
+            let gaps = write_text(&short, &mut text).expect("JSON");
+            let text = String::from_utf8(text).expect("UTF-8");
+            let (before, behind) = text.split_at(gaps.after as usize);
+            let (head, rest) = before.split_at(gaps.path.expect("a gap") as usize);
+            let path = if path { r#","path":"a\"b""# } else { "" };
+            let after = r#","after":[{"id":6,"rule":"wire"}]"#;
+            let start = r#"{"id":7,"at_us":12,"client":3"#;
+            assert_eq!(
+                format!("{start}{head}{path}{rest}{after}{behind}}}"),
+                serde_json::to_string(&whole).expect("JSON")
+            );
+        }
+    }
+}
