@@ -51,6 +51,7 @@ const CORE_MAY_USE: &[(&str, &str)] = &[
     ("ctr", "part of CCM"),
     ("cmac", "SMB 3.0 signing"),
     ("ghash", "AES-GMAC signing"),
+    ("lz4_flex", "compressed frames"),
     ("hmac", "SMB 2 signing, key derivation"),
     ("kbkdf", "SMB 3 key derivation"),
     ("sha2", "SMB 2 signing, pre-authentication hash"),

@@ -1,6 +1,9 @@
 //! Takes compression off frames. [MS-SMB2] 2.2.42, 3.1.4.4; algorithms of [MS-XCA] and LZ4 blocks.
 //!
 //! Only decompression: captures of compressed traffic have to be read, and nothing here compresses.
+//! Output grows with what the input really gives and never beyond what the caller allows: a frame
+//! of a few bytes cannot make it take a lot of memory. Which algorithms are crates' and which are
+//! ours, and why: ARCHITECTURE.md, *Decisions*.
 
 mod huffman;
 
@@ -100,7 +103,7 @@ fn expand(algorithm: u16, from: &[u8], end: usize, out: &mut Vec<u8>) -> Option<
             out.resize(out.len().checked_add(count)?, *from.first()?);
             Some(())
         }
-        LZ4 => lz4(from, start, end, out),
+        LZ4 => lz4(from, end, out),
         _ => None,
     }
 }
@@ -224,19 +227,19 @@ fn lz77(from: &[u8], start: usize, end: usize, out: &mut Vec<u8>) -> Option<()> 
     Some(())
 }
 
-/// One LZ4 block.
-fn lz4(from: &[u8], start: usize, end: usize, out: &mut Vec<u8>) -> Option<()> {
-    let mut input = Input { from, at: 0 };
-    while let Some(token) = input.byte() {
-        let literals = input.lz4_len(token >> 4)?;
-        room(out, end, literals)?;
-        out.extend_from_slice(slice_at(from, input.at, literals)?);
-        input.at = input.at.checked_add(literals)?;
-        let Some(distance) = input.u16() else { break };
-        let len = input.lz4_len(token & 15)?.checked_add(4)?;
-        copy(out, start, end, usize::from(distance), len)?;
+/// One LZ4 block, which has to give just what is left.
+fn lz4(from: &[u8], end: usize, out: &mut Vec<u8>) -> Option<()> {
+    let start = out.len();
+    // No block expands further: what announces more is refused before there is room for it.
+    let most = from.len().checked_mul(LZ4_RATIO)?;
+    (end.checked_sub(start)? <= most).then_some(())?;
+    out.resize(end, 0);
+    let whole = lz4_flex::block::decompress_into(from, out.get_mut(start..)?);
+    let whole = whole.is_ok_and(|len| start.checked_add(len) == Some(end));
+    if !whole {
+        out.truncate(start);
     }
-    Some(())
+    whole.then_some(())
 }
 
 /// Bytes being read.
@@ -278,20 +281,6 @@ impl Input<'_> {
             byte => Some(usize::from(byte)),
         }
     }
-
-    fn lz4_len(&mut self, first: u8) -> Option<usize> {
-        let mut len = usize::from(first);
-        if first == 15 {
-            loop {
-                let more = self.byte()?;
-                len = len.checked_add(usize::from(more))?;
-                if more != 255 {
-                    break;
-                }
-            }
-        }
-        Some(len)
-    }
 }
 
 fn to_usize(number: u32) -> usize {
@@ -305,54 +294,8 @@ const LZ77: u16 = 2;
 const LZ77_HUFFMAN: u16 = 3;
 const PATTERN_V1: u16 = 4;
 const LZ4: u16 = 5;
+/// A byte of an LZ4 block gives 255 bytes at most.
+const LZ4_RATIO: usize = 255;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn gives(algorithm: u16, packed: &[u8], want: &[u8]) {
-        let mut out = b"before".to_vec();
-        let end = out.len() + want.len();
-        assert_eq!(
-            expand(algorithm, packed, end, &mut out),
-            Some(()),
-            "{algorithm}"
-        );
-        assert_eq!(&out[6..], want, "{algorithm}");
-        for len in 0..packed.len() {
-            let _ = expand(algorithm, &packed[..len], end, &mut b"before".to_vec());
-        }
-        let mut short = Vec::new();
-        let _ = expand(algorithm, packed, want.len() - 1, &mut short);
-        assert!(short.len() < want.len(), "{algorithm}");
-    }
-
-    fn hex(text: &str) -> Vec<u8> {
-        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap();
-        digits.chunks(2).map(byte).collect()
-    }
-
-    /// [MS-XCA] 3.1, 3.2 and 3.3, and blocks made by hand.
-    #[test]
-    fn the_specifications_examples_expand() {
-        let alphabet = b"abcdefghijklmnopqrstuvwxyz";
-        let abc = b"abc".repeat(100);
-        let plain = [&hex("3f000000")[..], alphabet].concat();
-        gives(LZ77, &plain, alphabet);
-        gives(LZ77, &hex("ffffff1f 616263 1700 0f ff 2601"), &abc);
-        let lznt1 = hex(
-            "38b0 8846232000204720410010a24701a045204400084501507900c045200524138805b402\
-             4a44ef0358028c091601484500be009e000401189000",
-        );
-        gives(
-            LZNT1,
-            &lznt1,
-            b"F# F# G A A G F# E D D E F# F# E E F# F# G A A G F# E D D E F# E D D E E F# D E F# \
-              G F# D E F# G F# E D E A F# F# G A A G F# E D D E F# E D D\0",
-        );
-        gives(PATTERN_V1, &[7, 0, 0, 0, 9, 0, 0, 0], &[7; 9]);
-        gives(NONE, b"as it is", b"as it is");
-        gives(LZ4, &hex("3f 616263 0300 ff 17 00"), &abc[..]);
-    }
-}
+mod tests;
