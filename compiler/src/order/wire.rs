@@ -107,11 +107,11 @@ impl Frontier {
     }
 
     fn learn(&mut self, op: OpId, on: Milestone) {
-        let implied = match on {
-            Milestone::Response => self.sent.remove(&op),
-            _ => self.sent.get(&op).copied(),
-        };
-        if let Some(implied) = implied {
+        // An interim response implies as much, but an edge that asks for no more is not always to be
+        // had: the point of what is pending comes later.
+        if on == Milestone::Response
+            && let Some(implied) = self.sent.remove(&op)
+        {
             self.known
                 .retain(|(known, _, at)| *at > implied && *known != op);
         }
