@@ -1,6 +1,7 @@
 //! Hand-made packets through the whole capture layer: streams, holes and connections.
 
 mod input;
+mod links;
 
 use std::io::{Cursor, Read};
 
