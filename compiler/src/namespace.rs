@@ -24,10 +24,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smbench_core::{
     fscc::SetInfoPayload,
-    ids::{OpId, OpenRef},
+    ids::{ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::{
-        ContextTag, CreateDisposition, CreateOptions, CreateRequest, FileAttributes, Fsctl,
-        HeaderFlags, NtStatus, ReadRequest, Request, SetInfoRequest,
+        ContextTag, CreateContext, CreateDisposition, CreateOptions, CreateRequest, FileAttributes,
+        Fsctl, HeaderFlags, NtStatus, ReadRequest, Request, SetInfoRequest,
     },
     workload::{Action, Coverage, Entry, Expect, Operation, Times, Workload},
 };
@@ -39,12 +39,22 @@ use self::{
 };
 use crate::wire_span::WireSpan;
 
+/// An open that has not been closed.
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    file: usize,
+    conn: ConnId,
+    session: Option<SessionRef>,
+    tree: Option<TreeRef>,
+    /// It may outlive its connection.
+    durable: bool,
+}
+
 /// Listens to the answers of a capture.
 #[derive(Debug, Default)]
 pub(crate) struct Namespace {
     names: Names,
-    /// The file behind each open.
-    opens: BTreeMap<OpenRef, usize>,
+    opens: BTreeMap<OpenRef, Opened>,
     /// Opens that delete their file when they are closed.
     deleting: BTreeSet<OpenRef>,
     /// The times that the CREATE that is being answered told.
@@ -97,8 +107,22 @@ impl Namespace {
         };
         let success = expect.status == NtStatus::SUCCESS;
         match request {
+            Request::Logoff(_) if success => {
+                self.end(span, |open| open.session == op.session && !open.durable);
+            }
+            Request::TreeDisconnect(_) if success => {
+                self.end(span, |open| open.tree == op.tree);
+            }
+            Request::SessionSetup(_) if success && op.previous_session.is_some() => {
+                let before = op.previous_session;
+                self.end(span, |open| open.session == before && !open.durable);
+            }
             Request::Create(create) => self.create(workload, op, span, create, expect),
-            Request::Close(_) if success => self.close(op, span),
+            Request::Close(_) if success => {
+                if let Some(open) = op.open {
+                    self.close(open, span);
+                }
+            }
             Request::Read(read) => self.read(op, span, read, expect),
             // A member of a compound did not know its file when it was sent.
             Request::Write(_) if success => self.asked(op),
@@ -107,6 +131,26 @@ impl Namespace {
                 self.no_such_file(op, span, query);
             }
             _ => {}
+        }
+    }
+
+    /// A connection ended, and with it what was open. When exactly the server noticed nobody saw.
+    pub(crate) fn disconnected(&mut self, conn: ConnId, seq: u64) {
+        let span = WireSpan {
+            request: seq,
+            ..WireSpan::default()
+        };
+        self.end(span, |open| open.conn == conn && !open.durable);
+    }
+
+    /// Closes the opens that something took along.
+    fn end(&mut self, span: WireSpan, which: impl Fn(&Opened) -> bool) {
+        let ended: Vec<OpenRef> = (self.opens.iter())
+            .filter(|(_, open)| which(open))
+            .map(|(open, _)| *open)
+            .collect();
+        for open in ended {
+            self.close(open, span);
         }
     }
 
@@ -126,7 +170,7 @@ impl Namespace {
     }
 
     fn file(&self, op: &Operation) -> Option<usize> {
-        self.opens.get(&op.open?).copied()
+        self.opens.get(&op.open?).map(|open| open.file)
     }
 
     /// Number of the share that an operation works on; none when it holds no files.
@@ -152,8 +196,15 @@ impl Namespace {
     ) {
         if let (Some(old), Some(new)) = (op.reclaims, op.open) {
             // The same open goes on: it neither finds nor makes anything.
-            if let Some(file) = self.opens.get(&old).copied() {
-                self.opens.insert(new, file);
+            if let Some(open) = self.opens.remove(&old) {
+                let (conn, session, tree) = (op.conn, op.session, op.tree);
+                let open = Opened {
+                    conn,
+                    session,
+                    tree,
+                    ..open
+                };
+                self.opens.insert(new, open);
                 if self.deleting.remove(&old) {
                     self.deleting.insert(new);
                 }
@@ -200,7 +251,15 @@ impl Namespace {
             }
         };
         self.names.opened(file);
-        self.opens.insert(open, file);
+        let durable = |it: &CreateContext| DURABLE.contains(&it.tag);
+        let opened = Opened {
+            file,
+            conn: op.conn,
+            session: op.session,
+            tree: op.tree,
+            durable: create.contexts.iter().any(durable),
+        };
+        self.opens.insert(open, opened);
         if create
             .create_options
             .contains(CreateOptions::DELETE_ON_CLOSE)
@@ -236,7 +295,8 @@ impl Namespace {
                 proof.directory = Some(true);
                 self.names.found(place, proof);
             }
-            NtStatus::NOT_A_DIRECTORY if wants_folder => {
+            // No stream is a folder, whether it is there or not.
+            NtStatus::NOT_A_DIRECTORY if wants_folder && !names_stream(create) => {
                 proof.directory = Some(false);
                 self.names.found(place, proof);
             }
@@ -249,9 +309,8 @@ impl Namespace {
         }
     }
 
-    fn close(&mut self, op: &Operation, span: WireSpan) {
-        let Some(open) = op.open else { return };
-        let Some(file) = self.opens.remove(&open) else {
+    fn close(&mut self, open: OpenRef, span: WireSpan) {
+        let Some(Opened { file, .. }) = self.opens.remove(&open) else {
             return;
         };
         if self.deleting.remove(&open) {
@@ -330,10 +389,19 @@ impl Namespace {
     }
 }
 
+/// Whether a CREATE names a stream, be it the unnamed one.
+fn names_stream(create: &CreateRequest) -> bool {
+    let name = create.name.as_text().unwrap_or_default();
+    let last = name.rsplit('\\').next().unwrap_or_default();
+    last.contains(':')
+}
+
 fn is_directory(attributes: FileAttributes) -> bool {
     attributes.contains(FileAttributes::DIRECTORY)
 }
 
+/// Asks for a handle that outlives its connection. [MS-SMB2] 2.2.13.2
+const DURABLE: [ContextTag; 2] = [ContextTag::DHNQ, ContextTag::DH2Q];
 // CreateAction, [MS-SMB2] 2.2.14
 const OPENED: u32 = 1;
 const CREATED: u32 = 2;

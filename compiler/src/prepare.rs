@@ -398,7 +398,7 @@ impl Builder {
 
     /// Fills a gap that is not too long; tells whether it did.
     fn fill_synthetic(&mut self, open: OpenRef, entry: &Entry, from: u64, to: u64) -> bool {
-        if to.saturating_sub(from) > FILLED {
+        if to.saturating_sub(from) > LONGEST_FILLED_BYTES {
             return false;
         }
         let mut at = from;
@@ -507,8 +507,9 @@ const ATTRIBUTES: u32 = 0x0010_0180;
 const SETTABLE: u32 = 0x3127;
 const READ_ONLY: u32 = 0x1;
 const ARCHIVE: u32 = 0x20;
-/// The longest gap that is filled with synthetic bytes; of longer ones only the length is made.
-const FILLED: u64 = 16 << 20;
+/// The longest gap between known content that is filled with synthetic bytes; of longer ones only
+/// the length is made.
+pub const LONGEST_FILLED_BYTES: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests;

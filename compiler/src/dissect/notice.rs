@@ -105,6 +105,7 @@ impl Dissector {
         };
         let op = self.happening(conn, stamp, NO_COMMAND, Action::Disconnect(end));
         let seq = self.tick();
+        self.namespace.disconnected(op.conn, seq);
         self.push(op, stamp, seq);
     }
 

@@ -155,6 +155,7 @@ impl Names {
 
     /// Something was made that was not there.
     pub(super) fn made(&mut self, place: &Place, proof: &Proof) -> usize {
+        self.bring(place, proof);
         self.parents(place, proof);
         self.touch_above(place);
         if let Some(Slot::There(file)) = self.slot(place)
@@ -175,6 +176,21 @@ impl Names {
             file.made = true;
         }
         file
+    }
+
+    /// Who makes a stream makes its file too, where there is none. A file that is as old as its
+    /// last change is new.
+    fn bring(&mut self, place: &Place, proof: &Proof) {
+        let new = proof.times.is_some_and(|it| it.created == it.written);
+        let base = place.above().filter(|_| place.is_stream());
+        let Some(base) = base.filter(|base| self.at(base).is_none()) else {
+            return;
+        };
+        let absent = matches!(self.slot(&base), Some(Slot::Absent { since, .. })
+            if proof.span.request >= since);
+        if new || absent {
+            self.made(&base, &proof.bare());
+        }
     }
 
     /// A name leads nowhere, though the folder that it is in exists.

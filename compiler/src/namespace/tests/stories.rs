@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use smbench_core::{
     frame::Digest,
     fscc::{AllInfo, BasicInfo, DirectoryEntry, DirectoryWriter, StandardInfo, StreamInfo},
-    ids::OpenRef,
+    ids::{ConnId, OpenRef},
     smb2::{FileAttributes, FileInfoClass, Name, NtStatus},
     workload::{Coverage, DataRef, Entry, EntryKind, Expect, Operation, Times, Tree, Workload},
 };
@@ -445,6 +445,59 @@ fn a_short_read_tells_the_size() {
     story.create("f", 0, "open", unsized_);
     story.read(0, 4, 100, b"rest");
     assert_eq!(story.end().0[0].size, 8);
+}
+
+#[test]
+fn what_ends_a_connection_or_session_closes_what_was_open() {
+    for how in ["disconnect", "LOGOFF", "TREE_DISCONNECT"] {
+        let mut story = Story::new();
+        let asked = story.asks(
+            "CREATE",
+            Some(0),
+            json!({"name": "f", "access": "0x10000", "share": "rwd", "disposition": "open",
+                   "options": "0x1000"}),
+        );
+        story.gets(&asked, &opened(1, 0x20, 100));
+        if how == "disconnect" {
+            story.namespace.disconnected(ConnId(0), story.at);
+        } else {
+            let asked = story.asks(how, None, json!({}));
+            story.gets(&asked, &said(NtStatus::SUCCESS));
+        }
+        if how == "disconnect" {
+            // Somebody came before the server noticed.
+            story.refused("f", "open", "0x0", NtStatus::DELETE_PENDING);
+        }
+        story.create("f", 1, "create", opened(2, 0x20, 0));
+        let (entries, coverage) = story.end();
+        assert_eq!(entries.len(), 1, "{how}");
+        assert!(coverage.problems.is_empty(), "{how}: {coverage:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_made_brings_its_file() {
+    let mut story = Story::new();
+    let new = Times {
+        created: 7,
+        accessed: 8,
+        written: 7,
+        changed: 7,
+    };
+    for (name, open, times) in [("new:s", 0, new), ("old:s", 1, TIMES)] {
+        let asked = story.asks(
+            "CREATE",
+            Some(open),
+            json!({"name": name, "access": "0x2", "share": "rwd", "disposition": "create"}),
+        );
+        story.namespace.created_at(asked.0.id, times);
+        story.gets(&asked, &opened(2, 0x20, 0));
+    }
+    story.refused("none:s", "create", "0x1", NtStatus::NOT_A_DIRECTORY);
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let paths: Vec<&str> = entries.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(paths, ["old"]);
 }
 
 #[test]
