@@ -70,11 +70,16 @@ pub(crate) fn infer(table: &Table) -> Inferred {
     drop((keys, line));
     let points = std::mem::take(&mut edges.points).unwrap_or_default();
     let (mut edges, mut counts) = edges.settle();
-    let (cycle, mut implied) = thread::scope(|scope| {
-        let cycle = scope.spawn(|| cycle(table, &edges));
-        let implied = reduce::implied(table, &edges, &points);
-        (joined(cycle), implied)
-    });
+    let (cycle, mut implied) = if table.len() <= AT_ONCE {
+        thread::scope(|scope| {
+            let cycle = scope.spawn(|| cycle(table, &edges));
+            let implied = reduce::implied(table, &edges, &points);
+            (joined(cycle), implied)
+        })
+    } else {
+        let cycle = cycle(table, &edges);
+        (cycle, reduce::implied(table, &edges, &points))
+    };
     let mut contradictions = 0;
     if cycle.is_some() {
         contradictions = untangle(table, &mut edges, &mut counts, cycle);
@@ -281,3 +286,6 @@ fn is_forward(points: &[u64], from: OpId, to: OpId) -> bool {
     let point = |op: OpId| points.get(op.index()).copied().unwrap_or(u64::MAX);
     point(from) < point(to)
 }
+
+/// Above this many operations, graphs are made one after the other: for memory, not speed.
+const AT_ONCE: usize = 1 << 17;
