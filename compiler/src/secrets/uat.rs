@@ -204,7 +204,7 @@ uat:smb2_seskey_list:0100000000000000,f1fa528d3cd182cca67bd4596dabd885
             for _ in 0..(state >> 27) {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let from = b"0aF\",\\x #\r\n\xff\0";
-                line.push(from[state as usize >> 16 & 0xff % from.len()]);
+                line.push(from[(state as usize >> 16 & 0xff) % from.len()]);
             }
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let _ = read(&line);
