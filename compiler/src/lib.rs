@@ -2,8 +2,9 @@
 //!
 //! [`compile`] does all of it: [`capture`] finds SMB frames in packets, `dissect` makes operations
 //! of them, [`order`] says what came before what, `namespace` what had to exist, and [`folder`]
-//! writes the result down.
+//! writes the result down. [`mod@anonymize`] makes a folder fit to be given away.
 
+pub mod anonymize;
 pub mod capture;
 mod compile;
 mod dissect;
