@@ -38,13 +38,10 @@ enum Verb {
     Compile(compile::Args),
     /// What a workload holds, and why its operations are ordered as they are
     Inspect(inspect::Args),
-<<<<<<< HEAD
     /// A part of a workload -> a workload folder
     Slice(slice::Args),
-=======
     /// A workload without what it tells about people, for giving it away
     Anonymize(anonymize::Args),
->>>>>>> d843187 (compiler: make workloads anonymous)
     /// Build a workload's initial files on a server
     Prepare(prepare::Args),
     /// Replay a workload against a live server
@@ -86,11 +83,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
     match cli.verb {
         Verb::Compile(args) => compile::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
-<<<<<<< HEAD
         Verb::Slice(args) => slice::run(&args),
-=======
         Verb::Anonymize(args) => anonymize::run(&args),
->>>>>>> d843187 (compiler: make workloads anonymous)
         Verb::Prepare(args) => prepare::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Sim(args) => sim::run(&args),

@@ -7,7 +7,7 @@ use smbench_core::{
     smb2::{SessionId, TreeId},
     workload::{
         CaptureFile, Client, Connection, Coverage, Entry, EntryKind, InferredOpen, Principal,
-        Provenance, Session, Tree, Workload,
+        Provenance, Session, Times, Tree, Workload,
     },
 };
 
@@ -145,7 +145,9 @@ impl Scrub {
         for step in history.iter_mut() {
             self.tally.replaced(Kind::Provenance, step.len());
             let verb = step.split_whitespace().next().unwrap_or_default();
-            let known = ["slice", "anonymize"].into_iter().find(|it| *it == verb);
+            let known = ["compile", "slice", "anonymize"]
+                .into_iter()
+                .find(|it| *it == verb);
             known.unwrap_or("edited").clone_into(step);
         }
         history.push("anonymize".to_owned());
@@ -191,9 +193,21 @@ impl Scrub {
             kind,
             size: _,
             attributes: _,
+            times,
             content: _,
             seen_by: _,
         } = entry;
+        if let Some(Times {
+            created,
+            accessed,
+            written,
+            changed,
+        }) = times
+        {
+            for time in [created, accessed, written, changed] {
+                *time = self.time(*time);
+            }
+        }
         match kind {
             EntryKind::File | EntryKind::Directory | EntryKind::Stream => {}
         }
