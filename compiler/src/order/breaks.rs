@@ -15,8 +15,15 @@ use super::{
     table::{Kind, LeaseKey, Row, Table},
 };
 
-/// Operations that had to wait for a break: since when.
-pub(super) type Triggers = BTreeMap<OpId, u64>;
+/// Operations that had to wait for breaks, with the notifications.
+pub(super) type Triggers = BTreeMap<OpId, Vec<Notified>>;
+
+/// Somebody was told of a break.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Notified {
+    pub(super) when: u64,
+    pub(super) client: ClientId,
+}
 
 pub(super) fn infer(table: &Table, edges: &mut Edges) -> Triggers {
     let leases = lease_names(table);
@@ -114,7 +121,9 @@ impl Notice<'_> {
                 && table.facts(id).is_some_and(conflicts)
             {
                 edges.add_sent(id, self.id, Rule::Break);
-                triggers.entry(id).or_insert(when);
+                let client = table.client_of(self.row);
+                let told = triggers.entry(id).or_default();
+                told.push(Notified { when, client });
                 return true;
             }
         }

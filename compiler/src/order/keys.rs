@@ -7,7 +7,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use smbench_core::{event::Milestone, ids::OpId, workload::Rule};
+use smbench_core::{
+    event::Milestone,
+    ids::{ClientId, OpId},
+    workload::Rule,
+};
 
 use super::{
     Edges,
@@ -109,6 +113,8 @@ impl Pairs<'_> {
             edges.add(from, to, rule, Milestone::Response);
         } else if known_before(first.interim) {
             edges.add(from, to, rule, Milestone::Interim);
+        } else if self.may_have_waited_for(from, self.table.client_of(after), &second) {
+            return true;
         } else if !self.may_have_answered_to(&first, to, &second) {
             edges.add(from, to, Rule::Outcome, Milestone::Response);
         } else {
@@ -117,13 +123,23 @@ impl Pairs<'_> {
         true
     }
 
+    /// Whether `from` made the server break, and the second is of a client that was told of it
+    /// before: it may be the answer that `from` waited for. An edge to it would be a deadlock.
+    fn may_have_waited_for(&self, from: OpId, client: ClientId, second: &WireSpan) -> bool {
+        let told = self.triggers.get(&from);
+        told.into_iter()
+            .flatten()
+            .any(|it| it.client == client && second.request > it.when)
+    }
+
     /// Whether `first` may only have happened because `to` was waiting: for a break, or for
     /// whatever the server announced by an interim response. Such an edge would be a deadlock.
     fn may_have_answered_to(&self, first: &WireSpan, to: OpId, second: &WireSpan) -> bool {
         let since_break = self
             .triggers
             .get(&to)
-            .is_some_and(|since| first.request > *since);
+            .and_then(|told| told.first())
+            .is_some_and(|since| first.request > since.when);
         let while_pending = second.interim.is_some_and(|since| first.request > since)
             || (second.interim.is_some() && first.request > second.request);
         since_break || while_pending
