@@ -508,6 +508,7 @@ impl Outcome {
                 server: ModelService::new(model(&reader, &blobs)),
                 recorder: Nothing,
                 blobs: Pack(Arc::clone(&blobs)),
+                tap: None,
             },
             DriverKind::EventLoop,
             move |_: LogicalTime, report: &Report| taker.borrow_mut().report(report),

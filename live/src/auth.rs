@@ -14,7 +14,9 @@ use thiserror::Error;
 
 #[cfg(feature = "auth")]
 pub use self::package::SspiAuthenticator;
-pub use plain::{AnonymousAuthenticator, SeededNtlm, TRUST_MARKER, TrustAuthenticator};
+pub use plain::{
+    AnonymousAuthenticator, REFUSE_WORKSTATION, SeededNtlm, TRUST_WORKSTATION, TrustAuthenticator,
+};
 
 /// Why a login could not go on.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]

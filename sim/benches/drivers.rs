@@ -58,6 +58,7 @@ fn main() {
                 server: model(seeds.into()),
                 recorder: Nothing,
                 blobs: scene.data.clone(),
+                tap: None,
             };
             let before = clock(origin);
             let ended = simulate(run, driver, |_, _| ());

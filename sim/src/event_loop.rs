@@ -5,7 +5,9 @@
 //! ends of connections, holds. At one moment the engine's wake comes before the server's, and both
 //! before arrivals, as in `live`'s loop.
 
+mod ear;
 mod link;
+mod logins;
 mod queue;
 
 use std::collections::VecDeque;
@@ -15,15 +17,17 @@ use smbench_core::event::{
     AuthStep, Effect, EffectsDigest, Entry, Input, NetFailure, Output, Recorder, Report, Seal,
     TokenOutcome,
 };
-use smbench_core::frame::Frame;
+use smbench_core::frame::{Content, Frame};
 use smbench_core::ids::{ConnId, LogicalTime, SessionRef};
 use smbench_live::auth::TrustAuthenticator;
 use smbench_live::{Authenticator, Blobs, FrameService, ServiceOutput, bulk};
 
+use self::ear::Ear;
 use self::link::{Link, Phase};
 use self::queue::{Event, Queue};
 use crate::run::{Cast, Run, SimCounters, SimError, SimOutcome, Simulated, Wire, unsettled};
 use crate::scenario::Scenario;
+use crate::tap::{LinkEnd, LinkId, Vantage};
 use crate::weather::{Direction, Lane, cuts};
 
 type Failure<R> = SimError<<R as Recorder>::Error>;
@@ -69,6 +73,7 @@ struct EventLoop<'a, S, R, B, F> {
     scratch: Vec<u8>,
     steps: u64,
     counters: SimCounters,
+    ear: Ear<'a>,
     done: Option<LogicalTime>,
 }
 
@@ -108,6 +113,7 @@ where
             scratch: Vec::new(),
             steps: 0,
             counters: SimCounters::default(),
+            ear: Ear::new(run.tap),
             done: None,
         }
     }
@@ -225,7 +231,7 @@ where
                     outcome,
                 });
             }
-            Effect::Close { conn, .. } => self.close(conn),
+            Effect::Close { conn, reset } => self.close(conn, Some(reset)),
             Effect::Report(report) => {
                 (self.on_report)(self.now, &report);
                 if report == Report::Done {
@@ -255,15 +261,15 @@ where
             self.counters.sends_without_connection += 1; // its end is on the way as an input
             return;
         };
-        let token = login.and_then(|session| link.tokens.remove(&session));
+        let token = login.and_then(|session| link.logins.token_for(session, frame));
         let (plain, missing) = bulk::attach(frame, &mut self.blobs, token.as_deref());
         self.counters.missing_blobs += u64::from(missing.blobs);
         self.counters.missing_tokens += u64::from(missing.tokens);
         self.counters.frames_up += 1;
-        let (life, at) = (
-            link.life,
-            link.arrival(Direction::Up, self.now, plain.len()),
-        );
+        let life = link.life;
+        let at = link.arrival(Direction::Up, self.now, plain.len());
+        let (id, up) = (LinkId { conn, life }, Direction::Up);
+        self.ear.frame(Vantage::Client, self.now, id, up, &plain);
         self.queue.push(
             at,
             Event::Up {
@@ -275,27 +281,23 @@ where
     }
 
     fn authenticate(&mut self, conn: ConnId, session: SessionRef, step: AuthStep) -> TokenOutcome {
-        let refused = step == AuthStep::BeginRefused;
-        let begun = match step {
-            // Trust is one token long.
-            AuthStep::Continue => return TokenOutcome::Failed,
-            AuthStep::Begin | AuthStep::BeginRefused => {
-                self.authenticator.begin(conn, session, refused)
-            }
+        let Some(link) = self.links.get_mut(conn.index()) else {
+            return TokenOutcome::Failed;
         };
-        let token = begun.and_then(|mut handshake| handshake.step(&[]));
-        match (token, self.links.get_mut(conn.index())) {
-            (Ok(step), Some(link)) => {
-                let len = u32::try_from(step.token.len()).unwrap_or(u32::MAX);
-                link.tokens.insert(session, step.token);
-                TokenOutcome::Ready { len }
+        if step != AuthStep::Continue {
+            let refused = step == AuthStep::BeginRefused;
+            match self.authenticator.begin(conn, session, refused) {
+                Ok(handshake) => link.logins.begin(session, handshake),
+                Err(_) => return TokenOutcome::Failed,
             }
-            _ => TokenOutcome::Failed,
         }
+        let len = link.logins.step(session);
+        len.map_or(TokenOutcome::Failed, |len| TokenOutcome::Ready { len })
     }
 
-    /// The client ends a connection: the server hears of it after all that was sent before.
-    fn close(&mut self, conn: ConnId) {
+    /// The client ends a connection, by a reset or not, or has learnt that it is at its end: the
+    /// server hears of it after all that was sent before.
+    fn close(&mut self, conn: ConnId, reset: Option<bool>) {
         let Some(link) = self.links.get_mut(conn.index()) else {
             return;
         };
@@ -303,7 +305,14 @@ where
             return;
         }
         link.phase = Phase::Over;
+        // The end of the run is not the end of a connection.
+        link.ended = reset.filter(|_| !self.engine.is_done());
         let (life, at) = (link.life, link.arrival(Direction::Up, self.now, 0));
+        if let Some(reset) = link.ended {
+            let (by, id) = (Direction::Up, LinkId { conn, life });
+            let end = LinkEnd { by, reset };
+            self.ear.closed(Vantage::Client, self.now, id, end);
+        }
         self.queue.push(at, Event::Ended { conn, life });
     }
 
@@ -312,12 +321,14 @@ where
         let phase = self.links.get(conn.index()).map(|link| link.phase);
         match phase {
             Some(Phase::Open) => {
-                self.close(conn);
+                let own = reason != NetFailure::Eof;
+                self.close(conn, own.then_some(true));
                 self.inputs.push_back(Input::Closed { conn, reason });
             }
             Some(Phase::Connecting) => {
                 if let Some(link) = self.links.get_mut(conn.index()) {
                     link.phase = Phase::Over;
+                    link.ended = Some(true);
                     let (life, at) = (link.life, link.arrival(Direction::Up, self.now, 0));
                     self.queue.push(at, Event::Ended { conn, life });
                 }
@@ -337,6 +348,8 @@ where
                     link.served = true;
                     let at = link.arrival(Direction::Down, now, 0);
                     self.queue.push(at, Event::Connected { conn, life });
+                    let id = LinkId { conn, life };
+                    self.ear.opened(Vantage::Server, now, id);
                 }
                 self.drain_server();
             }
@@ -346,6 +359,9 @@ where
                 }
                 let served = self.current(conn, life).is_some_and(|link| link.served);
                 if served {
+                    let (now, id) = (self.now, LinkId { conn, life });
+                    let ear = &mut self.ear;
+                    ear.frame(Vantage::Server, now, id, Direction::Up, &frame);
                     self.server.frame(self.now, key(conn, life), frame);
                     self.drain_server();
                 } else {
@@ -354,20 +370,35 @@ where
             }
             Event::Ended { conn, life } => {
                 let link = self.current(conn, life);
-                if link.is_some_and(|link| std::mem::replace(&mut link.served, false)) {
-                    self.server.closed(self.now, key(conn, life));
-                    self.drain_server();
+                let Some(link) = link.filter(|link| link.served) else {
+                    return;
+                };
+                link.served = false;
+                if let Some(reset) = link.ended {
+                    let (now, id) = (self.now, LinkId { conn, life });
+                    let by = Direction::Up;
+                    let end = LinkEnd { by, reset };
+                    self.ear.closed(Vantage::Server, now, id, end);
                 }
+                self.server.closed(self.now, key(conn, life));
+                self.drain_server();
             }
             Event::Connected { conn, life } => {
                 let link = self.current(conn, life);
                 if let Some(link) = link.filter(|link| link.phase == Phase::Connecting) {
                     link.phase = Phase::Open;
                     self.inputs.push_back(Input::Connected { conn });
+                    let id = LinkId { conn, life };
+                    self.ear.opened(Vantage::Client, self.now, id);
                 }
             }
             Event::Down { conn, life, frame } => self.received(conn, life, &frame),
             Event::Closed { conn, life } => {
+                let link = self.current(conn, life);
+                if link.is_some_and(|link| link.phase == Phase::Open) {
+                    let id = LinkId { conn, life };
+                    self.ear.closed(Vantage::Client, self.now, id, BY_SERVER);
+                }
                 if self.current(conn, life).is_some() {
                     self.lose(conn, NetFailure::Eof);
                 }
@@ -382,10 +413,16 @@ where
             return;
         }
         self.counters.frames_down += 1;
+        let (id, down) = (LinkId { conn, life }, Direction::Down);
+        self.ear.frame(Vantage::Client, self.now, id, down, raw);
         let blobs = &mut self.blobs;
-        let detached = bulk::detach(raw, |_, content, bytes| {
-            if let smbench_core::frame::Content::Data(digest) = content {
-                blobs.put(&digest, bytes);
+        let mut link = self.links.get_mut(conn.index());
+        let detached = bulk::detach(raw, |pdu, content, bytes| match content {
+            Content::Data(digest) => blobs.put(&digest, bytes),
+            Content::Token => {
+                if let Some(link) = &mut link {
+                    link.logins.received(pdu, bytes);
+                }
             }
         });
         match detached {
@@ -420,6 +457,8 @@ where
                         continue;
                     };
                     let at = link.arrival(Direction::Down, now, frame.len());
+                    let (id, down) = (LinkId { conn, life }, Direction::Down);
+                    self.ear.frame(Vantage::Server, now, id, down, &frame);
                     self.queue.push(at, Event::Down { conn, life, frame });
                 }
                 ServiceOutput::Close { conn } => {
@@ -429,6 +468,8 @@ where
                         link.served = false;
                         let at = link.arrival(Direction::Down, now, 0);
                         self.queue.push(at, Event::Closed { conn, life });
+                        let id = LinkId { conn, life };
+                        self.ear.closed(Vantage::Server, now, id, BY_SERVER);
                     }
                 }
             }
@@ -452,5 +493,10 @@ fn unkey(key: u64) -> (ConnId, u32) {
     (ConnId(low), u32::try_from(key >> 32).unwrap_or(u32::MAX))
 }
 
+/// The server ends connections in an orderly way.
+const BY_SERVER: LinkEnd = LinkEnd {
+    by: Direction::Down,
+    reset: false,
+};
 /// Steps at one moment that no sound run takes.
 const MOST_STEPS_AT_ONCE: u64 = 10_000_000;

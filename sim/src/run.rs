@@ -10,6 +10,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::scenario::Scenario;
+use crate::tap::Tap;
 
 /// Who carries the frames.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -84,6 +85,8 @@ pub struct Run<'a, S, R, B> {
     pub recorder: R,
     /// Where WRITE data comes from.
     pub blobs: B,
+    /// What listens to the network; the event loop alone has a place for it.
+    pub tap: Option<&'a mut dyn Tap>,
 }
 
 /// What is left of a run, however it ended.
@@ -208,6 +211,9 @@ pub enum SimError<R: std::error::Error + 'static> {
         /// How many.
         steps: u64,
     },
+    /// The driver has no place for a tap.
+    #[error("only the event loop can be listened to")]
+    NoTap,
     /// The simulated network itself failed.
     #[error("the simulated network failed: {message}")]
     Network {

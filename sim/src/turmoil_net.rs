@@ -49,7 +49,16 @@ where
         server,
         recorder,
         blobs,
+        tap,
     } = run;
+    if tap.is_some() {
+        return Simulated {
+            result: Err(SimError::NoTap),
+            server: Some(server),
+            recorder: Some(recorder),
+            blobs: Some(blobs),
+        };
+    }
     let ops = plan.len();
     let engine = SharedEngine::new(Engine::new(plan, config));
     let recorder = Shared::new(recorder);

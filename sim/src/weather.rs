@@ -38,12 +38,23 @@ impl Rng {
 }
 
 /// Which way a segment goes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Direction {
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Direction {
     /// From client to server.
     Up,
     /// From server to client.
     Down,
+}
+
+impl Direction {
+    /// The way back.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
 }
 
 /// One direction of one life of a connection.

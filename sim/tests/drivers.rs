@@ -283,6 +283,7 @@ fn a_stall_says_who_waits_for_what() {
             server: model(1),
             recorder: Kept::default(),
             blobs: scene.data.clone(),
+            tap: None,
         };
         let error = simulate(run, driver, |_, _| ()).result.unwrap_err();
         let SimError::Stalled { waiting, more, .. } = &error else {
@@ -327,6 +328,7 @@ fn the_limit_of_simulated_time_ends_a_run() {
             server: Mute,
             recorder: Kept::default(),
             blobs: Data::default(),
+            tap: None,
         };
         let ended = simulate(run, driver, |_, _| ());
         assert!(

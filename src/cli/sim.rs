@@ -2,17 +2,23 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
 use clap::ValueEnum;
+use serde::Serialize;
 use smbench_compiler::prepare::synthetic;
 use smbench_core::engine::Plan;
 use smbench_core::ids::LogicalTime;
 use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
-use smbench_sim::{Cast, DriverKind, ModelService, Run, Scenario, SimError, simulate};
+use smbench_sim::{
+    Cast, DriverKind, ModelService, PcapConfig, PcapTap, Run, Scenario, SimError, Tap, Vantage,
+    simulate,
+};
 
 use crate::cli::RunArgs;
 use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict};
@@ -39,6 +45,12 @@ pub(crate) struct Args {
     /// A deliberate bug in the model server; may be repeated
     #[arg(long, value_name = "NAME")]
     plant: Vec<Plant>,
+    /// Also write what went over the network as a capture (pcapng)
+    #[arg(long, value_name = "OUT.pcapng")]
+    pcap: Option<PathBuf>,
+    /// Where that capture is taken
+    #[arg(long, value_enum, default_value_t = Place::Server, requires = "pcap")]
+    pcap_at: Place,
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
@@ -57,7 +69,41 @@ enum Carrier {
     Turmoil,
 }
 
+/// Where a capture is taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Place {
+    /// Beside the server: in the order in which it saw things
+    Server,
+    /// Beside each client: in the order in which it saw things
+    Client,
+}
+
+/// What `sim` tells at its end.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    run: Summary,
+    /// The capture, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pcap: Option<Captured>,
+}
+
+/// A capture that was written.
+#[derive(Serialize)]
+struct Captured {
+    path: String,
+    packets: u64,
+    frames: u64,
+    connections: u64,
+}
+
 pub(crate) fn run(args: &Args) -> Outcome {
+    if args.pcap.is_some() && matches!(args.driver, Carrier::Turmoil) {
+        return Err(
+            Failure::usage("--pcap listens to the event loop, not to turmoil")
+                .remedy("leave --driver turmoil out, or --pcap"),
+        );
+    }
     let loaded = Loaded::open(&args.dir)?;
     let scenario = match &args.scenario {
         Some(path) => {
@@ -70,21 +116,21 @@ pub(crate) fn run(args: &Args) -> Outcome {
         None => Scenario::default(),
     }
     .with_seed(args.seed);
-    let (summary, tally) = simulated(&loaded, args, &scenario)?;
+    let (told, tally) = simulated(&loaded, args, &scenario)?;
     if args.json {
-        report::json(&summary)?;
+        report::json(&told)?;
     } else {
-        report::run(&summary, &tally, &loaded.operations);
+        report::run(&told.run, &tally, &loaded.operations);
+        if let Some(pcap) = &told.pcap {
+            let Captured { path, packets, .. } = pcap;
+            say!("capture: {path} ({packets} packets)");
+        }
         say!("seed:    {}", args.seed);
     }
     Ok(Verdict::of(tally.is_diverged()))
 }
 
-fn simulated(
-    loaded: &Loaded,
-    args: &Args,
-    scenario: &Scenario,
-) -> Result<(Summary, Tally), Failure> {
+fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told, Tally), Failure> {
     let config = args.run.config(args.seed);
     let plan = Plan::build(
         &loaded.workload,
@@ -104,6 +150,10 @@ fn simulated(
         },
     )?;
     let server = model_of(loaded, &args.plant, args.seed)?;
+    let mut capture = match &args.pcap {
+        Some(path) => Some(Capture::begin(path, loaded, scenario, args.pcap_at)?),
+        None => None,
+    };
     let tally = Rc::new(RefCell::new(Tally::default()));
     let taker = Rc::clone(&tally);
     let begun = Instant::now();
@@ -116,6 +166,7 @@ fn simulated(
             server: ModelService::new(server),
             recorder: recording.recorder()?,
             blobs: loaded.source(),
+            tap: capture.as_mut().map(|it| &mut it.tap as &mut dyn Tap),
         },
         match args.driver {
             Carrier::EventLoop => DriverKind::EventLoop,
@@ -133,6 +184,8 @@ fn simulated(
     drop((server, recorder, blobs));
     let path = recording.path.display().to_string();
     let (journal, bundle) = recording.end()?;
+    // A run that came to no end has its capture too.
+    let pcap = capture.map(Capture::end).transpose()?;
     let outcome = result.map_err(|error| explain(error, &path))?;
     let tally = tally.take();
     let summary = tally.summary(RunFacts {
@@ -147,7 +200,64 @@ fn simulated(
         sim_time_us: Some(outcome.at.as_micros()),
         steps: Some(outcome.steps),
     });
-    Ok((summary, tally))
+    let told = Told { run: summary, pcap };
+    Ok((told, tally))
+}
+
+/// A capture being written.
+struct Capture<'a> {
+    tap: PcapTap<BufWriter<File>>,
+    path: &'a Path,
+    part: PathBuf,
+}
+
+impl<'a> Capture<'a> {
+    /// A bad path fails now, not after the run; a file that is there stays until the new one is
+    /// whole.
+    fn begin(
+        path: &'a Path,
+        loaded: &Loaded,
+        scenario: &Scenario,
+        at: Place,
+    ) -> Result<Self, Failure> {
+        let context = || format!("cannot write the capture {}", path.display());
+        if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+            return Err(
+                Failure::environment(format!("{}: it exists and is no file", context()))
+                    .remedy("name another file with --pcap"),
+            );
+        }
+        let mut part = path.file_name().unwrap_or_default().to_os_string();
+        part.push(format!(".{}.part", std::process::id()));
+        let part = path.with_file_name(part);
+        let file = File::create(&part).or_environment(context())?;
+        let vantage = match at {
+            Place::Server => Vantage::Server,
+            Place::Client => Vantage::Client,
+        };
+        let config = PcapConfig::of(&loaded.workload, scenario, vantage);
+        let tap = PcapTap::new(BufWriter::new(file), config).or_environment(context())?;
+        Ok(Self { tap, path, part })
+    }
+
+    fn end(self) -> Result<Captured, Failure> {
+        let context = format!("cannot write the capture {}", self.path.display());
+        let done = self.tap.finish().or_environment(context.clone());
+        let done = done.and_then(|(_, counts)| {
+            std::fs::rename(&self.part, self.path).or_environment(context)?;
+            Ok(counts)
+        });
+        if done.is_err() {
+            std::fs::remove_file(&self.part).ok();
+        }
+        let counts = done?;
+        Ok(Captured {
+            path: self.path.display().to_string(),
+            packets: counts.packets,
+            frames: counts.frames,
+            connections: counts.connections,
+        })
+    }
 }
 
 fn explain<E>(error: SimError<E>, journal: &str) -> Failure

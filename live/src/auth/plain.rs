@@ -2,15 +2,19 @@
 
 use smbench_core::ids::{ConnId, SessionRef};
 use smbench_core::seal::Secret;
-use smbench_core::seal::ntlm::{self, AuthenticateParams, flags};
+use smbench_core::seal::ntlm::{self, AuthenticateParams, ChallengeParams, flags};
 use smbench_core::seal::spnego;
 
 use super::{AuthError, Authenticator, CredentialsSource, Handshake, Step};
 
-/// What a trusting model server takes for a proof: this, then `DOMAIN\user` in UTF-8.
-pub const TRUST_MARKER: &[u8] = b"SMBENCH-TRUST-ME\0";
+/// The workstation that a login for a trusting model server comes from.
+pub const TRUST_WORKSTATION: &str = "SMBENCH-TRUST";
+/// The workstation whose logins a trusting model server refuses, because the recorded server did.
+pub const REFUSE_WORKSTATION: &str = "SMBENCH-REFUSE";
 
-/// Logs in by saying who it is. For model servers in their trusting mode: no key, no signatures.
+/// Logs in by saying who it is, in the two legs and the messages of NTLM. For model servers in
+/// their trusting mode: nothing is proved, and there is no key and no signature. What is sent is a
+/// function of the name alone.
 #[derive(Clone, Debug, Default)]
 pub struct TrustAuthenticator<S> {
     source: S,
@@ -23,14 +27,51 @@ impl<S: CredentialsSource> TrustAuthenticator<S> {
     }
 }
 
-struct Trust(Vec<u8>);
+struct Trust {
+    who: super::Credentials,
+    refused: bool,
+    asked: bool,
+}
 
 impl Handshake for Trust {
     fn step(&mut self, _: &[u8]) -> Result<Step, AuthError> {
-        Ok(Step {
-            token: std::mem::take(&mut self.0),
-            done: true,
-        })
+        let negotiate = ntlm::build_negotiate(CLIENT_FLAGS);
+        if !std::mem::replace(&mut self.asked, true) {
+            return Ok(Step {
+                token: negotiate,
+                done: false,
+            });
+        }
+        // The answer to no real challenge: to one that is always the same.
+        let challenge = ntlm::build_challenge(&ChallengeParams {
+            client_flags: CLIENT_FLAGS,
+            server_challenge: [0; 8],
+            server_name: "",
+            domain_name: "",
+            dns_name: "",
+            filetime: None,
+        });
+        let params = AuthenticateParams {
+            user: &self.who.user,
+            domain: &self.who.domain,
+            password: "",
+            workstation: if self.refused {
+                REFUSE_WORKSTATION
+            } else {
+                TRUST_WORKSTATION
+            },
+            client_challenge: [0; 8],
+            session_key: [0; 16],
+            filetime: 0,
+        };
+        let built = if self.who.user.is_empty() && !self.refused {
+            ntlm::build_anonymous(&challenge)
+        } else {
+            let built = ntlm::build_authenticate(&params, &negotiate, &challenge);
+            built.map(|(token, _)| token)
+        };
+        let token = built.map_err(|_| BAD_CHALLENGE)?;
+        Ok(Step { token, done: true })
     }
 
     fn session_key(&self) -> Option<Secret> {
@@ -47,13 +88,11 @@ impl<S: CredentialsSource> Authenticator for TrustAuthenticator<S> {
     ) -> Result<Box<dyn Handshake>, AuthError> {
         let missing = AuthError::NoCredentials { session };
         let who = self.source.credentials(session).ok_or(missing)?;
-        // A model server knows no user with an empty name.
-        let name = if refused {
-            String::new()
-        } else {
-            format!("{}\\{}", who.domain, who.user)
-        };
-        Ok(Box::new(Trust([TRUST_MARKER, name.as_bytes()].concat())))
+        Ok(Box::new(Trust {
+            who,
+            refused,
+            asked: false,
+        }))
     }
 }
 

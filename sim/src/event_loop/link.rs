@@ -1,9 +1,8 @@
 //! One connection of the event loop.
 
-use std::collections::BTreeMap;
+use smbench_core::ids::LogicalTime;
 
-use smbench_core::ids::{LogicalTime, SessionRef};
-
+use super::logins::Logins;
 use crate::weather::{Direction, Lane};
 
 /// What the client knows of its connection.
@@ -26,8 +25,10 @@ pub(super) struct Link {
     pub(super) phase: Phase,
     /// The server has it open.
     pub(super) served: bool,
-    /// Login tokens that wait for their frame.
-    pub(super) tokens: BTreeMap<SessionRef, Vec<u8>>,
+    /// Logins that are under way.
+    pub(super) logins: Logins,
+    /// Whether the client ended it by a reset; none while it has not, or when the run ended it.
+    pub(super) ended: Option<bool>,
     lanes: Option<(Lane, Lane)>,
 }
 
@@ -37,7 +38,8 @@ impl Link {
             life,
             phase: Phase::Connecting,
             served: false,
-            tokens: BTreeMap::new(),
+            logins: Logins::default(),
+            ended: None,
             lanes: Some((up, down)),
         }
     }

@@ -6,6 +6,7 @@ use smbench_core::seal::ntlm::{
 };
 use smbench_core::seal::spnego::{self, NegState, OID_NTLMSSP, Resp, Token};
 use smbench_core::smb2::NtStatus;
+use smbench_live::auth::REFUSE_WORKSTATION;
 
 use super::Server;
 
@@ -82,8 +83,12 @@ impl Server {
         if inner.is_some_and(|inner| ntlm::parse_negotiate(inner).is_ok()) {
             return self.login_negotiated(id, token);
         }
-        let user = inner.and_then(|inner| ntlm::parse_authenticate(inner).ok());
-        let user = user.map(|message| message.user);
+        let login = inner.and_then(|inner| ntlm::parse_authenticate(inner).ok());
+        let refused = |it: &Authenticate<'_>| it.workstation == REFUSE_WORKSTATION;
+        if login.as_ref().is_some_and(refused) {
+            return Err(NtStatus::LOGON_FAILURE);
+        }
+        let user = login.map(|message| message.user);
         let plain = || String::from_utf8_lossy(token).into_owned();
         self.set_user(id, user.unwrap_or_else(plain), false, false)?;
         Ok(Step::Done {

@@ -337,6 +337,7 @@ pub fn play(scene: &Scene, config: &RunConfig, scenario: &Scenario, driver: Driv
         server: model(7),
         recorder: Kept::default(),
         blobs: scene.data.clone(),
+        tap: None,
     };
     let ended = simulate(run, driver, move |_: LogicalTime, report: &Report| {
         let fine = matches!(
