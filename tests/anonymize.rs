@@ -32,7 +32,7 @@ use smbench_core::engine::{Plan, RunConfig, Speed};
 use smbench_core::event::{EffectsDigest, Recorder, Report};
 use smbench_core::frame::Digest;
 use smbench_core::ids::LogicalTime;
-use smbench_core::smb2::NtStatus;
+use smbench_core::smb2::{Command, NtStatus};
 use smbench_core::workload::{Entry, EntryKind, Operation, Workload};
 use smbench_sim::server::{Server, ServerConfig, ShareConfig};
 use smbench_sim::{Cast, DriverKind, ModelService, Run, Scenario, simulate};
@@ -73,10 +73,13 @@ fn it_replays_with_the_same_divergences() {
             large += 1;
             continue;
         }
-        let (before, after) = (Outcome::of(&original), Outcome::of(&clean));
-        if !path.ends_with(ORDER_OF_NAMES) {
-            assert_eq!(before, after, "{}", path.display());
+        let (mut before, mut after) = (Outcome::of(&original), Outcome::of(&clean));
+        if path.ends_with(ORDER_OF_NAMES) {
+            let listings = listings(&original);
+            before.leave_out(&listings);
+            after.leave_out(&listings);
         }
+        assert_eq!(before, after, "{}", path.display());
         files += 1;
         operations += before.statuses.len();
     }
@@ -292,6 +295,13 @@ impl Secrets {
         for digest in &self.digests {
             in_text.add(digest.as_bytes(), digest);
         }
+        // Most places are told apart by three bytes.
+        let head =
+            |it: &[u8]| usize::from(it[0]) | usize::from(it[1]) << 8 | usize::from(it[2]) << 16;
+        let mut heads = vec![false; 1 << 24];
+        for window in &self.windows {
+            heads[head(window)] = true;
+        }
         for file in FILES {
             let bytes = fs::read(folder.join(file)).unwrap();
             let lower = bytes.to_ascii_lowercase();
@@ -312,7 +322,9 @@ impl Secrets {
                 found.extend(in_bytes.search(&lower).map(tell));
             }
             for buffer in std::iter::once(&bytes).chain(&inside) {
-                let seen = buffer.windows(16).filter(|it| self.windows.contains(*it));
+                let seen = buffer
+                    .windows(16)
+                    .filter(|it| heads[head(it)] && self.windows.contains(*it));
                 found.extend(seen.map(|it| tell(&hex(it))));
             }
         }
@@ -403,7 +415,8 @@ fn texts_in(bytes: &[u8]) -> Vec<String> {
             .collect();
         found.extend(
             text.split('\0')
-                .filter(|it| it.len() >= 4)
+                // Numbers side by side are letters of some alphabet too.
+                .filter(|it| it.chars().filter(char::is_ascii_alphabetic).count() >= 3)
                 .map(str::to_owned),
         );
     }
@@ -517,6 +530,11 @@ impl Outcome {
         outcome.take()
     }
 
+    fn leave_out(&mut self, operations: &HashSet<u32>) {
+        self.statuses.retain(|(op, _)| !operations.contains(op));
+        self.divergences.retain(|(op, _)| !operations.contains(op));
+    }
+
     fn report(&mut self, report: &Report) {
         match report {
             Report::Finished { op, outcome, .. } => self.statuses.push((op.0, outcome.status)),
@@ -527,6 +545,14 @@ impl Outcome {
             other => self.others.push(format!("{other:?}")),
         }
     }
+}
+
+/// The directory queries of a workload.
+fn listings(folder: &Path) -> HashSet<u32> {
+    let operations = FolderReader::open(folder).unwrap().operations().unwrap();
+    let operations = operations.map(Result::unwrap);
+    let listings = operations.filter(|op| op.cmd == Command::QUERY_DIRECTORY);
+    listings.map(|op| op.id.0).collect()
 }
 
 /// The model server as `sim` sets it up.
@@ -684,4 +710,4 @@ const FILES: [&str; 4] = [
 /// Bytes that take seconds to make up.
 const LARGE: u64 = 32 << 20;
 /// Its listings are read in parts while names are deleted, so the order of names matters.
-const ORDER_OF_NAMES: &str = "smbtorture_smb2_dir.pcap";
+const ORDER_OF_NAMES: &str = "smbtorture_smb2.dir.pcap";
