@@ -231,6 +231,10 @@ impl Secrets {
             let hex = word.chars().all(|it| it.is_ascii_hexdigit());
             let bare = word.trim_end_matches(|it: char| it == '~' || it.is_ascii_digit());
             let core = word.trim_matches(['.', '~', '$', ' ']);
+            let core = match core.rsplit_once('.') {
+                Some((stem, extension)) if policy.contains(extension) => stem,
+                _ => core,
+            };
             core.chars().count() >= 4
                 && !policy.contains(bare)
                 && !policy.iter().any(|it| it.contains(word.as_str()))
@@ -628,7 +632,14 @@ fn both(scratch: &Scratch, path: &Path) -> Option<(PathBuf, PathBuf)> {
     let (original, clean) = (scratch.path("original"), scratch.path("clean"));
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let mut options = CompileOptions::default();
-    if let Ok(keys) = fs::read(path.with_file_name(format!("{name}.keys.json"))) {
+    let keys = [
+        format!("{name}.keys.json"),
+        name.replace(".pcap", ".keys.json"),
+    ];
+    if let Some(keys) = keys
+        .iter()
+        .find_map(|it| fs::read(path.with_file_name(it)).ok())
+    {
         options.keys = SessionKeys::read_list(&keys).unwrap();
     }
     let input: Box<dyn std::io::Read + Send> = Box::new(fs::File::open(path).unwrap());

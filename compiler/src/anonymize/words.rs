@@ -125,7 +125,7 @@ impl Words {
         // One or two letters are soon used up, and say nothing about anybody.
         let short = word.chars().count() < SHORTEST_TELLING;
         if short {
-            return attempt > 8 || !self.numbers.contains_key(folded);
+            return attempt > ENOUGH || !self.numbers.contains_key(folded);
         }
         !self.numbers.contains_key(folded) && (attempt > LAST_RESORT || !self.contains_word(folded))
     }
@@ -213,6 +213,8 @@ pub(super) fn fold(text: &str) -> String {
 }
 
 const SHORTEST_TELLING: usize = 3;
+/// Draws after which a short word may be called like another one of the original.
+const ENOUGH: u32 = 64;
 const LAST_RESORT: u32 = 200;
 /// More one-letter words than there are letters: two of them share a pseudonym.
 const EXHAUSTED: u32 = 20_000;
