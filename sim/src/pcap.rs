@@ -332,7 +332,7 @@ const MOST_CUTS: u64 = 4;
 /// middle of another.
 const LEAST_PIECE: u64 = 4;
 /// Number of this stream of chances, apart from those of connections.
-const STREAM: u64 = 0x70_6361_706e_67;
+const STREAM: u64 = 0x7063_6170_6e67;
 
 #[cfg(test)]
 mod tests;
