@@ -50,7 +50,7 @@ use crate::folder::{FolderError, FolderReader};
 pub struct SliceOptions {
     /// What is meant.
     pub filters: Filters,
-    /// Keep everything that happened before, and what answers depended on.
+    /// Keep what made the state that it met, and what answers depended on.
     pub causes: bool,
     /// Leave times as they are, instead of counting them from what is kept.
     pub keep_times: bool,

@@ -49,7 +49,7 @@ pub(crate) struct FilterArgs {
     /// On this share; may be repeated
     #[arg(long, value_name = "NAME")]
     share: Vec<String>,
-    /// On this path below its share: * and ? within a component, ** for any folders; may be repeated
+    /// On this path below its share: * and ? within a component, ** for any folders; a name without \ in any folder; may be repeated
     #[arg(long, value_name = "GLOB")]
     path: Vec<String>,
     /// This command, like READ; may be repeated

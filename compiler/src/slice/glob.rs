@@ -5,7 +5,8 @@ use super::FilterError;
 /// A pattern for paths below a share. Case does not count, as servers do not tell it apart.
 ///
 /// `*` stands for any characters within one component, `?` for one of them, `**` as a whole
-/// component for any number of components. `/` is as good as `\`. Streams are named
+/// component for any number of components. `/` is as good as `\`. A pattern without either means
+/// names in any folder; `\name` means one at the top. Streams are named
 /// `file:stream`; a pattern without a colon also means the streams of what it matches.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Glob {
@@ -46,8 +47,12 @@ impl Glob {
                 part => Ok(Component::Like(part.chars().collect())),
             })
             .collect();
+        let mut components = components?;
+        if !lower.contains('\\') {
+            components.insert(0, Component::Any);
+        }
         Ok(Self {
-            components: components?,
+            components,
             streams: !lower.contains(':'),
         })
     }
@@ -135,7 +140,11 @@ mod tests {
         for (pattern, path, want) in [
             ("team\\plan.xlsx", "team\\plan.xlsx", true),
             ("Team/PLAN.*", "team\\plan.xlsx", true),
-            ("*", "team\\plan.xlsx", false),
+            ("*", "team\\plan.xlsx", true),
+            ("\\*", "team\\plan.xlsx", false),
+            ("*.xlsx", "team\\plan.xlsx", true),
+            ("\\*.xlsx", "plan.xlsx", true),
+            ("team", "team\\plan.xlsx", false),
             ("**", "team\\plan.xlsx", true),
             ("**", "", true),
             ("\\", "", true),

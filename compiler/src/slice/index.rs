@@ -25,7 +25,7 @@ use crate::folder::FolderReader;
 pub(super) struct NameId(pub(super) u32);
 
 impl NameId {
-    const fn index(self) -> usize {
+    pub(super) const fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -97,6 +97,8 @@ pub(super) struct Index {
     /// The legs of logins.
     pub(super) logins: BTreeMap<(SessionRef, ConnId), Vec<OpId>>,
     pub(super) ends: BTreeMap<ConnId, OpId>,
+    /// What closes the opens of a session at once: LOGOFF, TREE_DISCONNECT, a login in its place.
+    pub(super) releases: BTreeMap<SessionRef, Vec<OpId>>,
     /// Members of compounds, by the first.
     pub(super) members: BTreeMap<OpId, Vec<OpId>>,
     pub(super) cancelled_by: BTreeMap<OpId, Vec<OpId>>,
@@ -231,6 +233,24 @@ impl Index {
 impl Names {
     pub(super) fn text(&self, name: NameId) -> &str {
         self.texts.get(name.index()).map_or("", |text| text)
+    }
+
+    /// The folder of a name; of a stream, its file.
+    pub(super) fn above(&self, name: NameId) -> Option<NameId> {
+        parent_of(self.text(name)).and_then(|above| self.ids.get(above).copied())
+    }
+
+    /// A file with its streams, of whichever of them `name` is.
+    pub(super) fn file(&self, name: NameId) -> Vec<NameId> {
+        let is_stream = |name: NameId| {
+            let text = self.text(name);
+            text.rsplit('\\').next().is_some_and(|it| it.contains(':'))
+        };
+        let above = self.above(name).filter(|_| is_stream(name));
+        let file = above.unwrap_or(name);
+        let below = self.children.get(file.index()).into_iter().flatten();
+        let streams = below.copied().filter(|name| is_stream(*name));
+        std::iter::once(file).chain(streams).collect()
     }
 
     /// What is in a folder, with everything below that if `deep`.
@@ -453,6 +473,13 @@ impl Reader<'_> {
         }
         if let Some(target) = op.cancels {
             index.cancelled_by.entry(target).or_default().push(id);
+        }
+        let released = match op.cmd {
+            Command::LOGOFF | Command::TREE_DISCONNECT => op.session,
+            _ => op.previous_session,
+        };
+        if let Some(session) = released {
+            index.releases.entry(session).or_default().push(id);
         }
         match (line.kind, op.cmd) {
             (Kind::Break, _) => {}

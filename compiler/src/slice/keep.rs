@@ -2,8 +2,8 @@
 //!
 //! What the filters mean stays, and what that cannot do without: members of its compounds, the
 //! negotiation, logins and tree connects before it, the CREATE of its handle. With causes also
-//! everything that happened before it, and what let it end: the break it waited for, the change
-//! it was told of.
+//! what made the state that it met, and what let it end: the break it waited for, the change it
+//! was told of. What merely went before it on the same connection is no cause.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use smbench_core::{
     workload::Rule,
 };
 
-use super::index::{Index, Kind, Line};
+use super::index::{Index, Kind, Line, NameId};
 
 /// Why an operation stays: the first reason found.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -41,7 +41,7 @@ pub enum Reason {
     Notification,
     /// It ends a connection that is used.
     Disconnect,
-    /// It happened before one that stays.
+    /// One that stays met what it left behind.
     Before,
     /// One that stays was answered because of it.
     Answer,
@@ -123,6 +123,7 @@ pub(super) fn keep(index: &Index, causes: bool, to_us: u64) -> Kept {
             count: 0,
         },
         work: Vec::new(),
+        bearing: vec![0; index.by_name.len()],
     };
     for (op, line) in index.ids().zip(&index.lines) {
         if line.missed.is_none() {
@@ -141,6 +142,8 @@ struct Keeper<'a> {
     to_us: u64,
     kept: Kept,
     work: Vec<OpId>,
+    /// How many of those that bear on each name stay already.
+    bearing: Vec<usize>,
 }
 
 impl Keeper<'_> {
@@ -167,9 +170,11 @@ impl Keeper<'_> {
         self.breaks(op, line);
         self.add_all(index.cancelled_by.get(&op), Reason::Cancel);
         if self.causes {
-            for edge in index.after(op) {
+            let after = index.after(op).iter();
+            for edge in after.filter(|edge| edge.rule != Rule::Wire) {
                 self.add(edge.id, Reason::Before);
             }
+            self.met(op, line);
             self.answered_by(op, line);
         } else {
             self.closed_by(op, line);
@@ -277,6 +282,80 @@ impl Keeper<'_> {
         }
         if self.causes {
             self.add_all(index.notices.get(&op), Reason::Notification);
+        }
+    }
+
+    /// What made the state that it met: whoever used its file, made, moved or deleted the folders
+    /// above, or what is in the folder that it lists or deletes.
+    fn met(&mut self, op: OpId, line: &Line) {
+        let index = self.index;
+        let until = line.answered.unwrap_or(line.frame);
+        for name in [line.name, line.renames_to].into_iter().flatten() {
+            for name in index.names.file(name) {
+                self.bear_on(name, op, until);
+            }
+            let moves = line.renames_to.is_some();
+            if moves || line.deletes || line.cmd == Command::QUERY_DIRECTORY {
+                for name in index.names.below(name, moves) {
+                    self.bear_on(name, op, until);
+                }
+            }
+            let mut above = index.names.above(name);
+            while let Some(folder) = above {
+                self.moved(folder, op);
+                above = index.names.above(folder);
+            }
+        }
+        // Handles that were not closed one by one.
+        if let (Command::CREATE, Some(session)) = (line.cmd, line.session) {
+            let close = line.open.and_then(|open| index.closes.get(open.index()));
+            if close.copied().flatten().is_none() && line.done {
+                self.add_all(index.releases.get(&session), Reason::Close);
+                let end = index.ends.get(&line.conn).copied();
+                if let Some(end) = end.filter(|end| *end > op) {
+                    self.add(end, Reason::Disconnect);
+                }
+            }
+        }
+    }
+
+    /// Keeps what may have changed a name or how it is shared before `op`, or while it was
+    /// carried out, until packet `until`.
+    fn bear_on(&mut self, name: NameId, op: OpId, until: u64) {
+        let index = self.index;
+        let ops = index.by_name.get(name.index()).map(Vec::as_slice);
+        let ops = ops.unwrap_or_default();
+        let Some(done) = self.bearing.get_mut(name.index()) else {
+            return;
+        };
+        let from = *done;
+        let before =
+            |other: &OpId| *other < op || index.line(*other).is_some_and(|it| it.frame < until);
+        let to = from + ops.iter().skip(from).take_while(|it| before(it)).count();
+        *done = to;
+        for other in ops.get(from..to).unwrap_or_default() {
+            self.add(*other, Reason::Before);
+        }
+    }
+
+    /// Keeps what made, moved or deleted a folder before `op`.
+    fn moved(&mut self, folder: NameId, op: OpId) {
+        let index = self.index;
+        let ops = index.by_name.get(folder.index()).into_iter().flatten();
+        for other in ops.take_while(|other| **other < op) {
+            let Some(line) = index.line(*other) else {
+                continue;
+            };
+            let counts = line.done && (line.makes || line.deletes || line.renames_to.is_some());
+            if counts {
+                self.add(*other, Reason::Before);
+            }
+            // What is to be deleted goes when it is closed.
+            let close = line.open.filter(|_| counts && line.deletes);
+            let close = close.and_then(|open| index.closes.get(open.index()).copied().flatten());
+            if let Some(close) = close {
+                self.add(close, Reason::Before);
+            }
         }
     }
 
