@@ -112,6 +112,11 @@ fn captures() {
 }
 
 #[test]
+fn compilations() {
+    replay("compile", fuzz::compile);
+}
+
+#[test]
 fn workloads() {
     replay("workload", fuzz::workload);
 }
@@ -145,6 +150,7 @@ fn seed(name: &str) {
     let path = root().join("tests/captures").join(format!("{name}.pcap"));
     let bytes = fs::read(&path).unwrap();
     put("capture", name, &bytes[..6_000]);
+    put("compile", name, &bytes[..20_000]);
 
     let mut kinds: BTreeMap<(u16, bool), Vec<u8>> = BTreeMap::new();
     let mut script = Vec::new();

@@ -4,9 +4,10 @@
 //! It needs no fuzzer: `tests/corpus.rs` of the root package compiles this very file and replays
 //! the corpus with it.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 
 use smbench_compiler::capture::{CaptureEvent, CaptureOptions, read_capture_with};
+use smbench_compiler::{CompileOptions, folder::FolderReader};
 use smbench_core::engine::{Engine, Plan, RunConfig};
 use smbench_core::event::{Effect, Input, NetFailure, Output};
 use smbench_core::frame::Frame;
@@ -73,6 +74,22 @@ pub fn capture(data: &[u8]) {
         &mut tell,
     )
     .ok();
+}
+
+/// A capture is refused or compiles, and what it compiles to can be read and planned.
+pub fn compile(data: &[u8]) {
+    let out = std::env::temp_dir().join(format!("smbench-fuzz-{}", std::process::id()));
+    let input: Box<dyn Read + Send> = Box::new(Cursor::new(data.to_vec()));
+    let options = CompileOptions::default();
+    let compiled = smbench_compiler::compile(vec![("fuzz".to_owned(), input)], options, &out);
+    if let Ok(compiled) = compiled {
+        let folder = FolderReader::open(&out).unwrap();
+        let operations = folder.operations().unwrap().map(|line| line.unwrap());
+        let config = RunConfig::default();
+        let plan = Plan::build(&compiled.workload, operations, &config, |_| true).unwrap();
+        assert_eq!(plan.len() as u64, compiled.workload.operations);
+        std::fs::remove_dir_all(&out).unwrap();
+    }
 }
 
 /// A workload (its tables in the first line, an operation in each other) is refused, or runs to
