@@ -97,6 +97,8 @@ pub(super) struct Index {
     /// The legs of logins.
     pub(super) logins: BTreeMap<(SessionRef, ConnId), Vec<OpId>>,
     pub(super) ends: BTreeMap<ConnId, OpId>,
+    /// What moves on the state of each handle: listings, watches, reads of a pipe.
+    pub(super) steps: BTreeMap<OpenRef, Vec<OpId>>,
     /// What closes the opens of a session at once: LOGOFF, TREE_DISCONNECT, a login in its place.
     pub(super) releases: BTreeMap<SessionRef, Vec<OpId>>,
     /// Members of compounds, by the first.
@@ -474,6 +476,17 @@ impl Reader<'_> {
         if let Some(target) = op.cancels {
             index.cancelled_by.entry(target).or_default().push(id);
         }
+        let pipe = op
+            .tree
+            .and_then(|tree| self.workload.trees.get(tree.index()));
+        let moves_on = match op.cmd {
+            Command::QUERY_DIRECTORY | Command::CHANGE_NOTIFY => true,
+            Command::READ => pipe.is_some_and(|tree| tree.share_type == PIPE),
+            _ => false,
+        };
+        if let Some(open) = op.open.filter(|_| moves_on) {
+            index.steps.entry(open).or_default().push(id);
+        }
         let released = match op.cmd {
             Command::LOGOFF | Command::TREE_DISCONNECT => op.session,
             _ => op.previous_session,
@@ -601,6 +614,8 @@ fn new_name(op: &Operation) -> Option<String> {
     }
 }
 
+/// ShareType of pipes. [MS-SMB2] 2.2.10
+const PIPE: u8 = 2;
 /// CreateAction. [MS-SMB2] 2.2.14
 const OPENED: u32 = 1;
 

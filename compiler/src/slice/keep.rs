@@ -306,6 +306,10 @@ impl Keeper<'_> {
                 above = index.names.above(folder);
             }
         }
+        let steps = line.open.and_then(|open| index.steps.get(&open));
+        if steps.is_some_and(|steps| steps.binary_search(&op).is_ok()) {
+            self.earlier(steps, op, Reason::Before);
+        }
         // Handles that were not closed one by one.
         if let (Command::CREATE, Some(session)) = (line.cmd, line.session) {
             let close = line.open.and_then(|open| index.closes.get(open.index()));
