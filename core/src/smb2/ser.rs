@@ -1,8 +1,9 @@
 //! Human-readable, lossless serde forms: names, letters and hex instead of bare numbers.
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// True for a value that needs no mention.
@@ -11,12 +12,12 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// A number, or text that stands for one.
-pub(crate) enum IntOrText {
+pub(crate) enum IntOrText<'a> {
     Int(u64),
-    Text(String),
+    Text(&'a str),
 }
 
-impl IntOrText {
+impl IntOrText<'_> {
     /// The number: itself, or text of the form `0x…`.
     pub(crate) fn number(&self) -> Option<u64> {
         match self {
@@ -28,22 +29,53 @@ impl IntOrText {
     }
 }
 
-impl<'de> Deserialize<'de> for IntOrText {
+/// What `make` makes of a number or a text; `wrong` is said where it makes nothing.
+pub(crate) fn int_or_text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    wrong: &'static str,
+    make: impl FnOnce(&IntOrText<'_>) -> Option<T>,
+) -> Result<T, D::Error> {
+    struct Either<F>(F, &'static str);
+    impl<T, F: FnOnce(&IntOrText<'_>) -> Option<T>> Visitor<'_> for Either<F> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number or a name")
+        }
+        fn visit_u64<E: de::Error>(self, value: u64) -> Result<T, E> {
+            (self.0)(&IntOrText::Int(value)).ok_or_else(|| E::custom(self.1))
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            (self.0)(&IntOrText::Text(text)).ok_or_else(|| E::custom(self.1))
+        }
+    }
+    deserializer.deserialize_any(Either(make, wrong))
+}
+
+/// A text, or something else that is a map: told apart without keeping the map in between.
+pub(crate) enum TextOr<T> {
+    Text(String),
+    Other(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl Visitor<'_> for Either {
-            type Value = IntOrText;
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = TextOr<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or a name")
+                f.write_str("a text or an object")
             }
-            fn visit_u64<E>(self, value: u64) -> Result<IntOrText, E> {
-                Ok(IntOrText::Int(value))
+            fn visit_str<E>(self, text: &str) -> Result<TextOr<T>, E> {
+                Ok(TextOr::Text(text.to_owned()))
             }
-            fn visit_str<E>(self, text: &str) -> Result<IntOrText, E> {
-                Ok(IntOrText::Text(text.to_owned()))
+            fn visit_string<E>(self, text: String) -> Result<TextOr<T>, E> {
+                Ok(TextOr::Text(text))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextOr<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Other)
             }
         }
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(Either(PhantomData))
     }
 }
 
@@ -87,7 +119,7 @@ pub(crate) fn flags_to_text(bits: u64, letters: &[(u64, char)]) -> String {
 }
 
 /// The reverse of [`flags_to_text`].
-pub(crate) fn flags_from_text(value: &IntOrText, letters: &[(u64, char)]) -> Option<u64> {
+pub(crate) fn flags_from_text(value: &IntOrText<'_>, letters: &[(u64, char)]) -> Option<u64> {
     match (value.number(), value) {
         (Some(bits), _) => Some(bits),
         (None, IntOrText::Text(text)) => text.chars().try_fold(0, |bits, letter| {
@@ -178,21 +210,19 @@ macro_rules! numbers {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                use serde::de::Error as _;
                 if !d.is_human_readable() {
                     return <$int>::deserialize(d).map(Self);
                 }
-                let value = $crate::smb2::ser::IntOrText::deserialize(d)?;
-                if let $crate::smb2::ser::IntOrText::Text(text) = &value
-                    && let Some(known) = Self::from_name(text)
-                {
-                    return Ok(known);
-                }
-                value
-                    .number()
-                    .and_then(|value| <$int>::try_from(value).ok())
-                    .map(Self)
-                    .ok_or_else(|| D::Error::custom(concat!("not a ", stringify!($name))))
+                let wrong = concat!("not a ", stringify!($name));
+                $crate::smb2::ser::int_or_text(d, wrong, |value| {
+                    if let $crate::smb2::ser::IntOrText::Text(text) = value
+                        && let Some(known) = Self::from_name(text)
+                    {
+                        return Some(known);
+                    }
+                    let number = value.number()?;
+                    <$int>::try_from(number).ok().map(Self)
+                })
             }
         }
     )*};
@@ -238,15 +268,15 @@ macro_rules! flags {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                use serde::de::Error as _;
                 if !d.is_human_readable() {
                     return <$int>::deserialize(d).map(Self::from_bits_retain);
                 }
-                let value = $crate::smb2::ser::IntOrText::deserialize(d)?;
-                $crate::smb2::ser::flags_from_text(&value, Self::LETTERS)
-                    .and_then(|bits| <$int>::try_from(bits).ok())
-                    .map(Self::from_bits_retain)
-                    .ok_or_else(|| D::Error::custom(concat!("not ", stringify!($name))))
+                let wrong = concat!("not ", stringify!($name));
+                $crate::smb2::ser::int_or_text(d, wrong, |value| {
+                    $crate::smb2::ser::flags_from_text(value, Self::LETTERS)
+                        .and_then(|bits| <$int>::try_from(bits).ok())
+                        .map(Self::from_bits_retain)
+                })
             }
         }
     )*};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::ser;
+use super::ser::{self, TextOr};
 
 /// A UTF-16LE string as sent; what is not valid UTF-16 is kept as bytes.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -128,32 +128,30 @@ impl fmt::Display for Name {
     }
 }
 
-/// The form of a name in JSON.
+/// The form in JSON of a name that is no text.
 #[derive(Deserialize, Serialize)]
-#[serde(untagged)]
-enum Form<'a> {
-    Text(Cow<'a, str>),
-    Raw { utf16le: String },
+struct Raw {
+    utf16le: String,
 }
 
 impl Serialize for Name {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Text(text) => Form::Text(Cow::Borrowed(text)),
-            Self::Raw(bytes) => Form::Raw {
-                utf16le: ser::to_hex(bytes),
-            },
+            Self::Text(text) => text.serialize(serializer),
+            Self::Raw(bytes) => {
+                let utf16le = ser::to_hex(bytes);
+                Raw { utf16le }.serialize(serializer)
+            }
         }
-        .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Form::deserialize(deserializer)? {
-            Form::Text(text) => Ok(Self::Text(text.into_owned())),
+        match TextOr::deserialize(deserializer)? {
+            TextOr::Text(text) => Ok(Self::Text(text)),
             // Bytes that turn out to be text become text, so that one name has one form.
-            Form::Raw { utf16le } => ser::from_hex(&utf16le)
+            TextOr::Other(Raw { utf16le }) => ser::from_hex(&utf16le)
                 .map(|bytes| Self::from_wire(&bytes))
                 .ok_or_else(|| serde::de::Error::custom("utf16le is not hex digits")),
         }

@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ContextData, ContextTag, CreateContext, Side};
-use crate::smb2::ser;
+use crate::smb2::ser::{self, TextOr};
 
 impl Serialize for CreateContext {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -18,14 +18,6 @@ impl Serialize for CreateContext {
         self.data.serialize_value(&mut map)?;
         map.end()
     }
-}
-
-/// What stands behind a tag in JSON: hex digits, or the typed form.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Form<T> {
-    Hex(String),
-    Typed(T),
 }
 
 impl<'de> Deserialize<'de> for CreateContext {
@@ -42,9 +34,9 @@ impl ContextVisitor {
         tag: &ContextTag,
         make: fn(T) -> ContextData,
     ) -> Result<ContextData, A::Error> {
-        match map.next_value::<Form<T>>()? {
-            Form::Typed(typed) => Ok(make(typed)),
-            Form::Hex(text) => {
+        match map.next_value::<TextOr<T>>()? {
+            TextOr::Other(typed) => Ok(make(typed)),
+            TextOr::Text(text) => {
                 let bytes = ser::from_hex(&text);
                 let bytes = bytes.ok_or_else(|| de::Error::custom("not hex digits"))?;
                 Ok(CreateContext::from_wire(tag.clone(), Side::Request, &bytes).data)
