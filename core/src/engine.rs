@@ -33,12 +33,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use thiserror::Error;
 
-use self::{breaks::BreakBook, conn::Conn, schedule::Schedule};
+use self::{breaks::BreakBook, conn::Conn, op::OpRuns, schedule::Schedule};
 pub use self::{
     config::{AckMode, OrderMode, Pace, RunConfig, Speed, TreeTarget},
     conn::ConnState,
     op::{OpEvent, OpState, TransitionError},
-    plan::{Plan, PlanError},
+    plan::{Drafter, Part, Plan, PlanError, Planner},
 };
 use crate::{
     event::{Divergence, Effect, EffectsDigest, Input, Milestone, NetFailure, Output, Report},
@@ -84,17 +84,6 @@ enum Slot<T> {
     Failed(OpId),
 }
 
-/// What the engine keeps of an operation while it runs.
-#[derive(Clone, Copy, Debug, Default)]
-struct OpRun {
-    state: OpState,
-    reached_interim: bool,
-    held_by_server: bool,
-    held_by_credits: bool,
-    released_at: LogicalTime,
-    due_at: LogicalTime,
-}
-
 /// The replay engine of one shard.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -102,7 +91,7 @@ pub struct Engine {
     config: RunConfig,
     now: LogicalTime,
     progress: Progress,
-    runs: Vec<OpRun>,
+    runs: OpRuns,
     conns: Vec<Conn>,
     sessions: Vec<Slot<u64>>,
     trees: Vec<Slot<u32>>,
@@ -131,23 +120,18 @@ impl Engine {
     /// An engine at the start of its run.
     #[must_use]
     pub fn new(plan: Plan, config: RunConfig) -> Self {
-        let own = plan
-            .ops
-            .iter()
-            .filter(|op| op.kind != plan::Kind::Foreign)
-            .count();
         Self {
             progress: plan.graph.progress(),
-            runs: vec![OpRun::default(); plan.ops.len()],
-            conns: vec![Conn::default(); plan.connections.len()],
-            sessions: vec![Slot::Unset; plan.sessions.len()],
-            trees: vec![Slot::Unset; plan.trees.len()],
-            opens: vec![Slot::Unset; plan.opens],
+            runs: OpRuns::new(plan.len()),
+            conns: vec![Conn::default(); plan.resources.connections.len()],
+            sessions: vec![Slot::Unset; plan.resources.sessions.len()],
+            trees: vec![Slot::Unset; plan.resources.trees.len()],
+            opens: vec![Slot::Unset; plan.resources.opens],
             resume_keys: BTreeMap::new(),
             schedule: Schedule::new(&config),
             breaks: BreakBook::new(&plan),
             out: VecDeque::new(),
-            unsettled: own,
+            unsettled: plan.own,
             unanswerable: 0,
             phase: Phase::New,
             now: LogicalTime::ZERO,
@@ -215,19 +199,14 @@ impl Engine {
     /// How far an operation is; `None` for one that does not exist.
     #[must_use]
     pub fn state_of(&self, op: OpId) -> Option<OpState> {
-        self.runs.get(op.index()).map(|run| run.state)
+        self.runs.get(op).map(|run| run.state)
     }
 
     fn start(&mut self) -> Result<(), EngineError> {
         self.phase = Phase::Running;
         let roots: Vec<OpId> = self.progress.roots().collect();
         for op in roots {
-            if self
-                .plan
-                .ops
-                .get(op.index())
-                .is_some_and(|it| it.leader == op)
-            {
+            if self.plan.op(op).is_some_and(|it| it.leader == op) {
                 self.release(op)?;
             }
         }
@@ -241,15 +220,14 @@ impl Engine {
         self.phase = Phase::Stopping;
         self.schedule.clear_due();
         let deadline = self.now.plus_nanos(STOP_GRACE_NS);
-        for (op, run) in (0u32..).zip(&self.runs) {
-            if run.state.in_flight() {
-                self.schedule.watch(OpId(op), deadline, false);
-            }
+        for (op, _) in self.runs.states().filter(|(_, it)| it.in_flight()) {
+            self.schedule.watch(op, deadline, false);
         }
-        let idle: Vec<OpId> = (0u32..)
-            .zip(&self.runs)
-            .filter(|(_, run)| !run.state.in_flight() && run.state != OpState::Settled)
-            .map(|(op, _)| OpId(op))
+        let is_idle = |state: OpState| !state.in_flight() && state != OpState::Settled;
+        let states = self.runs.states();
+        let idle: Vec<OpId> = states
+            .filter(|(_, state)| is_idle(*state))
+            .map(|(op, _)| op)
             .collect();
         for op in idle {
             self.skip(op, crate::event::SkipReason::Stopped)?;
@@ -296,24 +274,20 @@ impl Engine {
             what: "operation",
             number: op.0,
         };
-        let answers = self
-            .plan
-            .ops
-            .get(op.index())
-            .is_some_and(|it| it.expect.is_some());
-        let run = self.runs.get_mut(op.index()).ok_or(unknown)?;
-        let before = run.state;
-        run.state = before.step(op, event)?;
-        if !answers && !before.in_flight() && run.state.in_flight() {
+        let answers = self.plan.op(op).is_some_and(|it| it.answer.is_some());
+        let before = self.state_of(op).ok_or(unknown)?;
+        let state = before.step(op, event)?;
+        self.runs.set(op, state);
+        if !answers && !before.in_flight() && state.in_flight() {
             self.unanswerable += 1;
         }
-        if run.state == OpState::Settled {
+        if state == OpState::Settled {
             self.unsettled -= 1;
             if !answers && before.in_flight() {
                 self.unanswerable -= 1;
             }
         }
-        Ok(run.state)
+        Ok(state)
     }
 
     fn conn_mut(&mut self, conn: ConnId) -> Result<&mut Conn, EngineError> {
@@ -344,11 +318,7 @@ impl Engine {
         let mut cause = None;
         for owner in flights.into_values().map(|flight| flight.owner) {
             let conn::Owner::Op(op) = owner else { continue };
-            let answered = self
-                .plan
-                .ops
-                .get(op.index())
-                .is_some_and(|it| it.expect.is_some());
+            let answered = self.plan.op(op).is_some_and(|it| it.answer.is_some());
             if answered {
                 cause = cause.or(Some(op));
                 self.diverged(op, Divergence::ConnectionLost { reason });
@@ -374,8 +344,7 @@ impl Engine {
     fn completed_elsewhere(&mut self, op: OpId, on: Milestone) -> Result<(), EngineError> {
         let foreign = self
             .plan
-            .ops
-            .get(op.index())
+            .op(op)
             .is_some_and(|it| it.kind == plan::Kind::Foreign);
         if foreign { self.reach(op, on) } else { Ok(()) }
     }

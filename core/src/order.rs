@@ -51,7 +51,7 @@ pub struct Arc {
 }
 
 /// The graph: for every operation, who waits for it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct OrderGraph {
     starts: Vec<u32>,
     targets: Vec<u32>,
@@ -73,20 +73,11 @@ impl OrderGraph {
     /// [`OrderError`] when an edge leaves the workload, when there are too many, or when
     /// operations wait for each other.
     pub fn build(operations: usize, arcs: &[Arc]) -> Result<Self, OrderError> {
-        let too_many = OrderError::TooMany { count: arcs.len() };
-        let capacity = u32::try_from(arcs.len()).map_err(|_| too_many.clone())?;
-        if capacity > TARGET_MASK || u32::try_from(operations).map_or(true, |n| n > TARGET_MASK) {
-            return Err(too_many);
+        let mut builder = OrderBuilder::default();
+        for arc in arcs {
+            builder.push(*arc);
         }
-        let mut graph = Self {
-            starts: vec![0; operations + 1],
-            targets: vec![0; arcs.len()],
-            in_degree: vec![0; operations],
-        };
-        graph.count(operations, arcs)?;
-        graph.place(arcs);
-        graph.check(arcs)?;
-        Ok(graph)
+        builder.build(operations)
     }
 
     /// The operations that wait for `op` to reach exactly `on`.
@@ -126,20 +117,22 @@ impl OrderGraph {
         self.targets.get(range).unwrap_or_default()
     }
 
-    fn count(&mut self, operations: usize, arcs: &[Arc]) -> Result<(), OrderError> {
+    /// Counts the edges of each operation, and makes room for them.
+    fn count(&mut self, operations: usize, arcs: &[Packed]) -> Result<(), OrderError> {
         for arc in arcs {
-            for op in [arc.from, arc.to] {
+            let (from, to) = (arc.from, arc.to());
+            for op in [from, to] {
                 if op.index() >= operations {
                     return Err(OrderError::Dangling { op, operations });
                 }
             }
-            if arc.from == arc.to {
+            if from == to {
                 continue;
             }
-            if let Some(start) = self.starts.get_mut(arc.from.index() + 1) {
+            if let Some(start) = self.starts.get_mut(from.index() + 1) {
                 *start += 1;
             }
-            if let Some(degree) = self.in_degree.get_mut(arc.to.index()) {
+            if let Some(degree) = self.in_degree.get_mut(to.index()) {
                 *degree += 1;
             }
         }
@@ -148,30 +141,89 @@ impl OrderGraph {
             sum += *start;
             *start = sum;
         }
-        self.targets.truncate(sum as usize);
+        self.targets = vec![0; sum as usize];
         Ok(())
     }
 
-    fn place(&mut self, arcs: &[Arc]) {
-        let mut next = self.starts.clone();
-        for arc in arcs.iter().filter(|arc| arc.from != arc.to) {
-            let Some(slot) = next.get_mut(arc.from.index()) else {
+    /// Places the edges; `starts` is where the next one of each operation goes, and is put back.
+    fn place(&mut self, arcs: &[Packed]) {
+        for arc in arcs.iter().filter(|arc| arc.from != arc.to()) {
+            let Some(slot) = self.starts.get_mut(arc.from.index()) else {
                 continue;
             };
             if let Some(target) = self.targets.get_mut(*slot as usize) {
-                *target = pack(arc.to, arc.on);
+                *target = arc.to_on;
             }
             *slot += 1;
         }
+        // Each start has moved to the next operation's.
+        let mut before = 0;
+        for start in &mut self.starts {
+            before = std::mem::replace(start, before);
+        }
     }
 
-    /// Kahn's method: whoever is never released is on a cycle, or behind one.
-    fn check(&self, arcs: &[Arc]) -> Result<(), OrderError> {
-        let mut progress = self.progress();
-        let mut ready: Vec<OpId> = progress.roots().collect();
+    /// Whether nothing waits for itself.
+    ///
+    /// What goes around has to come back: a cycle has an edge to an earlier operation, and lies
+    /// within operations that such edges span without a gap. Kahn's method looks at those alone.
+    fn is_acyclic(&self) -> bool {
+        let mut spans: Vec<(u32, u32)> = Vec::new();
+        for from in (0..).take(self.len()) {
+            let earlier = self.targets_of(OpId(from)).iter().map(|it| unpack(*it).0.0);
+            spans.extend(earlier.filter(|to| *to < from).map(|to| (to, from)));
+        }
+        spans.sort_unstable();
+        let mut spans = spans.into_iter().peekable();
+        while let Some((first, mut last)) = spans.next() {
+            while let Some((_, end)) = spans.next_if(|(start, _)| *start <= last) {
+                last = last.max(end);
+            }
+            if !self.is_acyclic_within(first, last) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Kahn's method on the operations from `first` to `last`: whoever is never released is on a
+    /// cycle, or behind one.
+    fn is_acyclic_within(&self, first: u32, last: u32) -> bool {
+        let inside = |op: u32| {
+            let targets = self.targets_of(OpId(op)).iter();
+            let targets = targets.map(|packed| unpack(*packed).0.0);
+            targets.filter(|to| (first..=last).contains(to))
+        };
+        let place = |op: u32| (op - first) as usize;
+        let mut left = vec![0u32; place(last) + 1];
+        for to in (first..=last).flat_map(inside) {
+            if let Some(left) = left.get_mut(place(to)) {
+                *left += 1;
+            }
+        }
+        let free = |op: &u32| left.get(place(*op)) == Some(&0);
+        let mut ready: Vec<u32> = (first..=last).filter(free).collect();
         let mut done = 0;
         while let Some(op) = ready.pop() {
             done += 1;
+            for to in inside(op) {
+                let Some(left) = left.get_mut(place(to)) else {
+                    continue;
+                };
+                *left -= 1;
+                if *left == 0 {
+                    ready.push(to);
+                }
+            }
+        }
+        done == left.len()
+    }
+
+    /// The operations of one cycle; none when there is none.
+    fn cycle(&self) -> Vec<OpId> {
+        let mut progress = self.progress();
+        let mut ready: Vec<OpId> = progress.roots().collect();
+        while let Some(op) = ready.pop() {
             for &packed in self.targets_of(op) {
                 let (to, _) = unpack(packed);
                 if progress.release(to) {
@@ -179,11 +231,66 @@ impl OrderGraph {
                 }
             }
         }
-        if done == self.len() {
-            return Ok(());
+        progress.one_cycle(self)
+    }
+}
+
+/// One edge in eight bytes.
+#[derive(Clone, Copy, Debug)]
+struct Packed {
+    from: OpId,
+    to_on: u32,
+}
+
+impl Packed {
+    fn to(self) -> OpId {
+        unpack(self.to_on).0
+    }
+}
+
+/// Collects the edges of an [`OrderGraph`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OrderBuilder {
+    arcs: Vec<Packed>,
+    /// An operation of a number that no graph can have.
+    beyond: Option<OpId>,
+}
+
+impl OrderBuilder {
+    pub(crate) fn push(&mut self, arc: Arc) {
+        if arc.to.0 > TARGET_MASK {
+            self.beyond = self.beyond.or(Some(arc.to));
+            return;
+        }
+        self.arcs.push(Packed {
+            from: arc.from,
+            to_on: pack(arc.to, arc.on),
+        });
+    }
+
+    /// As [`OrderGraph::build`].
+    pub(crate) fn build(self, operations: usize) -> Result<OrderGraph, OrderError> {
+        let count = self.arcs.len();
+        let fits = |n: usize| u32::try_from(n).is_ok_and(|n| n <= TARGET_MASK);
+        if !fits(count) || !fits(operations) {
+            return Err(OrderError::TooMany { count });
+        }
+        if let Some(op) = self.beyond {
+            return Err(OrderError::Dangling { op, operations });
+        }
+        let mut graph = OrderGraph {
+            starts: vec![0; operations + 1],
+            targets: Vec::new(),
+            in_degree: vec![0; operations],
+        };
+        graph.count(operations, &self.arcs)?;
+        graph.place(&self.arcs);
+        drop(self.arcs);
+        if graph.is_acyclic() {
+            return Ok(graph);
         }
         Err(OrderError::Cycle {
-            operations: progress.one_cycle(arcs),
+            operations: graph.cycle(),
         })
     }
 }
@@ -214,11 +321,14 @@ impl Progress {
         self.left.get(op.index()).copied().unwrap_or(0)
     }
 
-    fn one_cycle(&self, arcs: &[Arc]) -> Vec<OpId> {
+    fn one_cycle(&self, order: &OrderGraph) -> Vec<OpId> {
         let stuck = |op: OpId| self.waits_for(op) > 0;
         let mut graph = DiGraphMap::<u32, ()>::new();
-        for arc in arcs.iter().filter(|arc| stuck(arc.from) && stuck(arc.to)) {
-            graph.add_edge(arc.from.0, arc.to.0, ());
+        for from in (0..).map(OpId).take(order.len()).filter(|op| stuck(*op)) {
+            let targets = order.targets_of(from).iter().map(|it| unpack(*it).0);
+            for to in targets.filter(|to| stuck(*to)) {
+                graph.add_edge(from.0, to.0, ());
+            }
         }
         let mut cycle: Vec<OpId> = kosaraju_scc(&graph)
             .into_iter()
@@ -348,6 +458,21 @@ mod tests {
             OrderGraph::build(150_001, &ring),
             Err(OrderError::Cycle { .. })
         ));
+    }
+
+    #[test]
+    fn finds_cycles_across_overlapping_spans_and_clears_what_only_looks_so() {
+        // 5 waits for 2 and 3 for 0, but nothing leads back down across them.
+        let harmless = [arc(5, 2), arc(3, 0), arc(0, 1), arc(1, 4)];
+        assert!(OrderGraph::build(6, &harmless).is_ok());
+        // Up from 0 to 5, down by way of 3 and 2.
+        let ring = [arc(0, 5), arc(5, 2), arc(2, 3), arc(3, 0)];
+        assert_eq!(
+            OrderGraph::build(6, &ring).expect_err("a cycle"),
+            OrderError::Cycle {
+                operations: [0, 2, 3, 5].map(OpId).to_vec()
+            }
+        );
     }
 
     #[test]

@@ -6,12 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    AckMode, Engine, EngineError, compare,
-    plan::{Kind, Plan},
-    receive::Pdu,
-    view::View,
-};
+use super::{AckMode, Engine, EngineError, compare, plan::Plan, receive::Pdu, view::View};
 use crate::{
     event::{Divergence, Report},
     ids::{ClientId, ConnId, OpId, OpenRef},
@@ -64,31 +59,21 @@ pub(super) struct BreakBook {
     /// The last CREATE that was granted each lease.
     by_lease: BTreeMap<(ClientId, [u8; 16]), OpId>,
     disconnects: BTreeMap<ConnId, OpId>,
-    /// An operation of each connection, to hang a finding on that belongs to no other.
-    first_on: BTreeMap<ConnId, OpId>,
 }
 
 impl BreakBook {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut book = Self::default();
-        for (at, op) in (0u32..).zip(&plan.ops) {
-            book.first_on.entry(op.conn).or_insert(OpId(at));
-            let holder = match (op.kind, op.open) {
-                (Kind::Break(BreakNotice::Lease { key, .. }), _) => Holder::Lease(op.client, key),
-                (Kind::Break(BreakNotice::Oplock { .. }), Some(open)) => Holder::Open(open),
-                (
-                    Kind::Disconnect {
-                        by_client: false, ..
-                    },
-                    _,
-                ) => {
-                    book.disconnects.insert(op.conn, OpId(at));
-                    continue;
-                }
-                _ => continue,
+        for (at, notice) in &plan.notices {
+            let Some(op) = plan.op(*at) else { continue };
+            let holder = match (notice, op.open) {
+                (BreakNotice::Lease { key, .. }, _) => Holder::Lease(op.client, *key),
+                (BreakNotice::Oplock { .. }, Some(open)) => Holder::Open(open),
+                (BreakNotice::Oplock { .. }, None) => continue,
             };
-            book.recorded.entry(holder).or_default().push(OpId(at));
+            book.recorded.entry(holder).or_default().push(*at);
         }
+        book.disconnects.extend(plan.hang_ups.iter().copied());
         book
     }
 
@@ -154,10 +139,10 @@ impl Engine {
 
     fn recorded_break(&mut self, op: OpId, left: Left) -> Result<(), EngineError> {
         self.report(Report::Observed { op });
-        let recorded = match self.plan.ops.get(op.index()).map(|it| it.kind) {
-            Some(Kind::Break(BreakNotice::Oplock { to })) => u32::from(to.0),
-            Some(Kind::Break(BreakNotice::Lease { to, .. })) => compare::lease_code(to.bits()),
-            _ => return Ok(()),
+        let recorded = match self.plan.notice(op) {
+            Some(BreakNotice::Oplock { to }) => u32::from(to.0),
+            Some(BreakNotice::Lease { to, .. }) => compare::lease_code(to.bits()),
+            None => return Ok(()),
         };
         if recorded != left.code() {
             self.breaks.seen.insert(op, left);
@@ -174,7 +159,8 @@ impl Engine {
 
     fn unexpected_break(&mut self, conn: ConnId, news: &News) -> Result<(), EngineError> {
         let level = news.left.code();
-        let op = news.by.or_else(|| self.breaks.first_on.get(&conn).copied());
+        // A finding that belongs to no operation hangs on the connection's first.
+        let op = news.by.or_else(|| self.plan.first_on(conn));
         let Some(op) = op else { return Ok(()) };
         let open = match news.holder {
             Holder::Open(open) => Some(open),
@@ -215,7 +201,7 @@ impl Engine {
             }
             // [MS-SMB2] 2.2.23.2
             44 => {
-                let client = self.plan.connections.get(conn.index()).copied()?;
+                let client = self.plan.resources.connections.get(conn.index()).copied()?;
                 let key = view.key(HEADER_LEN + 8)?;
                 Some(News {
                     holder: Holder::Lease(client, key),

@@ -1,14 +1,13 @@
 //! What a response said, and in what it differs from the recorded one.
 
 use super::{
-    plan::PlanOp,
+    plan::{Plan, PlanOp},
     view::{View, create},
 };
 use crate::{
     event::{Divergence, Outcome},
     frame::{Content, Cut, Digest},
     smb2::{Command, HEADER_LEN, Header, OplockLevel},
-    workload::Expect,
 };
 
 /// An oplock level, or `0x100` plus the bits of a lease state.
@@ -57,61 +56,47 @@ pub(super) fn outcome(header: &Header, pdu: &[u8], cut: Option<&Cut>) -> Option<
 }
 
 /// In what `seen` differs from what `op` had in the recording, most telling first.
-pub(super) fn differences(op: &PlanOp, seen: &Outcome, mut found: impl FnMut(Divergence)) {
-    let Some(expect) = op.expect.as_deref() else {
+pub(super) fn differences(
+    plan: &Plan,
+    op: &PlanOp<'_>,
+    seen: &Outcome,
+    mut found: impl FnMut(Divergence),
+) {
+    let Some(recorded) = op.answer else {
         return;
     };
-    if expect.status != seen.status {
+    if recorded.status != seen.status {
         found(Divergence::Status {
-            recorded: expect.status,
+            recorded: recorded.status,
             seen: seen.status,
         });
         return;
     }
-    if let (Some(recorded), Some(seen)) = (expect.dialect, seen.dialect)
-        && recorded.0 != seen
+    if let (Some(recorded), Some(seen)) = (recorded.dialect, seen.dialect)
+        && recorded != seen
     {
-        found(Divergence::Dialect {
-            recorded: recorded.0,
-            seen,
-        });
+        found(Divergence::Dialect { recorded, seen });
     }
-    if let (Some(recorded), Some(seen)) = (expect.action, seen.create_action)
+    if let (Some(recorded), Some(seen)) = (recorded.action, seen.create_action)
         && recorded != seen
     {
         found(Divergence::CreateAction { recorded, seen });
     }
-    if let (Some(oplock), Some(seen)) = (expect.oplock, seen.grant) {
-        let recorded = grant_code(oplock.0, expect.lease.map(|lease| lease.state.bits()));
-        if recorded != seen {
-            found(Divergence::Grant { recorded, seen });
-        }
+    if let (Some(recorded), Some(seen)) = (recorded.grant, seen.grant)
+        && recorded != seen
+    {
+        found(Divergence::Grant { recorded, seen });
     }
-    sizes_and_data(op, expect, seen, found);
-}
-
-fn sizes_and_data(op: &PlanOp, expect: &Expect, seen: &Outcome, mut found: impl FnMut(Divergence)) {
-    let directory = expect
-        .attributes
-        .is_some_and(|bits| bits & ATTRIBUTE_DIRECTORY != 0);
-    let recorded_size = match op.cmd {
-        Command::CREATE if directory => None,
-        Command::CREATE => expect.size,
-        _ => expect.count.map(u64::from),
-    };
-    if let (Some(recorded), Some(seen)) = (recorded_size, seen.size)
+    if let (Some(recorded), Some(seen)) = (op.recorded_size(), seen.size)
         && recorded != seen
     {
         found(Divergence::Size { recorded, seen });
         return;
     }
-    if let (Some(recorded), Some(seen)) = (expect.data, seen.data)
-        && recorded.blake3 != seen
+    if let (Some(recorded), Some(seen)) = (plan.recorded_data(op), seen.data)
+        && recorded != seen
     {
-        found(Divergence::Data {
-            recorded: recorded.blake3,
-            seen,
-        });
+        found(Divergence::Data { recorded, seen });
     }
 }
 
@@ -124,4 +109,3 @@ fn data_digest(cut: &Cut) -> Option<Digest> {
 
 const LEASE_BASE: u32 = 0x100;
 const ERROR_SIZE: u16 = 9;
-const ATTRIBUTE_DIRECTORY: u32 = 0x10;

@@ -5,7 +5,7 @@ use super::{
     config::AckMode,
     conn::{Flight, Owner},
     op::OpState,
-    plan::{Kind, PlanOp},
+    plan::{FILE_OFFSET_AT, Kind, PlanOp},
 };
 use crate::{
     event::{Divergence, Effect, Milestone, Report, SkipReason},
@@ -35,7 +35,7 @@ enum Obstacle {
 impl Engine {
     /// The turn of `leader`'s compound has come.
     pub(super) fn enqueue(&mut self, leader: OpId) -> Result<(), EngineError> {
-        let Some(planned) = self.plan.ops.get(leader.index()) else {
+        let Some(planned) = self.plan.op(leader) else {
             return Ok(());
         };
         let conn = planned.conn;
@@ -64,7 +64,7 @@ impl Engine {
     }
 
     fn mark_held(&mut self, leader: OpId, by_server: bool) -> Result<(), EngineError> {
-        if let Some(run) = self.runs.get_mut(leader.index()) {
+        if let Some(run) = self.runs.live_mut(leader) {
             if by_server {
                 run.held_by_server = true;
             } else {
@@ -121,23 +121,20 @@ impl Engine {
     }
 
     fn charge(&self, op: OpId) -> u32 {
-        self.plan
-            .ops
-            .get(op.index())
-            .map_or(1, |it| u32::from(it.charge.max(1)))
+        self.plan.op(op).map_or(1, |it| u32::from(it.charge.max(1)))
     }
 
     /// Drops a compound of which some member can never be built.
     fn dropped_for_obstacle(&mut self, leader: OpId) -> Result<Option<Verdict>, EngineError> {
         for member in self.members(leader) {
-            let Some(planned) = self.plan.ops.get(member.index()) else {
+            let Some(planned) = self.plan.op(member) else {
                 continue;
             };
-            if planned.acknowledges.is_some() && self.config.ack == AckMode::Never {
+            if planned.rare.acknowledges.is_some() && self.config.ack == AckMode::Never {
                 self.skip(member, SkipReason::Withheld)?;
                 return Ok(Some(Verdict::Dropped));
             }
-            match self.obstacle(planned) {
+            match self.obstacle(&planned) {
                 None => {}
                 Some(Obstacle::Cause(cause)) => {
                     self.give_up_group(leader, Some(cause))?;
@@ -154,24 +151,25 @@ impl Engine {
         Ok(None)
     }
 
-    fn obstacle(&self, op: &PlanOp) -> Option<Obstacle> {
-        if let Some(cause) = op.acknowledges.and_then(|of| self.breaks.missing_cause(of)) {
+    fn obstacle(&self, op: &PlanOp<'_>) -> Option<Obstacle> {
+        if let Some(cause) = op
+            .rare
+            .acknowledges
+            .and_then(|of| self.breaks.missing_cause(of))
+        {
             return Some(Obstacle::Cause(cause));
         }
         // What the server refused anyway may name a session or tree that never was.
-        let refused = op
-            .expect
-            .as_deref()
-            .is_some_and(|expect| expect.status.is_error());
+        let refused = op.answer.is_some_and(|answer| answer.status.is_error());
         let session = op.session.filter(|_| op.cmd != Command::SESSION_SETUP);
         let tree = op.tree.filter(|_| op.cmd != Command::TREE_CONNECT);
         let needs = |open: Option<OpenRef>| missing(self.opens.get(open?.index()), false);
-        let uses = op.open.filter(|_| op.template.file_id_at.is_some());
+        let uses = op.open.filter(|_| op.head.file_id_at().is_some());
         session
             .and_then(|session| missing(self.sessions.get(session.index()), refused))
             .or_else(|| tree.and_then(|tree| missing(self.trees.get(tree.index()), refused)))
             .or_else(|| needs(uses))
-            .or_else(|| needs(op.reclaims))
+            .or_else(|| needs(op.rare.reclaims))
     }
 
     /// Writes the frame of a compound, or of a request alone, and sends it.
@@ -231,7 +229,7 @@ impl Engine {
     }
 
     fn charge_of(&self, op: OpId) -> u16 {
-        self.plan.ops.get(op.index()).map_or(1, |it| it.charge)
+        self.plan.op(op).map_or(1, |it| it.charge)
     }
 
     /// Books a request as sent.
@@ -247,13 +245,12 @@ impl Engine {
                 sent_at,
             },
         );
-        let expect = self
+        let latency_us = self
             .plan
-            .ops
-            .get(op.index())
-            .and_then(|it| it.expect.as_deref());
+            .op(op)
+            .and_then(|it| it.answer.map(|_| it.latency_us));
         let timeout_ns = u64::from(self.config.timeout_ms).saturating_mul(1_000_000);
-        match expect.map(|expect| expect.latency_us.saturating_mul(1_000)) {
+        match latency_us.map(|latency| latency.saturating_mul(1_000)) {
             // What took about as long as others is watched in order of sending.
             Some(latency_ns) if latency_ns <= timeout_ns => {
                 let deadline = sent_at.plus_nanos(timeout_ns.saturating_mul(2));
@@ -275,19 +272,19 @@ impl Engine {
             what: "operation",
             number: op.0,
         };
-        let planned = self.plan.ops.get(op.index()).ok_or(unknown)?;
-        let template = planned.template;
+        let planned = self.plan.op(op).ok_or(unknown)?;
         let start = frame.bytes.len();
-        frame
-            .bytes
-            .extend_from_slice(self.plan.bytes.get(template.range()).unwrap_or_default());
+        let header = planned.head.header.as_ref();
+        let header = header.map_or(&[] as &[u8], |it| it.as_slice());
+        frame.bytes.extend_from_slice(header);
+        frame.bytes.extend_from_slice(self.plan.body_of(&planned));
         if planned.kind == Kind::Smb1Negotiate {
             return Ok(0);
         }
-        self.patch_ids(planned, mid, start, &mut frame.bytes);
-        let content = match (planned.cmd, planned.data) {
+        self.patch_ids(&planned, mid, start, &mut frame.bytes);
+        let content = match (planned.cmd, self.plan.data_of(&planned)) {
             (Command::SESSION_SETUP, _) => {
-                let len = self.token_len(planned);
+                let len = self.token_len(&planned);
                 let field = start + TOKEN_LENGTH_AT;
                 patch(&mut frame.bytes, field, &(len & 0xffff).to_le_bytes()[..2]);
                 Some((len, Content::Token))
@@ -295,7 +292,7 @@ impl Engine {
             (_, Some(data)) => Some((data.len, Content::Data(data.blake3))),
             _ => None,
         };
-        let Some(((len, content), at)) = content.zip(template.bulk_at) else {
+        let Some(((len, content), at)) = content.zip(planned.head.bulk_at()) else {
             return Ok(0);
         };
         frame.cuts.push(Cut {
@@ -306,8 +303,11 @@ impl Engine {
         Ok(len)
     }
 
-    fn patch_ids(&self, op: &PlanOp, mid: u64, start: usize, bytes: &mut [u8]) {
+    fn patch_ids(&self, op: &PlanOp<'_>, mid: u64, start: usize, bytes: &mut [u8]) {
         patch(bytes, start + MESSAGE_ID_AT, &mid.to_le_bytes());
+        if let Some(offset) = op.file_offset() {
+            patch(bytes, start + FILE_OFFSET_AT, &offset.to_le_bytes());
+        }
         if self.would_starve(op) {
             let credits = op.credits.max(op.charge).max(1);
             patch(bytes, start + CREDITS_AT, &credits.to_le_bytes());
@@ -317,6 +317,7 @@ impl Engine {
                 Some(Slot::Held(id)) => *id,
                 _ => self
                     .plan
+                    .resources
                     .trees
                     .get(tree.index())
                     .copied()
@@ -327,29 +328,34 @@ impl Engine {
         if let Some(id) = self.session_id(op.session) {
             patch(bytes, start + SESSION_ID_AT, &id.to_le_bytes());
         }
-        if let (Some(at), Some(id)) = (op.template.file_id_at, self.file_id(op.open)) {
+        if let (Some(at), Some(id)) = (op.head.file_id_at(), self.file_id(op.open)) {
             patch(bytes, start + at as usize, &id.to_bytes());
         }
-        if let (Some(at), Some(id)) = (op.template.reclaim_at, self.file_id(op.reclaims)) {
+        if let (Some(at), Some(id)) = (op.head.reclaim_at(), self.file_id(op.rare.reclaims)) {
             patch(bytes, start + at as usize, &id.to_bytes());
         }
         if let Some(key) = op
+            .rare
             .resume_key_of
             .and_then(|from| self.resume_keys.get(&from))
         {
             patch(bytes, start + IOCTL_INPUT_AT, key);
         }
-        if let Some(id) = self.session_id(op.previous_session) {
+        if let Some(id) = self.session_id(op.rare.previous_session) {
             patch(bytes, start + PREVIOUS_SESSION_AT, &id.to_le_bytes());
         }
-        if let Some(seen) = op.acknowledges.and_then(|of| self.breaks.level_seen(of)) {
+        if let Some(seen) = op
+            .rare
+            .acknowledges
+            .and_then(|of| self.breaks.level_seen(of))
+        {
             let (at, value) = seen.acknowledgement();
             patch(bytes, start + at, value.as_slice());
         }
     }
 
     /// Whether this request, asking for nothing, would leave its connection without credits.
-    fn would_starve(&self, op: &PlanOp) -> bool {
+    fn would_starve(&self, op: &PlanOp<'_>) -> bool {
         let conn = self.conns.get(op.conn.index());
         op.credits == 0 && conn.is_some_and(|it| it.credits == 0 && it.flights.is_empty())
     }
@@ -360,6 +366,7 @@ impl Engine {
             Slot::Held(id) => Some(*id),
             _ => self
                 .plan
+                .resources
                 .sessions
                 .get(session)
                 .copied()
@@ -377,11 +384,11 @@ impl Engine {
     /// CANCEL takes no credit, no MessageId of its own, and has no response.
     /// [MS-SMB2] 3.2.4.24.
     fn cancel(&mut self, op: OpId) -> Result<(), EngineError> {
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return Ok(());
         };
         let conn = planned.conn;
-        let target = planned.cancels;
+        let target = planned.rare.cancels;
         let state = target
             .and_then(|target| self.state_of(target))
             .unwrap_or_default();
@@ -427,7 +434,7 @@ impl Engine {
 
     /// Ends the connection: what is in flight on it is not waited for any more.
     pub(super) fn hang_up(&mut self, op: OpId, reset: bool) -> Result<(), EngineError> {
-        let Some(conn) = self.plan.ops.get(op.index()).map(|it| it.conn) else {
+        let Some(conn) = self.plan.op(op).map(|it| it.conn) else {
             return Ok(());
         };
         let it = self.conn_mut(conn)?;
@@ -440,12 +447,7 @@ impl Engine {
         }
         for owner in flights.into_values().map(|flight| flight.owner) {
             let Owner::Op(lost) = owner else { continue };
-            if self
-                .plan
-                .ops
-                .get(lost.index())
-                .is_some_and(|it| it.expect.is_some())
-            {
+            if self.plan.op(lost).is_some_and(|it| it.answer.is_some()) {
                 self.diverged(lost, Divergence::NoResponse);
             }
             self.lose(lost)?;
@@ -461,7 +463,7 @@ impl Engine {
 
     /// What `op` would have given will never be there.
     pub(super) fn fail_what_it_gives(&mut self, op: OpId, cause: OpId) {
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return;
         };
         match planned.cmd {

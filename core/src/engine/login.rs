@@ -24,7 +24,7 @@ impl Engine {
     /// Whether the request may go out as far as logins are concerned: true for everything but a
     /// SESSION_SETUP without its token.
     pub(super) fn login_ready(&mut self, conn: ConnId, op: OpId) -> Result<bool, EngineError> {
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return Ok(false);
         };
         let Some(session) = planned
@@ -37,7 +37,7 @@ impl Engine {
             self.cascade(op, cause)?;
             return Ok(false);
         }
-        let refused = planned.login_ends.is_some_and(NtStatus::is_error);
+        let refused = planned.rare.login_ends.is_some_and(NtStatus::is_error);
         match self.conn_mut(conn)?.login(session) {
             Some(LoginState::HasToken(_)) => Ok(true),
             Some(LoginState::AwaitingToken(_) | LoginState::InFlight) => Ok(false),
@@ -66,13 +66,13 @@ impl Engine {
     /// Whether the recorded SESSION_SETUP goes on with a login instead of beginning one: the one
     /// before it on the same connection and session was asked for more.
     fn is_later_leg(&self, op: OpId, session: SessionRef) -> bool {
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return false;
         };
         let before = self.legs(planned.conn, session).take_while(|leg| *leg < op);
-        let last = before.last().and_then(|leg| self.plan.ops.get(leg.index()));
-        last.and_then(|it| it.expect.as_deref())
-            .is_some_and(|expect| expect.status == NtStatus::MORE_PROCESSING_REQUIRED)
+        let last = before.last().and_then(|leg| self.plan.op(leg));
+        last.and_then(|it| it.answer)
+            .is_some_and(|answer| answer.status == NtStatus::MORE_PROCESSING_REQUIRED)
     }
 
     pub(super) fn token_ready(
@@ -146,14 +146,14 @@ impl Engine {
 
     /// The session that the frame's token belongs to.
     pub(super) fn login_session(&self, op: OpId) -> Option<SessionRef> {
-        let planned = self.plan.ops.get(op.index())?;
+        let planned = self.plan.op(op)?;
         planned
             .session
             .filter(|_| planned.cmd == Command::SESSION_SETUP)
     }
 
     /// Length of the token that waits to go out with `op`.
-    pub(super) fn token_len(&self, op: &PlanOp) -> u32 {
+    pub(super) fn token_len(&self, op: &PlanOp<'_>) -> u32 {
         let conn = self.conns.get(op.conn.index());
         match op.session.and_then(|session| conn?.login(session)) {
             Some(LoginState::HasToken(len)) => len,
@@ -169,7 +169,7 @@ impl Engine {
 
     /// A SESSION_SETUP is on its way.
     pub(super) fn login_sent(&mut self, op: OpId) -> Result<(), EngineError> {
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return Ok(());
         };
         let conn = planned.conn;
@@ -191,11 +191,7 @@ impl Engine {
         let Some(session) = self.login_session(op) else {
             return Ok(true);
         };
-        let recorded = self
-            .plan
-            .ops
-            .get(op.index())
-            .and_then(|it| it.expect.as_deref());
+        let recorded = self.plan.op(op).and_then(|it| it.answer);
         let recorded_more =
             recorded.is_none_or(|it| it.status == NtStatus::MORE_PROCESSING_REQUIRED);
         if status == NtStatus::MORE_PROCESSING_REQUIRED {
@@ -227,12 +223,12 @@ impl Engine {
 
     /// Absorbs the recorded legs that a login over already does not need.
     pub(super) fn is_absorbed_difference(&self, op: OpId, seen: NtStatus) -> bool {
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return false;
         };
-        let recorded = planned.expect.as_deref().map(|it| it.status);
+        let recorded = planned.answer.map(|it| it.status);
         planned.cmd == Command::SESSION_SETUP
             && recorded == Some(NtStatus::MORE_PROCESSING_REQUIRED)
-            && planned.login_ends == Some(seen)
+            && planned.rare.login_ends == Some(seen)
     }
 }

@@ -16,7 +16,7 @@
 
 use thiserror::Error;
 
-use crate::ids::OpId;
+use crate::ids::{LogicalTime, OpId};
 
 /// How far one operation is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -118,6 +118,122 @@ impl OpState {
     }
 }
 
+/// What the engine keeps of an operation between its release and its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OpRun {
+    pub(super) state: OpState,
+    pub(super) reached_interim: bool,
+    pub(super) held_by_server: bool,
+    pub(super) held_by_credits: bool,
+    pub(super) released_at: LogicalTime,
+    pub(super) due_at: LogicalTime,
+}
+
+/// How far every operation is: four bytes each, and a record for those that are on their way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OpRuns {
+    /// [`WAITING`], [`SETTLED`], [`SETTLED_AFTER_INTERIM`], or the place in `live` plus [`LIVE`].
+    codes: Vec<u32>,
+    live: Vec<OpRun>,
+    /// Places in `live` that are free.
+    free: Vec<u32>,
+}
+
+impl OpRuns {
+    pub(super) fn new(operations: usize) -> Self {
+        Self {
+            codes: vec![WAITING; operations],
+            ..Self::default()
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, op: OpId) -> Option<OpRun> {
+        self.codes.get(op.index()).map(|code| self.of(*code))
+    }
+
+    /// The record of an operation that is on its way; none before its release and after its end.
+    pub(super) fn live_mut(&mut self, op: OpId) -> Option<&mut OpRun> {
+        let at = self.codes.get(op.index())?.checked_sub(LIVE)?;
+        self.live.get_mut(at as usize)
+    }
+
+    /// All operations and their states, in order.
+    pub(super) fn states(&self) -> impl Iterator<Item = (OpId, OpState)> + '_ {
+        let codes = (0u32..).zip(&self.codes);
+        codes.map(|(op, code)| (OpId(op), self.of(*code).state))
+    }
+
+    /// Takes `op` to `state`. False for one that does not exist.
+    pub(super) fn set(&mut self, op: OpId, state: OpState) -> bool {
+        let Some(code) = self.codes.get_mut(op.index()) else {
+            return false;
+        };
+        match (code.checked_sub(LIVE), state) {
+            (None, OpState::Waiting) => *code = WAITING,
+            (None, OpState::Settled) => *code = SETTLED,
+            (None, _) => {
+                let run = OpRun {
+                    state,
+                    ..OpRun::default()
+                };
+                let at = match self.free.pop() {
+                    Some(at) => {
+                        if let Some(place) = self.live.get_mut(at as usize) {
+                            *place = run;
+                        }
+                        at
+                    }
+                    None => {
+                        self.live.push(run);
+                        u32::try_from(self.live.len() - 1).unwrap_or(u32::MAX)
+                    }
+                };
+                *code = at.saturating_add(LIVE);
+            }
+            (Some(at), state) => {
+                let Some(run) = self.live.get_mut(at as usize) else {
+                    return false;
+                };
+                run.state = state;
+                if state == OpState::Settled {
+                    *code = if run.reached_interim {
+                        SETTLED_AFTER_INTERIM
+                    } else {
+                        SETTLED
+                    };
+                    self.free.push(at);
+                }
+            }
+        }
+        true
+    }
+
+    fn of(&self, code: u32) -> OpRun {
+        let over = OpRun {
+            state: OpState::Settled,
+            ..OpRun::default()
+        };
+        match code {
+            WAITING => OpRun::default(),
+            SETTLED => over,
+            SETTLED_AFTER_INTERIM => OpRun {
+                reached_interim: true,
+                ..over
+            },
+            live => {
+                let at = (live - LIVE) as usize;
+                self.live.get(at).copied().unwrap_or_default()
+            }
+        }
+    }
+}
+
+const WAITING: u32 = 0;
+const SETTLED: u32 = 1;
+const SETTLED_AFTER_INTERIM: u32 = 2;
+const LIVE: u32 = 3;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +288,29 @@ mod tests {
             }
             .step(OP, OpEvent::Lose)
             .is_ok()
+        );
+    }
+
+    #[test]
+    fn records_of_the_living_are_used_again() {
+        let mut runs = OpRuns::new(3);
+        assert!(
+            !runs.set(OpId(3), OpState::Scheduled),
+            "there is no such operation"
+        );
+        assert!(runs.set(OpId(0), OpState::Scheduled));
+        runs.live_mut(OpId(0)).expect("on its way").reached_interim = true;
+        assert!(runs.set(OpId(1), OpState::Queued));
+        assert!(runs.set(OpId(0), OpState::Settled));
+        assert!(runs.live_mut(OpId(0)).is_none());
+        assert!(runs.get(OpId(0)).expect("there").reached_interim);
+        assert!(runs.set(OpId(2), OpState::Scheduled));
+        assert!(!runs.get(OpId(2)).expect("there").reached_interim);
+        assert_eq!(runs.live.len(), 2);
+        let states: Vec<OpState> = runs.states().map(|(_, state)| state).collect();
+        assert_eq!(
+            states,
+            [OpState::Settled, OpState::Queued, OpState::Scheduled]
         );
     }
 }

@@ -1,24 +1,45 @@
 //! A workload made ready to run: request templates, expectations and the order graph, flat.
 //!
 //! Building it is the only place where the engine touches names and JSON-shaped requests; from
-//! then on an operation is a copy of template bytes with ids patched in.
+//! then on an operation is a copy of header and body with ids patched in.
+//!
+//! | file       | holds                                                            |
+//! |------------|------------------------------------------------------------------|
+//! | `template` | a request as bytes with holes                                    |
+//! | `part`     | what can be worked out of each operation alone, on any thread    |
+//! | `memo`     | requests written lately, by their text                           |
+//! | `planner`  | parts to a plan, in order: what depends on other operations      |
+//! | `op`       | an operation in 56 bytes                                         |
+//! | `intern`   | what many operations share, kept once                            |
 
+mod intern;
+mod memo;
+mod op;
+mod part;
+mod planner;
 mod template;
 
 use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::config::{OrderMode, RunConfig};
-use crate::{
-    event::Milestone,
-    ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
-    order::{Arc, OrderError, OrderGraph},
-    smb2::{Command, NtStatus, WireError},
-    workload::{Action, BreakNotice, DataRef, Edge, Expect, Operation, Rule, Workload},
+pub(super) use self::op::{Answer, FILE_OFFSET_AT, Head, Kind, PlanOp, Rare};
+use self::{
+    op::{LONG, Maybe, Packed, Place},
+    part::Draft,
 };
-
-pub(super) use self::template::Template;
+pub use self::{
+    part::{Drafter, Part},
+    planner::Planner,
+};
+use super::config::RunConfig;
+use crate::{
+    frame::Digest,
+    ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
+    order::{OrderError, OrderGraph},
+    smb2::WireError,
+    workload::{BreakNotice, DataRef, Operation, Workload},
+};
 
 /// Why a workload cannot be run.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -58,78 +79,58 @@ pub enum PlanError {
     },
 }
 
-/// What an operation is to the engine.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    Request,
-    Smb1Negotiate,
-    Break(BreakNotice),
-    Disconnect {
-        by_client: bool,
-        reset: bool,
-    },
-    /// Run by another shard.
-    Foreign,
-}
-
-/// One operation, ready to run.
-#[derive(Clone, Debug)]
-pub(super) struct PlanOp {
-    pub(super) kind: Kind,
-    pub(super) cmd: Command,
-    pub(super) at_us: u64,
-    /// Recorded time since the last thing it waited for, for think pacing.
-    pub(super) think_us: u64,
-    pub(super) client: ClientId,
-    pub(super) conn: ConnId,
-    pub(super) session: Option<SessionRef>,
-    pub(super) tree: Option<TreeRef>,
-    pub(super) open: Option<OpenRef>,
-    pub(super) reclaims: Option<OpenRef>,
-    pub(super) resume_key_of: Option<OpId>,
-    pub(super) previous_session: Option<SessionRef>,
-    pub(super) cancels: Option<OpId>,
-    pub(super) charge: u16,
-    pub(super) credits: u16,
-    /// First operation of its compound; itself when alone.
-    pub(super) leader: OpId,
-    /// Members of the compound that this leads, itself included; 0 for the others.
-    pub(super) group: u16,
-    pub(super) template: Template,
-    pub(super) data: Option<DataRef>,
-    pub(super) expect: Option<Box<Expect>>,
-    /// The status that the recorded login of this SESSION_SETUP ended with.
-    pub(super) login_ends: Option<NtStatus>,
-    /// Operations answered before this one was sent, for `--order capture`.
-    pub(super) answered_before: u32,
-    /// Its place among all answered operations, by time of answer; `u32::MAX` without answer.
-    pub(super) answer_rank: u32,
-    /// The break notification that this acknowledges.
-    pub(super) acknowledges: Option<OpId>,
-}
-
-/// A workload made ready to run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub(super) ops: Vec<PlanOp>,
-    pub(super) graph: OrderGraph,
-    pub(super) bytes: Vec<u8>,
-    pub(super) clients: usize,
+/// What operations name, as far as an engine knows it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Resources {
+    clients: usize,
     pub(super) connections: Vec<ClientId>,
     /// SessionId on the captured wire of each session that was never set up, else 0.
     pub(super) sessions: Vec<u64>,
     /// TreeId on the captured wire of each tree that was never connected, else 0.
     pub(super) trees: Vec<u32>,
     pub(super) opens: usize,
+}
+
+/// A workload made ready to run.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Plan {
+    ops: Vec<Packed>,
+    places: Vec<Place>,
+    heads: Vec<Head>,
+    answers: Vec<Answer>,
+    data: Vec<DataRef>,
+    /// Bodies, one behind the other.
+    bodies: Vec<u8>,
+    /// Where each body ends in `bodies`.
+    body_ends: Vec<usize>,
+    /// By operation, ascending.
+    rares: Vec<(OpId, Rare)>,
+    /// By operation, where think times are wanted.
+    think_us: Vec<u64>,
+    /// By operation, for `--order capture`: how many were answered before it was sent, and its
+    /// place among all answered ones.
+    ranks: Vec<(u32, u32)>,
+    pub(super) graph: OrderGraph,
+    pub(super) resources: Resources,
     /// The legs of each recorded login, in order.
     pub(super) legs: BTreeMap<(ConnId, SessionRef), Vec<OpId>>,
+    /// Break notifications, ascending.
+    pub(super) notices: Vec<(OpId, BreakNotice)>,
+    /// Connections that the server ended, and the operation that says so.
+    pub(super) hang_ups: Vec<(ConnId, OpId)>,
+    /// The first operation on each connection.
+    first_on: Vec<Maybe>,
+    /// Operations that this engine runs.
+    pub(super) own: usize,
+    without_answer: u64,
 }
 
 impl Plan {
     /// Makes `workload` ready to run as `config` says.
     ///
     /// `operations` are the lines of `ops.jsonl` in order; `owns` says which clients this engine
-    /// runs, the others' operations being known by completions alone.
+    /// runs, the others' operations being known by completions alone. Who has many operations and
+    /// threads uses [`Drafter`] and [`Planner`].
     ///
     /// # Errors
     ///
@@ -140,28 +141,15 @@ impl Plan {
         config: &RunConfig,
         owns: impl Fn(ClientId) -> bool,
     ) -> Result<Self, PlanError> {
-        let mut plan = Self::empty(workload);
-        let mut arcs = Vec::new();
-        for (line, operation) in operations.into_iter().enumerate() {
-            if operation.id.index() != line {
-                return Err(PlanError::Misplaced {
-                    id: operation.id,
-                    line,
-                });
-            }
-            plan.check_references(&operation)?;
-            plan.add_edges(&operation, config.order, &mut arcs);
-            let own = owns(operation.client);
-            let op = plan.ready(workload, operation, config, own)?;
-            plan.ops.push(op);
+        let mut drafter = Drafter::new(workload, config);
+        let mut planner = Planner::new(workload, config);
+        let mut part = Part::default();
+        for operation in operations {
+            part.clear();
+            drafter.draft(&operation, owns(operation.client), &mut part);
+            planner.add(&part)?;
         }
-        plan.count_groups();
-        plan.follow_logins();
-        if config.order == OrderMode::Capture {
-            plan.rank_answers();
-        }
-        plan.graph = OrderGraph::build(plan.ops.len(), &arcs)?;
-        Ok(plan)
+        planner.finish()
     }
 
     /// Number of operations.
@@ -176,47 +164,172 @@ impl Plan {
         self.ops.is_empty()
     }
 
-    fn empty(workload: &Workload) -> Self {
-        Self {
-            ops: Vec::new(),
-            graph: OrderGraph::default(),
-            bytes: Vec::new(),
-            clients: workload.clients.len(),
-            connections: workload
-                .connections
-                .iter()
-                .map(|conn| conn.client)
-                .collect(),
-            sessions: (workload.sessions.iter())
-                .map(|session| {
-                    if session.inferred {
-                        session.wire_id.0
-                    } else {
-                        0
-                    }
-                })
-                .collect(),
-            trees: (workload.trees.iter())
-                .map(|tree| if tree.inferred { tree.wire_id.0 } else { 0 })
-                .collect(),
-            opens: workload.opens as usize,
-            legs: BTreeMap::new(),
+    /// Number of requests that the recording has no answer for.
+    #[must_use]
+    pub fn without_answer(&self) -> u64 {
+        self.without_answer
+    }
+
+    /// An operation, as far as most of the engine wants to know it.
+    #[inline]
+    pub(super) fn op(&self, id: OpId) -> Option<PlanOp<'_>> {
+        let packed = self.ops.get(id.index())?;
+        let place = self.places.get(packed.place as usize)?;
+        let head = self.heads.get(packed.head as usize)?;
+        let rare = if packed.is_rare {
+            self.rare(id)
+        } else {
+            &Rare::NONE
+        };
+        let latency_us = match packed.latency_us {
+            LONG => rare.latency_us,
+            short => u64::from(short),
+        };
+        Some(PlanOp {
+            kind: head.kind,
+            cmd: head.cmd,
+            at_us: packed.at_us,
+            client: place.client,
+            conn: place.conn,
+            session: place.session.get().map(SessionRef),
+            tree: place.tree.get().map(TreeRef),
+            open: packed.open.get().map(OpenRef),
+            charge: head.charge,
+            credits: head.credits,
+            leader: packed.leader,
+            group: packed.group,
+            head,
+            rare,
+            answer: packed.answer.index().and_then(|at| self.answers.get(at)),
+            latency_us,
+            packed,
+        })
+    }
+
+    /// The body of an operation's request.
+    pub(super) fn body_of(&self, op: &PlanOp<'_>) -> &[u8] {
+        self.body(op.packed.body)
+    }
+
+    /// WRITE data of an operation.
+    pub(super) fn data_of(&self, op: &PlanOp<'_>) -> Option<DataRef> {
+        self.data.get(op.packed.data.index()?).copied()
+    }
+
+    /// Digest of the data that the recorded response had.
+    pub(super) fn recorded_data(&self, op: &PlanOp<'_>) -> Option<Digest> {
+        let data = self.data.get(op.packed.seen_data.index()?)?;
+        Some(data.blake3)
+    }
+
+    /// Recorded time of `op` since the last thing it waited for, in microseconds. 0 where the
+    /// configuration asked for no think times.
+    pub(super) fn think_us(&self, op: OpId) -> u64 {
+        self.think_us.get(op.index()).copied().unwrap_or(0)
+    }
+
+    /// How many operations were answered before this one was sent; 0 unless in `--order capture`.
+    pub(super) fn answered_before(&self, op: OpId) -> u32 {
+        self.ranks.get(op.index()).map_or(0, |(before, _)| *before)
+    }
+
+    /// Its place among all answered operations, by time of answer; `u32::MAX` without answer.
+    pub(super) fn answer_rank(&self, op: OpId) -> u32 {
+        self.ranks
+            .get(op.index())
+            .map_or(u32::MAX, |(_, rank)| *rank)
+    }
+
+    /// The break notification that `op` stands for, where this engine runs it.
+    pub(super) fn notice(&self, op: OpId) -> Option<BreakNotice> {
+        let at = self.notices.binary_search_by_key(&op, |(op, _)| *op).ok()?;
+        self.notices.get(at).map(|(_, notice)| *notice)
+    }
+
+    /// The first operation on `conn`.
+    pub(super) fn first_on(&self, conn: ConnId) -> Option<OpId> {
+        self.first_on.get(conn.index())?.get().map(OpId)
+    }
+
+    fn rare(&self, op: OpId) -> &Rare {
+        let at = self.rares.binary_search_by_key(&op, |(op, _)| *op);
+        let found = at.ok().and_then(|at| self.rares.get(at));
+        found.map_or(&Rare::NONE, |(_, rare)| rare)
+    }
+
+    fn latency_of(&self, id: OpId, op: &Packed) -> u64 {
+        match op.latency_us {
+            LONG => self.rare(id).latency_us,
+            short => u64::from(short),
         }
     }
 
-    fn check_references(&self, op: &Operation) -> Result<(), PlanError> {
+    fn body(&self, number: Maybe) -> &[u8] {
+        let range = number.index().and_then(|at| {
+            let start = match at.checked_sub(1) {
+                Some(before) => *self.body_ends.get(before)?,
+                None => 0,
+            };
+            Some(start..*self.body_ends.get(at)?)
+        });
+        range
+            .and_then(|range| self.bodies.get(range))
+            .unwrap_or_default()
+    }
+
+    fn rank_answers(&mut self) {
+        let answered = |(id, op): (u32, &Packed)| {
+            op.answer.get()?;
+            Some((op.at_us.saturating_add(self.latency_of(OpId(id), op)), id))
+        };
+        let mut times: Vec<(u64, u32)> = (0u32..).zip(&self.ops).filter_map(answered).collect();
+        times.sort_unstable();
+        let before = |op: &Packed| {
+            let before = times.partition_point(|(time, _)| *time < op.at_us);
+            (u32::try_from(before).unwrap_or(u32::MAX), u32::MAX)
+        };
+        self.ranks = self.ops.iter().map(before).collect();
+        for (rank, (_, at)) in (0u32..).zip(&times) {
+            if let Some((_, of)) = self.ranks.get_mut(*at as usize) {
+                *of = rank;
+            }
+        }
+    }
+}
+
+impl Resources {
+    fn of(workload: &Workload) -> Self {
+        let connections = workload.connections.iter().map(|conn| conn.client);
+        let sessions = workload.sessions.iter().map(|session| {
+            if session.inferred {
+                session.wire_id.0
+            } else {
+                0
+            }
+        });
+        let trees = workload
+            .trees
+            .iter()
+            .map(|tree| if tree.inferred { tree.wire_id.0 } else { 0 });
+        Self {
+            clients: workload.clients.len(),
+            connections: connections.collect(),
+            sessions: sessions.collect(),
+            trees: trees.collect(),
+            opens: workload.opens as usize,
+        }
+    }
+
+    fn check(&self, op: &Draft) -> Result<(), PlanError> {
+        let previous = op.rare.previous_session;
         let named = [
             ("client", Some(op.client.0), self.clients),
             ("connection", Some(op.conn.0), self.connections.len()),
             ("session", op.session.map(|it| it.0), self.sessions.len()),
-            (
-                "session",
-                op.previous_session.map(|it| it.0),
-                self.sessions.len(),
-            ),
+            ("session", previous.map(|it| it.0), self.sessions.len()),
             ("tree", op.tree.map(|it| it.0), self.trees.len()),
             ("open", op.open.map(|it| it.0), self.opens),
-            ("open", op.reclaims.map(|it| it.0), self.opens),
+            ("open", op.rare.reclaims.map(|it| it.0), self.opens),
         ];
         for (what, number, count) in named {
             if let Some(number) = number.filter(|number| *number as usize >= count) {
@@ -229,182 +342,5 @@ impl Plan {
             }
         }
         Ok(())
-    }
-
-    /// Edges bind the compound, not its members: a compound goes out as one.
-    fn add_edges(&self, op: &Operation, order: OrderMode, arcs: &mut Vec<Arc>) {
-        let to = leader_of(op);
-        for edge in &op.after {
-            let from_op = self.ops.get(edge.id.index());
-            let same_client = from_op.is_some_and(|from| from.client == op.client);
-            let same_group = from_op.is_some_and(|from| from.leader == to);
-            let ends_connection = matches!(op.action, Action::Disconnect(_)) && same_client;
-            if (ends_connection || binds(edge, order, same_client)) && !same_group {
-                arcs.push(Arc {
-                    from: edge.id,
-                    to,
-                    on: edge.on,
-                });
-            }
-        }
-    }
-
-    fn ready(
-        &mut self,
-        workload: &Workload,
-        operation: Operation,
-        config: &RunConfig,
-        own: bool,
-    ) -> Result<PlanOp, PlanError> {
-        let template = if own {
-            template::build(workload, &operation, config, &mut self.bytes).map_err(|source| {
-                PlanError::Unbuildable {
-                    op: operation.id,
-                    source,
-                }
-            })?
-        } else {
-            Template::default()
-        };
-        let kind = match (&operation.action, own) {
-            (_, false) => Kind::Foreign,
-            (Action::Request(_), _) => Kind::Request,
-            (Action::Smb1Negotiate(_), _) => Kind::Smb1Negotiate,
-            (Action::Break(notice), _) => Kind::Break(*notice),
-            (Action::Disconnect(end), _) => Kind::Disconnect {
-                by_client: end.by_client,
-                reset: end.reset,
-            },
-        };
-        Ok(PlanOp {
-            kind,
-            cmd: operation.cmd,
-            at_us: operation.at_us,
-            think_us: self.think_us(&operation),
-            client: operation.client,
-            conn: operation.conn,
-            session: operation.session,
-            tree: operation.tree,
-            open: operation.open,
-            reclaims: operation.reclaims,
-            resume_key_of: operation.resume_key_of,
-            previous_session: operation.previous_session,
-            cancels: operation.cancels,
-            charge: operation.charge,
-            credits: operation.credits,
-            leader: leader_of(&operation),
-            group: 1,
-            template,
-            data: operation.data,
-            login_ends: None,
-            answered_before: 0,
-            answer_rank: u32::MAX,
-            acknowledges: self.acknowledges(&operation),
-            expect: operation.expect.map(Box::new),
-        })
-    }
-
-    fn think_us(&self, op: &Operation) -> u64 {
-        let happened = |edge: &Edge| {
-            let from = self.ops.get(edge.id.index())?;
-            let expect = from.expect.as_deref();
-            let took = match edge.on {
-                Milestone::Sent => 0,
-                Milestone::Interim => expect.map_or(0, |e| e.interim_us.unwrap_or(e.latency_us)),
-                Milestone::Response => expect.map_or(0, |e| e.latency_us),
-            };
-            Some(from.at_us.saturating_add(took))
-        };
-        let last = op.after.iter().filter_map(happened).max().unwrap_or(0);
-        op.at_us.saturating_sub(last)
-    }
-
-    fn acknowledges(&self, op: &Operation) -> Option<OpId> {
-        let is_ack = op.cmd == Command::OPLOCK_BREAK && matches!(op.action, Action::Request(_));
-        let by_edge = op
-            .after
-            .iter()
-            .filter(|edge| edge.rule == Rule::Break)
-            .map(|edge| edge.id);
-        by_edge
-            .filter(|from| is_ack && self.ops.get(from.index()).is_some_and(is_break))
-            .max()
-    }
-
-    /// Members of a compound stand one after the other.
-    fn count_groups(&mut self) {
-        let leaders: Vec<OpId> = self.ops.iter().map(|op| op.leader).collect();
-        for (at, leader) in (0u32..).zip(&leaders) {
-            if leader.0 == at {
-                continue;
-            }
-            if let Some(op) = self.ops.get_mut(leader.index()) {
-                op.group = op.group.saturating_add(1);
-            }
-            if let Some(op) = self.ops.get_mut(at as usize) {
-                op.group = 0;
-            }
-        }
-    }
-
-    /// Lists the legs of every recorded login, and tells each how the login ended.
-    fn follow_logins(&mut self) {
-        for (at, op) in (0u32..).zip(&self.ops) {
-            if let (Command::SESSION_SETUP, Some(session)) = (op.cmd, op.session) {
-                self.legs
-                    .entry((op.conn, session))
-                    .or_default()
-                    .push(OpId(at));
-            }
-        }
-        for legs in self.legs.values() {
-            let mut end = None;
-            for leg in legs.iter().rev() {
-                let Some(op) = self.ops.get_mut(leg.index()) else {
-                    continue;
-                };
-                match op.expect.as_deref().map(|expect| expect.status) {
-                    Some(NtStatus::MORE_PROCESSING_REQUIRED) => {}
-                    status => end = status,
-                }
-                op.login_ends = end;
-            }
-        }
-    }
-
-    fn rank_answers(&mut self) {
-        let answered =
-            |op: &PlanOp| Some(op.at_us.saturating_add(op.expect.as_deref()?.latency_us));
-        let mut times: Vec<(u64, usize)> = (self.ops.iter().enumerate())
-            .filter_map(|(at, op)| Some((answered(op)?, at)))
-            .collect();
-        times.sort_unstable();
-        for (rank, (_, at)) in (0u32..).zip(&times) {
-            if let Some(op) = self.ops.get_mut(*at) {
-                op.answer_rank = rank;
-            }
-        }
-        for op in &mut self.ops {
-            let before = times.partition_point(|(time, _)| *time < op.at_us);
-            op.answered_before = u32::try_from(before).unwrap_or(u32::MAX);
-        }
-    }
-}
-
-fn is_break(op: &PlanOp) -> bool {
-    matches!(op.kind, Kind::Break(_))
-}
-
-fn leader_of(op: &Operation) -> OpId {
-    op.compound.map_or(op.id, |compound| compound.first)
-}
-
-fn binds(edge: &Edge, order: OrderMode, same_client: bool) -> bool {
-    match order {
-        OrderMode::Resource | OrderMode::Capture => true,
-        OrderMode::Client => same_client,
-        OrderMode::None => {
-            same_client && matches!(edge.rule, Rule::Handle | Rule::Setup | Rule::Break)
-        }
     }
 }

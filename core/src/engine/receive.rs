@@ -6,6 +6,7 @@ use super::{
     Engine, EngineError, OpEvent, Slot, compare,
     conn::{Flight, Owner},
     issue::patch,
+    op::OpRuns,
     view::{View, create},
 };
 use crate::{
@@ -98,15 +99,12 @@ impl Engine {
 
     /// STATUS_PENDING: the request is the server's to finish. [MS-SMB2] 3.2.5.1.5.
     fn interim(&mut self, op: OpId, async_id: u64) -> Result<(), EngineError> {
-        let again = self
-            .runs
-            .get(op.index())
-            .is_none_or(|run| run.reached_interim);
+        let again = self.runs.get(op).is_none_or(|run| run.reached_interim);
         if again {
             return Ok(());
         }
         self.step(op, OpEvent::Interim { async_id })?;
-        if let Some(run) = self.runs.get_mut(op.index()) {
+        if let Some(run) = self.runs.live_mut(op) {
             run.reached_interim = true;
         }
         self.reach(op, Milestone::Interim)
@@ -145,10 +143,7 @@ impl Engine {
         self.take_what_it_gives(conn, op, pdu, malformed)?;
         self.step(op, OpEvent::Final)?;
         self.schedule.forget_settled(settled(&self.runs));
-        let interim = self
-            .runs
-            .get(op.index())
-            .is_some_and(|run| run.reached_interim);
+        let interim = self.runs.get(op).is_some_and(|run| run.reached_interim);
         if !interim {
             self.reach(op, Milestone::Interim)?;
         }
@@ -156,11 +151,11 @@ impl Engine {
     }
 
     fn report_differences(&mut self, op: OpId, outcome: &Outcome) {
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return;
         };
         let out = &mut self.out;
-        compare::differences(planned, outcome, |divergence| {
+        compare::differences(&self.plan, &planned, outcome, |divergence| {
             out.push_back(Effect::Report(Report::Diverged { op, divergence }));
         });
     }
@@ -178,7 +173,7 @@ impl Engine {
             self.fail_what_it_gives(op, op);
             return Ok(());
         }
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return Ok(());
         };
         match planned.cmd {
@@ -211,12 +206,8 @@ impl Engine {
             return Ok(());
         };
         let oplock = view.u8(create::OPLOCK).unwrap_or_default();
-        let open = self
-            .plan
-            .ops
-            .get(op.index())
-            .and_then(|planned| planned.open);
-        let client = self.plan.ops.get(op.index()).map(|planned| planned.client);
+        let open = self.plan.op(op).and_then(|planned| planned.open);
+        let client = self.plan.op(op).map(|planned| planned.client);
         if let (Some((key, _)), Some(client)) = (view.lease(), client) {
             self.breaks.leased(client, key, op);
         }
@@ -245,7 +236,7 @@ impl Engine {
         command: Command,
         body: &[u8],
     ) -> Result<(), EngineError> {
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return Ok(());
         };
         let (session, tree, charge) = (planned.session, planned.tree, planned.charge.min(1));
@@ -316,9 +307,9 @@ impl Engine {
     }
 }
 
-fn settled(runs: &[super::OpRun]) -> impl Fn(OpId) -> bool + '_ {
+fn settled(runs: &OpRuns) -> impl Fn(OpId) -> bool + '_ {
     |op| {
-        runs.get(op.index())
+        runs.get(op)
             .is_none_or(|run| run.state == super::OpState::Settled)
     }
 }

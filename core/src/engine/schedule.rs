@@ -130,13 +130,13 @@ impl Schedule {
 impl Engine {
     /// `op` (the leader of its compound) waits for nothing any more but its time.
     pub(super) fn release(&mut self, op: OpId) -> Result<(), EngineError> {
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return Ok(());
         };
         if planned.kind == Kind::Foreign {
             return Ok(());
         }
-        let need = planned.answered_before;
+        let need = self.plan.answered_before(op);
         if self.schedule.by_rank && need > self.schedule.answered_prefix {
             self.schedule.barrier.push(Reverse((need, op)));
             return Ok(());
@@ -146,21 +146,20 @@ impl Engine {
 
     fn arm(&mut self, op: OpId) -> Result<(), EngineError> {
         let settled = self
-            .runs
-            .get(op.index())
-            .is_none_or(|it| it.state == OpState::Settled);
-        let Some(planned) = self.plan.ops.get(op.index()).filter(|_| !settled) else {
+            .state_of(op)
+            .is_none_or(|state| state == OpState::Settled);
+        let Some(planned) = self.plan.op(op).filter(|_| !settled) else {
             return Ok(());
         };
         let due = match self.config.pace {
             Pace::Absolute => LogicalTime(self.config.speed.scale(planned.at_us)).max(self.now),
             Pace::Think => self
                 .now
-                .plus_nanos(self.config.speed.scale(planned.think_us)),
+                .plus_nanos(self.config.speed.scale(self.plan.think_us(op))),
         };
         for member in self.members(op) {
             self.step(member, OpEvent::Release)?;
-            if let Some(run) = self.runs.get_mut(member.index()) {
+            if let Some(run) = self.runs.live_mut(member) {
                 run.released_at = self.now;
                 run.due_at = due;
             }
@@ -171,11 +170,7 @@ impl Engine {
 
     /// The operations of the compound that `leader` leads.
     pub(super) fn members(&self, leader: OpId) -> impl Iterator<Item = OpId> + use<> {
-        let group = self
-            .plan
-            .ops
-            .get(leader.index())
-            .map_or(0, |op| u32::from(op.group));
+        let group = self.plan.op(leader).map_or(0, |op| u32::from(op.group));
         (leader.0..leader.0.saturating_add(group)).map(OpId)
     }
 
@@ -187,23 +182,18 @@ impl Engine {
     }
 
     fn due(&mut self, op: OpId) -> Result<(), EngineError> {
-        let is = |state| move |run: &super::OpRun| run.state == state;
-        if !self
-            .runs
-            .get(op.index())
-            .is_some_and(is(OpState::Scheduled))
-        {
+        if self.state_of(op) != Some(OpState::Scheduled) {
             return Ok(());
         }
         for member in self.members(op) {
             self.step(member, OpEvent::Due)?;
         }
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return Ok(());
         };
         match planned.kind {
             Kind::Request | Kind::Smb1Negotiate => self.enqueue(op),
-            Kind::Break(_) => self.expect_break(op),
+            Kind::Break => self.expect_break(op),
             Kind::Disconnect { by_client, reset } => self.disconnect(op, by_client, reset),
             Kind::Foreign => Ok(()),
         }
@@ -211,8 +201,7 @@ impl Engine {
 
     /// What made `op` late, at the moment it is sent.
     pub(super) fn lateness(&self, op: OpId) -> Lateness {
-        let (Some(run), Some(planned)) = (self.runs.get(op.index()), self.plan.ops.get(op.index()))
-        else {
+        let (Some(run), Some(planned)) = (self.runs.get(op), self.plan.op(op)) else {
             return Lateness::default();
         };
         let wished = LogicalTime(self.config.speed.scale(planned.at_us));
@@ -245,11 +234,7 @@ impl Engine {
             }
         }
         if on == Milestone::Response {
-            let rank = self
-                .plan
-                .ops
-                .get(op.index())
-                .map_or(u32::MAX, |it| it.answer_rank);
+            let rank = self.plan.answer_rank(op);
             for next in self.schedule.answer(rank) {
                 self.arm(next)?;
             }
@@ -259,10 +244,7 @@ impl Engine {
 
     /// An operation is over, whatever came of it: everything it can reach is reached.
     pub(super) fn reach_all(&mut self, op: OpId, was: OpState) -> Result<(), EngineError> {
-        let interim = self
-            .runs
-            .get(op.index())
-            .is_some_and(|run| run.reached_interim);
+        let interim = self.runs.get(op).is_some_and(|run| run.reached_interim);
         if !was.in_flight() {
             self.reach(op, Milestone::Sent)?;
         }
@@ -276,11 +258,11 @@ impl Engine {
         let Some(state) = self.state_of(op).filter(|state| *state != OpState::Settled) else {
             return Ok(());
         };
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return Ok(());
         };
         match planned.kind {
-            Kind::Break(_) => self.break_missing(op),
+            Kind::Break => self.break_missing(op),
             Kind::Disconnect { reset, .. } => {
                 let state = self.conns.get(planned.conn.index()).map(|conn| conn.state);
                 match state {
@@ -298,10 +280,10 @@ impl Engine {
         let (OpState::InFlight { mid } | OpState::Pending { mid, .. }) = state else {
             return Ok(());
         };
-        let Some(planned) = self.plan.ops.get(op.index()) else {
+        let Some(planned) = self.plan.op(op) else {
             return Ok(());
         };
-        let (conn, charge, answered) = (planned.conn, planned.charge, planned.expect.is_some());
+        let (conn, charge, answered) = (planned.conn, planned.charge, planned.answer.is_some());
         let it = self.conn_mut(conn)?;
         it.flights.remove(&mid);
         it.grant(charge.max(1));

@@ -1,83 +1,111 @@
 //! Request bytes with holes: everything of a request that does not change from run to run.
 
-use std::ops::Range;
-
-use super::super::config::{RunConfig, TreeTarget};
+use super::{
+    super::config::{RunConfig, TreeTarget},
+    op::{FILE_OFFSET_AT, Marks},
+};
 use crate::{
     ids::TreeRef,
     smb2::{
-        Body, ContextData, CreateRequest, FileId, InfoClass, InfoType, Message, Name, Quirks,
-        Request, WireError,
+        Body, Command, ContextData, CreateRequest, FileId, HEADER_LEN, InfoClass, InfoType,
+        Message, Name, Quirks, Request,
     },
-    workload::{Action, Operation, Workload, header_of},
+    workload::{Operation, Workload, header_of},
 };
 
-/// Where an operation's bytes are, and which of them this run fills in.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(in crate::engine) struct Template {
-    start: u32,
-    len: u32,
-    /// Where bulk data belongs, from the PDU's start.
-    pub(in crate::engine) bulk_at: Option<u32>,
-    /// Where the handle belongs.
-    pub(in crate::engine) file_id_at: Option<u32>,
-    /// Where the handle that a CREATE reclaims belongs.
-    pub(in crate::engine) reclaim_at: Option<u32>,
+/// A request as bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    pub(super) marks: Marks,
+    /// The header, without MessageId; none when the body is all there is.
+    pub(super) header: Option<[u8; HEADER_LEN]>,
+    /// Where the body begins among the bytes written.
+    pub(super) body_at: usize,
+    /// The place in the file that was taken out of the body.
+    pub(super) offset: u64,
 }
 
-impl Template {
-    pub(in crate::engine) fn range(self) -> Range<usize> {
-        self.start as usize..self.start as usize + self.len as usize
-    }
-}
-
-/// Appends the bytes of `op` to `arena`.
-pub(super) fn build(
+/// Appends the bytes of `op`, whose request is `request`, to `arena`.
+pub(super) fn write(
     workload: &Workload,
-    op: &Operation,
     config: &RunConfig,
+    op: &Operation,
+    mut request: Request,
     arena: &mut Vec<u8>,
-) -> Result<Template, WireError> {
+) -> Written {
     let start = arena.len();
-    let mut template = Template {
-        start: index(start),
-        ..Template::default()
+    let mut marks = Marks::default();
+    let moved = remap(workload, op, config, &mut request);
+    let quirks = if moved {
+        Quirks::default()
+    } else {
+        op.quirks.clone()
     };
-    match &op.action {
-        Action::Smb1Negotiate(bytes) => arena.extend_from_slice(bytes),
-        Action::Break(_) | Action::Disconnect(_) => {}
-        Action::Request(request) => {
-            let mut request = request.clone();
-            let moved = remap(workload, op, config, &mut request);
-            let quirks = if moved {
-                Quirks::default()
-            } else {
-                op.quirks.clone()
-            };
-            if op.open.is_some() && request.file_id() == Some(FileId::ZERO) {
-                template.file_id_at = request.file_id_offset().map(index);
-            }
-            if op.reclaims.is_some() {
-                mark_reclaim(&mut request);
-            }
-            if let Request::SessionSetup(setup) = &mut request {
-                // This run's token has a place even where the recorded one was empty.
-                setup.security_buffer_length = setup.security_buffer_length.max(1);
-            }
-            let message = Message {
-                header: header_of(op),
-                body: Body::Request(request),
-                quirks,
-            };
-            template.bulk_at = message.encode_detached(arena).map(index);
-            if op.reclaims.is_some() {
-                let written = arena.get(start..).unwrap_or_default();
-                template.reclaim_at = find(written, &RECLAIM_MARK.to_bytes()).map(index);
-            }
-        }
+    if op.open.is_some() && request.file_id() == Some(FileId::ZERO) {
+        marks.file_id_at = request.file_id_offset().map(index);
     }
-    template.len = index(arena.len() - start);
-    Ok(template)
+    if op.reclaims.is_some() {
+        mark_reclaim(&mut request);
+    }
+    if let Request::SessionSetup(setup) = &mut request {
+        // This run's token has a place even where the recorded one was empty.
+        setup.security_buffer_length = setup.security_buffer_length.max(1);
+    }
+    let speaks_of_offset = matches!(request, Request::Read(_) | Request::Write(_))
+        && matches!(op.cmd, Command::READ | Command::WRITE);
+    let message = Message {
+        header: header_of(op),
+        body: Body::Request(request),
+        quirks,
+    };
+    marks.bulk_at = message.encode_detached(arena).map(index);
+    let written = arena.get_mut(start..).unwrap_or_default();
+    if op.reclaims.is_some() {
+        marks.reclaim_at = find(written, &RECLAIM_MARK.to_bytes()).map(index);
+    }
+    let mut offset = 0;
+    if let Some(hole) = offset_of(written).filter(|_| speaks_of_offset) {
+        offset = u64::from_le_bytes(std::mem::take(hole));
+        marks.has_offset = true;
+    }
+    let header = written.first_chunk().copied().map(without_message_id);
+    Written {
+        marks,
+        body_at: start + header.map_or(0, |header| header.len()),
+        header,
+        offset,
+    }
+}
+
+/// The header of `op`, without MessageId. `scratch` is working memory.
+pub(super) fn header(op: &Operation, scratch: &mut Vec<u8>) -> Option<[u8; HEADER_LEN]> {
+    scratch.clear();
+    header_of(op).encode(scratch);
+    scratch.first_chunk().copied().map(without_message_id)
+}
+
+/// Every request gets its MessageId when it is sent.
+fn without_message_id(mut header: [u8; HEADER_LEN]) -> [u8; HEADER_LEN] {
+    if let Some(id) = header.get_mut(MESSAGE_ID_AT..MESSAGE_ID_AT + 8) {
+        id.fill(0);
+    }
+    header
+}
+
+fn offset_of(pdu: &mut [u8]) -> Option<&mut [u8; 8]> {
+    pdu.get_mut(FILE_OFFSET_AT..)?.first_chunk_mut()
+}
+
+/// The number of the target that names of `op` are moved to; operations of the same number are
+/// written alike.
+pub(super) fn target_number(
+    workload: &Workload,
+    config: &RunConfig,
+    tree: Option<TreeRef>,
+) -> Option<(u32, bool)> {
+    let tree = workload.trees.get(tree?.index())?;
+    let number = config.trees.keys().position(|path| *path == tree.path)?;
+    Some((index(number), tree.share_type == SHARE_TYPE_DISK))
 }
 
 /// Moves names under the configured root, and trees to the configured server. Whether anything
@@ -192,6 +220,8 @@ fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
+// [MS-SMB2] 2.2.1.2
+const MESSAGE_ID_AT: usize = 24;
 /// Stands for the handle to reclaim until the run knows it.
 const RECLAIM_MARK: FileId = FileId {
     persistent: 0x5be7_c4a1_90d3_2f68,
