@@ -4,6 +4,8 @@
 //! mean is [`smbench_core::workload`]'s business.
 
 mod blobs;
+mod line;
+mod load;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use thiserror::Error;
 pub(crate) use self::blobs::{BlobIndex, PackWriter};
 pub use self::{
     blobs::{BlobReader, BlobWriter},
+    load::{LoadError, Loaded},
     read::{Entries, FolderReader, Operations},
     write::FolderWriter,
 };

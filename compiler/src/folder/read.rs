@@ -1,6 +1,7 @@
 //! Reading a workload folder.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{BufRead, BufReader},
     marker::PhantomData,
@@ -8,7 +9,11 @@ use std::{
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
-use smbench_core::workload::{Entry, FORMAT, Operation, Workload};
+use smbench_core::{
+    frame::Digest,
+    ids::OpId,
+    workload::{Entry, FORMAT, Operation, Workload},
+};
 
 use super::{BlobReader, FolderError, name};
 
@@ -61,6 +66,10 @@ impl FolderReader {
         })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The tables.
     #[must_use]
     pub fn workload(&self) -> &Workload {
@@ -84,6 +93,36 @@ impl FolderReader {
         lines.want = Some(self.workload.operations);
         lines.number = Some(|op: &Operation| op.id.0);
         Ok(lines)
+    }
+
+    /// Those of the operations that `wanted` names; the others are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`], [`FolderError::BadLine`], [`FolderError::BadNumber`].
+    pub fn pick(&self, wanted: &BTreeSet<OpId>) -> Result<BTreeMap<OpId, Operation>, FolderError> {
+        let mut lines = self.operations()?;
+        let mut picked = BTreeMap::new();
+        for id in wanted {
+            if !lines.skip_to(u64::from(id.0))? {
+                break;
+            }
+            picked.extend(lines.read()?.map(|op| (op.id, op)));
+        }
+        Ok(picked)
+    }
+
+    /// BLAKE3 of `ops.jsonl`: what journals name the workload by.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub fn digest(&self) -> Result<Digest, FolderError> {
+        let path = self.path.join(name::OPERATIONS);
+        let file = File::open(&path).map_err(FolderError::io(&path))?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(file).map_err(FolderError::io(&path))?;
+        Ok(Digest(*hasher.finalize().as_bytes()))
     }
 
     /// The initial namespace, read as it is asked for. After an error nothing more comes.
@@ -141,10 +180,30 @@ impl<T: DeserializeOwned> Lines<T> {
         })
     }
 
-    fn read(&mut self) -> Result<Option<T>, FolderError> {
+    /// Reads a line into the buffer; its length.
+    fn read_line(&mut self) -> Result<usize, FolderError> {
         self.buffer.clear();
         let read = self.input.read_until(b'\n', &mut self.buffer);
-        let len = read.map_err(FolderError::io(&self.path))?;
+        read.map_err(FolderError::io(&self.path))
+    }
+
+    /// Goes past lines up to `line`, from 0; false when there are not so many.
+    fn skip_to(&mut self, line: u64) -> Result<bool, FolderError> {
+        while self.line < line {
+            let len = self.read_line()?;
+            if len == 0 {
+                return Ok(false);
+            }
+            self.line = self.line.saturating_add(1);
+            self.byte = self
+                .byte
+                .saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        }
+        Ok(true)
+    }
+
+    fn read(&mut self) -> Result<Option<T>, FolderError> {
+        let len = self.read_line()?;
         if len == 0 {
             return match self.want {
                 Some(want) if want != self.line => Err(FolderError::BadCount {
