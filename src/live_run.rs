@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use smbench_core::engine::{Engine, Plan, RunConfig};
 use smbench_core::ids::SessionRef;
 use smbench_core::seal::{EncryptPolicy, SigningPolicy};
-use smbench_core::workload::{Operation, Workload};
 use smbench_live::auth::{AnonymousAuthenticator, AuthError, Handshake, SspiAuthenticator};
 use smbench_live::driver::Parts;
 use smbench_live::tcp::TcpNetwork;
@@ -14,7 +13,7 @@ use smbench_live::timer::PreciseTimer;
 use smbench_live::{Authenticator, Credentials, Driver, DriverConfig, Endpoint};
 
 use crate::exit::{DEFECT, Failure, OrFail};
-use crate::load::BlobSource;
+use crate::load::{Attachments, BlobSource};
 use crate::record::{RecordArgs, Recording, RunIdentity};
 use crate::report;
 use crate::tally::{RunFacts, Summary, Tally};
@@ -24,14 +23,12 @@ use crate::target::Target;
 pub(crate) struct LiveRun<'a> {
     /// `replay` or `prepare`.
     pub(crate) verb: &'a str,
-    /// The workload's tables.
-    pub(crate) workload: &'a Workload,
-    /// Its operations.
-    pub(crate) operations: &'a [Operation],
+    /// The workload, ready to run as `config` says.
+    pub(crate) plan: Plan,
     /// Digest of it.
     pub(crate) digest: smbench_core::frame::Digest,
     /// What the journal takes along.
-    pub(crate) attachments: &'a [(String, Vec<u8>)],
+    pub(crate) attachments: Attachments,
     /// How to run it.
     pub(crate) config: RunConfig,
     /// Against whom.
@@ -88,17 +85,12 @@ impl Authenticator for Login {
 
 /// Runs.
 pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
-    let plan = Plan::build(
-        run.workload,
-        run.operations.iter().cloned(),
-        &run.config,
-        |_| true,
-    )
-    .or_environment("the workload cannot be run")?;
-    let without_answer = without_answer(run.operations);
+    let plan = run.plan;
+    let operations = plan.len() as u64;
+    let without_answer = plan.without_answer();
     let recording = Recording::begin(
         run.record,
-        &RunIdentity {
+        RunIdentity {
             verb: run.verb,
             workload: run.digest,
             config: &run.config,
@@ -113,7 +105,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         .build()
         .or_environment("cannot start")?;
     let bar = report::progress(
-        run.operations.len() as u64,
+        operations,
         "{bar:40} {pos}/{len} operations, {elapsed} {msg}",
     );
     let mut tally = Tally::default();
@@ -162,7 +154,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     drop(finished.parts);
     let (journal, bundle) = recording.end()?;
     let summary = tally.summary(RunFacts {
-        operations: run.operations.len() as u64,
+        operations,
         without_answer,
         wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
         journal,
@@ -172,16 +164,6 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         ..RunFacts::default()
     });
     Ok(LiveOutcome { summary, tally })
-}
-
-/// Requests that the recording has no answer for.
-pub(crate) fn without_answer(operations: &[Operation]) -> u64 {
-    use smbench_core::{smb2::Command, workload::Action};
-    let unanswered = |op: &&Operation| {
-        matches!(op.action, Action::Request(_))
-            && (op.expect.is_none() || op.cmd == Command::CANCEL)
-    };
-    operations.iter().filter(unanswered).count() as u64
 }
 
 /// A server that is not there is told at once, not as a thousand divergences.

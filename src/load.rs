@@ -1,52 +1,41 @@
-//! Reads a workload folder, whole.
+//! Reads a workload folder.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use smbench_compiler::folder::{BlobReader, FolderReader};
+use smbench_compiler::folder::{BlobReader, FolderError, FolderReader, LoadError};
 use smbench_compiler::prepare::synthetic;
+use smbench_core::engine::{Plan, RunConfig};
 use smbench_core::frame::Digest;
+use smbench_core::ids::OpId;
 use smbench_core::workload::{Entry, Operation, Workload};
 use smbench_live::Blobs;
 
-use crate::exit::{Failure, OrFail};
+use crate::exit::{ENVIRONMENT, Failure, OrFail};
 
-/// A workload in memory; bulk data stays on disk.
+/// A workload: its tables and namespace in memory; operations and bulk data stay on disk.
 pub(crate) struct Loaded {
-    /// Its tables.
-    pub(crate) workload: Workload,
-    /// Its operations.
-    pub(crate) operations: Vec<Operation>,
+    dir: PathBuf,
+    reader: FolderReader,
     /// What had to exist before.
     pub(crate) namespace: Vec<Entry>,
     /// Its bulk data.
     pub(crate) blobs: Arc<BlobReader>,
-    /// `workload.json` and `ops.jsonl` as they are: what a journal takes along.
-    pub(crate) attachments: Vec<(String, Vec<u8>)>,
+    digest: OnceCell<Digest>,
 }
 
 impl Loaded {
-    /// Reads the folder `dir`.
+    /// Opens the folder `dir`. Its operations are read when they are asked for.
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
-        Self::read(dir).map_err(|failure| {
-            let remedy = if dir.join(WORKLOAD_FILE).is_file() {
-                "compile its capture again: smbench compile CAPTURE -o DIR"
-            } else {
-                "name a folder that smbench compile wrote"
-            };
-            failure.remedy(remedy)
-        })
+        Self::read(dir).map_err(|failure| remedied(dir, failure))
     }
 
     fn read(dir: &Path) -> Result<Self, Failure> {
         let shown = dir.display();
         let reader =
             FolderReader::open(dir).or_environment(format!("cannot read workload {shown}"))?;
-        let operations = reader
-            .operations()
-            .and_then(Iterator::collect)
-            .or_environment(format!("cannot read the operations of {shown}"))?;
         let namespace = reader
             .namespace()
             .and_then(Iterator::collect)
@@ -54,28 +43,71 @@ impl Loaded {
         let blobs = reader
             .blobs()
             .or_environment(format!("cannot read the data of {shown}"))?;
-        let mut attachments = Vec::new();
-        for name in [WORKLOAD_FILE, OPERATIONS_FILE] {
-            let bytes = std::fs::read(dir.join(name))
-                .or_environment(format!("cannot read {shown}/{name}"))?;
-            attachments.push((name.to_owned(), bytes));
-        }
         Ok(Self {
-            workload: reader.into_workload(),
-            operations,
+            dir: dir.to_owned(),
+            reader,
             namespace,
             blobs: Arc::new(blobs),
-            attachments,
+            digest: OnceCell::new(),
         })
     }
 
+    /// Its tables.
+    pub(crate) fn workload(&self) -> &Workload {
+        self.reader.workload()
+    }
+
+    /// Those of its operations that `wanted` names.
+    pub(crate) fn pick(
+        &self,
+        wanted: impl IntoIterator<Item = OpId>,
+    ) -> Result<BTreeMap<OpId, Operation>, Failure> {
+        let wanted = wanted.into_iter().collect();
+        let picked = self.reader.pick(&wanted);
+        picked.map_err(|error| self.unreadable(error))
+    }
+
+    /// The workload ready to run as `config` says.
+    pub(crate) fn plan(&self, config: &RunConfig) -> Result<Plan, Failure> {
+        let loaded = match self.reader.plan(config) {
+            Err(LoadError::Folder(error)) => return Err(self.unreadable(error)),
+            other => other.or_environment("the workload cannot be run")?,
+        };
+        self.digest.set(loaded.digest).ok();
+        Ok(loaded.plan)
+    }
+
     /// Digest of the workload: of its operations, which name everything else.
-    pub(crate) fn digest(&self) -> Digest {
-        let operations = self
-            .attachments
-            .iter()
-            .find(|(name, _)| name == OPERATIONS_FILE);
-        operations.map_or(Digest([0; 32]), |(_, bytes)| Digest::of(bytes))
+    pub(crate) fn digest(&self) -> Result<Digest, Failure> {
+        if let Some(known) = self.digest.get() {
+            return Ok(*known);
+        }
+        let digest = self
+            .reader
+            .digest()
+            .map_err(|error| self.unreadable(error))?;
+        Ok(*self.digest.get_or_init(|| digest))
+    }
+
+    /// `workload.json` and `ops.jsonl` as they are: what a journal takes along.
+    pub(crate) fn attachments(&self) -> Result<Attachments, Failure> {
+        let read = |name: &str| {
+            let path = self.dir.join(name);
+            let context = || format!("cannot read {}", path.display());
+            let bytes = std::fs::read(&path).or_environment(context())?;
+            Ok((name.to_owned(), bytes))
+        };
+        [WORKLOAD_FILE, OPERATIONS_FILE]
+            .into_iter()
+            .map(read)
+            .collect()
+    }
+
+    fn unreadable(&self, error: FolderError) -> Failure {
+        let shown = self.dir.display();
+        let context = format!("cannot read the operations of {shown}");
+        let error = anyhow::Error::from(error).context(context);
+        remedied(&self.dir, Failure::new(ENVIRONMENT, error))
     }
 
     /// The bulk data as drivers want it.
@@ -87,6 +119,18 @@ impl Loaded {
         }
     }
 }
+
+fn remedied(dir: &Path, failure: Failure) -> Failure {
+    let remedy = if dir.join(WORKLOAD_FILE).is_file() {
+        "compile its capture again: smbench compile CAPTURE -o DIR"
+    } else {
+        "name a folder that smbench compile wrote"
+    };
+    failure.remedy(remedy)
+}
+
+/// Files that a journal takes along, by name.
+pub(crate) type Attachments = Vec<(String, Vec<u8>)>;
 
 /// Bulk data for a driver: from the workload's pack, or made.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use smbench_core::ids::ShardId;
 use smbench_journal::{JournalWriter, RunMeta, ShardRecorder, export};
 
 use crate::exit::{Failure, OrFail};
+use crate::load::Attachments;
 
 /// Where a run is recorded.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -39,14 +40,14 @@ pub(crate) struct RunIdentity<'a> {
     /// How it is run.
     pub(crate) config: &'a RunConfig,
     /// The workload's files.
-    pub(crate) attachments: &'a [(String, Vec<u8>)],
+    pub(crate) attachments: Attachments,
     /// Whether wall-clock time may be written down (not in simulations).
     pub(crate) clock: bool,
 }
 
 impl Recording {
     /// Opens the journal, and the bundle's path, before the run.
-    pub(crate) fn begin(args: &RecordArgs, run: &RunIdentity<'_>) -> Result<Self, Failure> {
+    pub(crate) fn begin(args: &RecordArgs, run: RunIdentity<'_>) -> Result<Self, Failure> {
         let path = args
             .journal
             .clone()
@@ -83,7 +84,7 @@ impl Recording {
             .map_err(|failure| failure.remedy("name another folder with --journal"))?;
         for (name, bytes) in run.attachments {
             writer
-                .attach(name, bytes.clone())
+                .attach(&name, bytes)
                 .or_environment(format!("cannot write to the journal {shown}"))?;
         }
         Ok(Self {

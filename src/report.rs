@@ -1,11 +1,13 @@
 //! What people read: tables on stdout, progress on stderr.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use smbench_core::ids::OpId;
 use smbench_core::smb2::Request;
 use smbench_core::workload::{Action, Operation};
 
@@ -67,8 +69,8 @@ pub(crate) fn progress(total: u64, template: &str) -> ProgressBar {
     bar
 }
 
-/// Prints how a run went.
-pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &[Operation]) {
+/// Prints how a run went. `operations` has those that diverged.
+pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &BTreeMap<OpId, Operation>) {
     say!(
         "{} operations, {} sent, {} answered as recorded, {} left out",
         summary.operations,
@@ -102,7 +104,7 @@ pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &[Operation]) {
     }
 }
 
-fn divergences(summary: &Summary, tally: &Tally, operations: &[Operation]) {
+fn divergences(summary: &Summary, tally: &Tally, operations: &BTreeMap<OpId, Operation>) {
     if !tally.is_diverged() {
         say!("no divergence");
         return;
@@ -119,7 +121,7 @@ fn divergences(summary: &Summary, tally: &Tally, operations: &[Operation]) {
     );
     let mut table = table(&["operation", "frame", "command", "path", "divergence"]);
     for (op, divergence) in tally.first.iter().take(SHOWN) {
-        let operation = operations.get(op.index());
+        let operation = operations.get(op);
         table.add_row([
             op.to_string(),
             operation.map_or(String::new(), |it| it.frame.to_string()),

@@ -96,6 +96,11 @@ impl Tally {
         }
     }
 
+    /// The operations of the first divergences.
+    pub(crate) fn first_operations(&self) -> impl Iterator<Item = OpId> + '_ {
+        self.first.iter().map(|(op, _)| *op)
+    }
+
     /// Whether anything went otherwise than recorded.
     pub(crate) fn is_diverged(&self) -> bool {
         !self.diverged.is_empty() || self.cascaded > 0

@@ -96,7 +96,7 @@ impl Target {
     pub(crate) fn resolve(
         args: &TargetArgs,
         workload: &Workload,
-        digest: &Digest,
+        digest: impl FnOnce() -> Result<Digest, Failure>,
         fresh: bool,
     ) -> Result<Self, Failure> {
         let mapping = match &args.mapping {
@@ -111,7 +111,7 @@ impl Target {
         let root = match (&args.root, &mapping.root, args.i_know_this_share_is_mine) {
             (Some(root), ..) | (None, Some(root), _) => checked_root(root)?,
             (None, None, true) => String::new(),
-            (None, None, false) => default_root(digest, fresh),
+            (None, None, false) => default_root(&digest()?, fresh),
         };
         let share = args.share.clone().or(mapping.share.clone());
         let (trees, places) = places(workload, &host, share.as_deref(), &mapping.shares, &root)?;

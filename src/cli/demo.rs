@@ -86,7 +86,7 @@ fn next_steps(work: &Path, first: &Path, third: &Path) {
 /// Replays against a fresh model server; the journal's folder.
 fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, Failure> {
     let shares = loaded
-        .workload
+        .workload()
         .trees
         .iter()
         .map(|tree| tree.share().to_lowercase());
@@ -106,7 +106,7 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
         root: Some("demo".to_owned()),
         ..TargetArgs::default()
     };
-    let target = Target::resolve(&args, &loaded.workload, &loaded.digest(), true)?;
+    let target = Target::resolve(&args, loaded.workload(), || loaded.digest(), true)?;
     let recorded = |name: &str| RecordArgs {
         journal: Some(journal.with_extension(name)),
         bundle: None,
@@ -122,10 +122,9 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
     config.trees.clone_from(&target.trees);
     let outcome = live_run::run(LiveRun {
         verb: "replay",
-        workload: &loaded.workload,
-        operations: &loaded.operations,
-        digest: loaded.digest(),
-        attachments: &loaded.attachments,
+        plan: loaded.plan(&config)?,
+        digest: loaded.digest()?,
+        attachments: loaded.attachments()?,
         config,
         target: &target,
         credentials: Default::default(),
@@ -143,11 +142,9 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
         summary.matched,
         summary.ops_per_s,
     );
+    let diverged = loaded.pick(outcome.tally.first_operations().take(5))?;
     for (op, divergence) in outcome.tally.first.iter().take(5) {
-        let cmd = loaded
-            .operations
-            .get(op.index())
-            .map_or(Command(0), |it| it.cmd);
+        let cmd = diverged.get(op).map_or(Command(0), |it| it.cmd);
         say!(
             "   operation {op} ({cmd}): {}",
             crate::report::describe(divergence)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use smbench_compiler::prepare::{Preparation, prepare};
-use smbench_core::engine::{RunConfig, Speed};
+use smbench_core::engine::{Plan, RunConfig, Speed};
 use smbench_core::event::Divergence;
 use smbench_core::frame::Digest;
 use smbench_core::ids::SessionRef;
@@ -12,7 +12,7 @@ use smbench_core::smb2::NtStatus;
 
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::live_run::{self, LiveOutcome, LiveRun};
-use crate::load::Loaded;
+use crate::load::{Attachments, Loaded};
 use crate::record::RecordArgs;
 use crate::report::{self, say};
 use crate::target::{Target, TargetArgs};
@@ -49,7 +49,7 @@ pub(crate) struct Prepared {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = Loaded::open(&args.dir)?;
-    let target = Target::resolve(&args.target, &loaded.workload, &loaded.digest(), false)?;
+    let target = Target::resolve(&args.target, loaded.workload(), || loaded.digest(), false)?;
     let prepared = on(&loaded, &target, &args.record)?;
     if args.json {
         report::json(&prepared)?;
@@ -92,21 +92,23 @@ pub(crate) fn on(
     } = preparation;
     let attachments = attachments(&workload, &operations)?;
     let first_user = loaded
-        .workload
+        .workload()
         .principals
         .iter()
         .find_map(|it| target.credentials(&it.name));
     let credentials = first_user.or_else(|| target.credentials(""));
+    let config = RunConfig {
+        speed: Speed::Max,
+        ..RunConfig::default()
+    };
+    let plan = Plan::build(&workload, operations.iter().cloned(), &config, |_| true)
+        .or_environment("the workload cannot be run")?;
     let outcome = live_run::run(LiveRun {
         verb: "prepare",
-        workload: &workload,
-        operations: &operations,
+        plan,
         digest: Digest::of(attachments.last().map_or(&[][..], |(_, bytes)| bytes)),
-        attachments: &attachments,
-        config: RunConfig {
-            speed: Speed::Max,
-            ..RunConfig::default()
-        },
+        attachments,
+        config,
         target,
         credentials: credentials
             .into_iter()
@@ -126,8 +128,6 @@ pub(crate) fn on(
         journal: outcome.summary.journal,
     })
 }
-
-type Attachments = Vec<(String, Vec<u8>)>;
 
 fn attachments(
     workload: &smbench_core::workload::Workload,

@@ -1,11 +1,14 @@
 //! `smbench replay`: a workload against a live server.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use smbench_core::event::Divergence;
+use smbench_core::ids::OpId;
 use smbench_core::seal::{EncryptPolicy, SigningPolicy};
 use smbench_core::smb2::{Command, NtStatus};
+use smbench_core::workload::Operation;
 
 use crate::cli::{RunArgs, prepare};
 use crate::exit::{Failure, Outcome, Verdict};
@@ -55,7 +58,7 @@ enum Signing {
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = Loaded::open(&args.dir)?;
     let fresh = args.prepare && args.target.root.is_none() && args.target.mapping.is_none();
-    let target = Target::resolve(&args.target, &loaded.workload, &loaded.digest(), fresh)?;
+    let target = Target::resolve(&args.target, loaded.workload(), || loaded.digest(), fresh)?;
     if args.prepare {
         // Beside the run's own journal, where one is named.
         let journal = args
@@ -77,13 +80,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     config.trees.clone_from(&target.trees);
     let outcome = live_run::run(LiveRun {
         verb: "replay",
-        workload: &loaded.workload,
-        operations: &loaded.operations,
-        digest: loaded.digest(),
-        attachments: &loaded.attachments,
+        plan: loaded.plan(&config)?,
+        digest: loaded.digest()?,
+        attachments: loaded.attachments()?,
         config,
         target: &target,
-        credentials: target.by_session(&loaded.workload),
+        credentials: target.by_session(loaded.workload()),
         blobs: loaded.source(),
         record: &args.record,
         signing: match args.signing {
@@ -97,21 +99,25 @@ pub(crate) fn run(args: &Args) -> Outcome {
             EncryptPolicy::IfRequired
         },
     })?;
+    let diverged = loaded.pick(outcome.tally.first_operations())?;
     if args.json {
         report::json(&outcome.summary)?;
     } else {
-        report::run(&outcome.summary, &outcome.tally, &loaded.operations);
+        report::run(&outcome.summary, &outcome.tally, &diverged);
         say!("next: smbench rerun {}", outcome.summary.journal);
     }
-    refuse_strangers(&outcome, &loaded)?;
+    refuse_strangers(&outcome, &diverged)?;
     Ok(Verdict::of(outcome.tally.is_diverged()))
 }
 
 /// A login or a share that the server refuses, where the recording was let in, is no finding about
 /// the server: the replay was pointed at the wrong thing.
-fn refuse_strangers(outcome: &LiveOutcome, loaded: &Loaded) -> Result<(), Failure> {
+fn refuse_strangers(
+    outcome: &LiveOutcome,
+    operations: &BTreeMap<OpId, Operation>,
+) -> Result<(), Failure> {
     for (op, divergence) in &outcome.tally.first {
-        let Some(operation) = loaded.operations.get(op.index()) else {
+        let Some(operation) = operations.get(op) else {
             continue;
         };
         let seen = match divergence {

@@ -11,7 +11,6 @@ use std::time::Instant;
 use clap::ValueEnum;
 use serde::Serialize;
 use smbench_compiler::prepare::synthetic;
-use smbench_core::engine::Plan;
 use smbench_core::ids::LogicalTime;
 use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
@@ -120,7 +119,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.json {
         report::json(&told)?;
     } else {
-        report::run(&told.run, &tally, &loaded.operations);
+        let diverged = loaded.pick(tally.first_operations())?;
+        report::run(&told.run, &tally, &diverged);
         if let Some(pcap) = &told.pcap {
             let Captured { path, packets, .. } = pcap;
             say!("capture: {path} ({packets} packets)");
@@ -132,20 +132,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told, Tally), Failure> {
     let config = args.run.config(args.seed);
-    let plan = Plan::build(
-        &loaded.workload,
-        loaded.operations.iter().cloned(),
-        &config,
-        |_| true,
-    )
-    .or_environment("the workload cannot be run")?;
+    let plan = loaded.plan(&config)?;
+    let (operations, without_answer) = (plan.len() as u64, plan.without_answer());
     let recording = Recording::begin(
         &args.record,
-        &RunIdentity {
+        RunIdentity {
             verb: "sim",
-            workload: loaded.digest(),
+            workload: loaded.digest()?,
             config: &config,
-            attachments: &loaded.attachments,
+            attachments: loaded.attachments()?,
             clock: false,
         },
     )?;
@@ -161,7 +156,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
         Run {
             plan,
             config,
-            cast: Cast::of(&loaded.workload),
+            cast: Cast::of(loaded.workload()),
             scenario,
             server: ModelService::new(server),
             recorder: recording.recorder()?,
@@ -189,8 +184,8 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
     let outcome = result.map_err(|error| explain(error, &path))?;
     let tally = tally.take();
     let summary = tally.summary(RunFacts {
-        operations: loaded.operations.len() as u64,
-        without_answer: crate::live_run::without_answer(&loaded.operations),
+        operations,
+        without_answer,
         wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
         journal,
         bundle,
@@ -235,7 +230,7 @@ impl<'a> Capture<'a> {
             Place::Server => Vantage::Server,
             Place::Client => Vantage::Client,
         };
-        let config = PcapConfig::of(&loaded.workload, scenario, vantage);
+        let config = PcapConfig::of(loaded.workload(), scenario, vantage);
         let tap = PcapTap::new(BufWriter::new(file), config).or_environment(context())?;
         Ok(Self { tap, path, part })
     }
@@ -274,7 +269,7 @@ where
 /// The model server with a workload's shares and initial files.
 pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<Server, Failure> {
     let config = ServerConfig {
-        shares: shares_of(&loaded.workload),
+        shares: shares_of(loaded.workload()),
         guest_ok: true,
         trusting: true,
         plants: plants.iter().copied().collect(),
