@@ -7,6 +7,7 @@
 //! | file     | holds                                              |
 //! |----------|----------------------------------------------------|
 //! | `glob`   | patterns for names                                 |
+//! | `names`  | names as a tree                                    |
 //! | `filter` | what is meant: client, session, share, path, time  |
 //! | `index`  | a workload in brief                                |
 //! | `keep`   | which operations stay, and why                     |
@@ -20,6 +21,7 @@ mod filter;
 mod glob;
 mod index;
 mod keep;
+mod names;
 mod remap;
 mod state;
 mod write;

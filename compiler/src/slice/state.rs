@@ -16,8 +16,9 @@ use smbench_core::{
 };
 
 use super::{
-    index::{Index, Kind, Line, NameId, key_of, parent_of},
+    index::{Index, Kind, Line, NameId, key_of},
     keep::Kept,
+    names::parent_of,
 };
 use crate::{namespace::Namespace, wire_span::WireSpan};
 
