@@ -34,18 +34,19 @@ const ALLOWED: [(&str, u64, &str); 4] = [
     (
         "smbtorture_smb2.durable-open.pcap",
         60,
-        "the server drops durable opens when a connection ends by its own clock: whether a reclaim \
-         comes before that is a race that the recording won",
+        "14 to 30 seen: logins that replace a session go out before that session's work is done, \
+         for no edge makes them wait; the rest is not traced",
     ),
     (
         "smbtorture_smb2.lease.pcap",
         6,
-        "a break that follows the end of a connection comes when the server notices the end",
+        "3 seen: one break that does not come and one that nobody recorded; not traced",
     ),
     (
         "smbtorture_smb2.session.pcap",
         500,
-        "re-authentications and bound channels sign with keys that only the recorded client had",
+        "345 seen, most of them cascades: six signatures are bad and a TREE_CONNECT is refused, \
+         both after binding channels and re-authenticating; not traced",
     ),
     (
         "smbtorture_smb2.streams.pcap",
