@@ -159,6 +159,15 @@ impl Index {
             .unwrap_or_default()
     }
 
+    /// Whether it is a CREATE whose handle no CLOSE gave back.
+    pub(super) fn is_lost(&self, create: OpId) -> bool {
+        let Some(line) = self.line(create) else {
+            return false;
+        };
+        let close = line.open.and_then(|open| self.closes.get(open.index()));
+        line.cmd == Command::CREATE && line.done && close.is_some_and(Option::is_none)
+    }
+
     /// The compound of an operation; itself when alone.
     pub(super) fn leader(&self, op: OpId) -> OpId {
         self.line(op).map_or(op, |line| line.leader)

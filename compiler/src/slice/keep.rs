@@ -124,6 +124,7 @@ pub(super) fn keep(index: &Index, causes: bool, to_us: u64) -> Kept {
         },
         work: Vec::new(),
         bearing: vec![0; index.by_name.len()],
+        lost: vec![Vec::new(); index.by_name.len()],
     };
     for (op, line) in index.ids().zip(&index.lines) {
         if line.missed.is_none() {
@@ -144,6 +145,8 @@ struct Keeper<'a> {
     work: Vec<OpId>,
     /// How many of those that bear on each name stay already.
     bearing: Vec<usize>,
+    /// Of those, CREATEs whose handle no CLOSE gave back.
+    lost: Vec<Vec<OpId>>,
 }
 
 impl Keeper<'_> {
@@ -310,17 +313,6 @@ impl Keeper<'_> {
         if steps.is_some_and(|steps| steps.binary_search(&op).is_ok()) {
             self.earlier(steps, op, Reason::Before);
         }
-        // Handles that were not closed one by one.
-        if let (Command::CREATE, Some(session)) = (line.cmd, line.session) {
-            let close = line.open.and_then(|open| index.closes.get(open.index()));
-            if close.copied().flatten().is_none() && line.done {
-                self.add_all(index.releases.get(&session), Reason::Close);
-                let end = index.ends.get(&line.conn).copied();
-                if let Some(end) = end.filter(|end| *end > op) {
-                    self.add(end, Reason::Disconnect);
-                }
-            }
-        }
     }
 
     /// Keeps what may have changed a name or how it is shared before `op`, or while it was
@@ -339,6 +331,31 @@ impl Keeper<'_> {
         *done = to;
         for other in ops.get(from..to).unwrap_or_default() {
             self.add(*other, Reason::Before);
+            if let Some(lost) = self
+                .lost
+                .get_mut(name.index())
+                .filter(|_| index.is_lost(*other))
+            {
+                lost.push(*other);
+            }
+        }
+        for other in self.lost.get(name.index()).cloned().unwrap_or_default() {
+            self.released(other, op);
+        }
+    }
+
+    /// Keeps what closed the handle of CREATE `create` before `op`, where no CLOSE did.
+    fn released(&mut self, create: OpId, op: OpId) {
+        let index = self.index;
+        let Some(line) = index.line(create) else {
+            return;
+        };
+        let between = |at: &&OpId| **at > create && **at < op;
+        let releases = line.session.and_then(|it| index.releases.get(&it));
+        let released = releases.into_iter().flatten().find(between);
+        let ended = index.ends.get(&line.conn).filter(|at| between(at));
+        for at in released.into_iter().chain(ended) {
+            self.add(*at, Reason::Disconnect);
         }
     }
 
