@@ -1,7 +1,8 @@
 //! The namespace proof on a private Samba: what a capture's namespace says is what is on disk after
 //! preparing, and replaying onto that gives the recorded statuses.
 //!
-//! Built with `--features samba-tests` only; see `scripts/test`.
+//! Built with `--features samba-tests` only. It takes minutes, and is run by hand:
+//! `cargo test --features samba-tests --test namespace_samba`.
 
 #![allow(
     clippy::unwrap_used,
@@ -167,7 +168,11 @@ impl Drop for Bench {
 
 impl Bench {
     fn new(server: PrivateSamba) -> Self {
-        let name = format!("smbench-namespace-{}", std::process::id());
+        let name = format!(
+            "smbench-namespace-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        );
         let folder = std::env::temp_dir().join(name);
         fs::remove_dir_all(&folder).ok();
         fs::create_dir_all(&folder).unwrap();
