@@ -5,7 +5,7 @@ mod input;
 mod lines;
 mod prefetch;
 
-use std::{io::Read, path::Path};
+use std::{collections::BTreeMap, io::Read, path::Path, sync::mpsc::sync_channel, thread};
 
 use smbench_core::{
     seal::Secret,
@@ -121,9 +121,8 @@ pub fn compile(
         epoch_ns: workload.provenance.epoch_ns,
         history: Vec::new(),
     };
-    let order = order::infer(&dissected.table);
+    let order = order::infer(&mut dissected.table);
     let coverage = &mut dissected.workload.coverage;
-    coverage.edges = order.counts;
     if order.unexplained > 0 {
         let problem = "outcomes that no order explains".to_owned();
         coverage.problems.insert(problem, order.unexplained);
@@ -132,16 +131,16 @@ pub fn compile(
         let problem = "inferred edges that contradict a break".to_owned();
         coverage.problems.insert(problem, order.contradictions);
     }
-    let mut lines = Lines {
+    let lines = Lines {
         spill: dissected.scribe.wait()?.read()?,
         aside: dissected.aside,
-        table: dissected.table,
+        table: &dissected.table,
         names: dissected.names,
         disowned: dissected.disowned,
         epoch_ns: dissected.workload.provenance.epoch_ns,
         paths: Paths::default(),
     };
-    lines.write(&folder, &order.edges)?;
+    dissected.workload.coverage.edges = write_lines(&folder, lines, &order)?;
     folder.namespace(&dissected.namespace)?;
     folder.finish(&dissected.workload)?;
     Ok(Compiled {
@@ -151,5 +150,30 @@ pub fn compile(
     })
 }
 
+/// Writes the operations while the edges that others imply are found; edges that stay, by rule.
+fn write_lines(
+    folder: &FolderWriter,
+    mut lines: Lines<'_>,
+    order: &order::Inferred,
+) -> Result<BTreeMap<String, u64>, FolderError> {
+    let table = lines.table;
+    thread::scope(|scope| {
+        let (to, pieces) = sync_channel(PIECES);
+        let counts = scope.spawn(move || {
+            order.implied(table, |piece| {
+                // Where nobody listens, writing has failed.
+                let _ = to.send(piece);
+            })
+        });
+        lines.write(folder, order.edges.cursor(pieces.into_iter()))?;
+        match counts.join() {
+            Ok(counts) => Ok(counts),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Pieces of the order that may wait for their lines.
+const PIECES: usize = 16;
 /// Events between two reports of progress.
 const PROGRESS_EVERY: u64 = 4096;

@@ -11,23 +11,23 @@ use smbench_core::{
 use crate::{
     dissect::{Disowned, Flight, OpenNames},
     folder::{FolderError, FolderWriter, name},
-    order::{EdgeList, Table},
+    order::{EdgeCursor, Piece, Table},
     spill::{Gaps, Record, SpillReader, write_text},
 };
 
 /// Everything that lines are made of.
-pub(super) struct Lines {
+pub(super) struct Lines<'a> {
     pub(super) spill: SpillReader,
     /// Operations that are not in the spill.
     pub(super) aside: BTreeMap<OpId, Flight>,
-    pub(super) table: Table,
+    pub(super) table: &'a Table,
     pub(super) names: OpenNames,
     pub(super) disowned: Disowned,
     pub(super) epoch_ns: u64,
     pub(super) paths: Paths,
 }
 
-impl Lines {
+impl Lines<'_> {
     /// Writes the operations.
     ///
     /// # Errors
@@ -36,9 +36,8 @@ impl Lines {
     pub(super) fn write(
         &mut self,
         folder: &FolderWriter,
-        edges: &EdgeList,
+        mut edges: EdgeCursor<'_, impl Iterator<Item = Piece>>,
     ) -> Result<(), FolderError> {
-        let mut edges = edges.cursor();
         let mut ids = self.table.ids();
         folder.operation_lines(|out| {
             while out.len() < PIECE {
@@ -51,10 +50,10 @@ impl Lines {
         })
     }
 
-    fn line<'e>(
+    fn line(
         &mut self,
         id: OpId,
-        after: impl Iterator<Item = &'e Edge>,
+        after: impl Iterator<Item = Edge>,
         out: &mut Vec<u8>,
     ) -> Result<(), FolderError> {
         let mut own;

@@ -10,8 +10,8 @@ use smbench_core::{
 };
 
 use super::{
-    Edges,
     access::{Deed, Facts, NameId},
+    edges::Edges,
     table::{Kind, LeaseKey, Row, Table},
 };
 

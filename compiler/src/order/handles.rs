@@ -10,7 +10,7 @@ use smbench_core::{
 };
 
 use super::{
-    Edges,
+    edges::Edges,
     table::{Kind, Row, Table},
 };
 

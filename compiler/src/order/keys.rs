@@ -14,8 +14,8 @@ use smbench_core::{
 };
 
 use super::{
-    Edges,
     breaks::Triggers,
+    edges::Edges,
     model::{Key, Touch},
     table::Table,
 };

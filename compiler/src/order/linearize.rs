@@ -18,10 +18,7 @@ use super::{
 
 /// The order that was found: operations that touch names or files.
 #[derive(Debug, Default)]
-pub(super) struct Line {
-    items: Vec<Item>,
-    order: Vec<u32>,
-}
+pub(super) struct Line(Vec<OpId>);
 
 #[derive(Clone, Copy, Debug)]
 struct Item {
@@ -30,55 +27,53 @@ struct Item {
     end: u64,
 }
 
-pub(super) fn linearize(table: &Table) -> Line {
+/// Finds the order, and the point of each operation of the table.
+pub(super) fn linearize(table: &Table) -> (Line, Vec<u64>) {
     let items = table.rows().filter_map(|(id, row)| item(table, id, row));
     let mut items: Vec<Item> = items.collect();
-    items.sort_unstable_by_key(|item| item.begin);
+    items.sort_by_key(|item| item.begin);
     let mut search = Search::new(&items, table);
     search.run();
     let order = search.order;
-    Line { items, order }
+    let in_order = || order.iter().filter_map(|at| items.get(*at as usize));
+    let points = points(table, in_order());
+    (Line(in_order().map(|item| item.op).collect()), points)
+}
+
+fn points<'a>(table: &Table, in_order: impl Iterator<Item = &'a Item>) -> Vec<u64> {
+    let own = |row: &Row| {
+        let span = row.span();
+        span.response.unwrap_or(span.request) << POINT_BITS
+    };
+    let mut points: Vec<u64> = table.rows().map(|(_, row)| own(row)).collect();
+    let mut last = 0;
+    for item in in_order {
+        let point = (last + 1).max(item.begin << POINT_BITS);
+        last = point;
+        if let Some(slot) = points.get_mut(item.op.index()) {
+            *slot = point;
+        }
+    }
+    points
 }
 
 impl Line {
-    /// The point of each operation of the table.
-    pub(super) fn points(&self, table: &Table) -> Vec<u64> {
-        let own = |row: &Row| {
-            let span = row.span();
-            span.response.unwrap_or(span.request) << POINT_BITS
-        };
-        let mut points: Vec<u64> = table.rows().map(|(_, row)| own(row)).collect();
-        let mut last = 0;
-        for item in self.in_order() {
-            let point = (last + 1).max(item.begin << POINT_BITS);
-            last = point;
-            if let Some(slot) = points.get_mut(item.op.index()) {
-                *slot = point;
-            }
-        }
-        points
-    }
-
     /// Goes through the operations in their order and tells what each touches, which depends on
     /// all before it. Returns how many no order explains.
     pub(super) fn walk(&self, table: &Table, mut touched: impl FnMut(OpId, &[Touch])) -> u64 {
         let mut unexplained = 0;
         let mut model = Model::default();
-        for item in self.in_order() {
-            let Some(facts) = table.facts(item.op) else {
+        for op in &self.0 {
+            let Some(facts) = table.facts(*op) else {
                 continue;
             };
             if !model.apply(facts, table.openings()) {
                 unexplained += 1;
             }
             model.commit();
-            touched(item.op, model.touches());
+            touched(*op, model.touches());
         }
         unexplained
-    }
-
-    fn in_order(&self) -> impl Iterator<Item = &Item> {
-        (self.order.iter()).filter_map(|at| self.items.get(*at as usize))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Which edges bind depends on how a workload is run (`--order`): set-up and handles always, what
 //! one client knew with `client`, everything with `resource`. An edge therefore only goes where a
 //! path of edges implies it that bind whenever it does. Three classes, each a part of the next,
-//! say so: [`class`].
+//! say so: [`super::edges::class`].
 //!
 //! A compound is sent as one: whatever a member waits for, all wait for. Of a path
 //! `A -> B -> C` the last edge may ask for any milestone of B, since B was sent after A came as
@@ -16,63 +16,76 @@ use std::{
     ops::Range,
 };
 
-use smbench_core::{
-    event::Milestone,
-    ids::OpId,
-    workload::{Edge, Rule},
-};
+use smbench_core::{event::Milestone, ids::OpId, workload::Rule};
 
 use super::{
-    EdgeList,
-    table::{Kind, Table},
+    edges::{EdgeList, Link, Piece},
+    table::Table,
 };
 
-/// An edge that others imply: who waits, for whom, and how far that one must have come.
-pub(super) type Implied = (u32, OpId, u8);
-
-/// Finds the edges that others imply, ascending.
+/// Finds the edges that others imply, and tells of them in pieces, in the order of the operations.
+/// Returns how many edges of each rule stay.
 ///
 /// `points` are those of [`super::linearize`]; searches go back from each operation no further
 /// than to what it waits for, and no more than [`REACH`] compounds, so that the work is linear:
 /// beyond that an implied edge may stay.
-pub(super) fn implied(table: &Table, edges: &EdgeList, points: &[u64]) -> Vec<Implied> {
-    let graph = Graph::new(table, edges, points);
-    let mut implied = Vec::new();
+pub(super) fn implied(
+    table: &Table,
+    edges: &EdgeList,
+    points: &[u64],
+    mut tell: impl FnMut(Piece),
+) -> BTreeMap<String, u64> {
+    let graph = Graph {
+        group: table.rows().map(|(_, row)| row.leader().0).collect(),
+        edges,
+        points,
+    };
     let mut search = Search::new(table.len());
-    for group in 0..graph.starts.len().saturating_sub(1) {
-        search.implied(&graph, group, &mut implied);
-    }
-    implied.sort_unstable();
-    implied
-}
-
-/// Drops implied edges, also from the counts by rule.
-pub(super) fn remove(
-    implied: &[Implied],
-    edges: &mut EdgeList,
-    counts: &mut BTreeMap<String, u64>,
-) {
-    let mut implied = implied.iter().peekable();
-    // Both ascend.
-    edges.retain(|to, edge| {
-        let place = (to.0, edge.id, rank(edge.on));
-        while implied.next_if(|it| **it < place).is_some() {}
-        let keep = implied.peek().is_none_or(|it| **it != place);
-        if !keep && let Some(count) = counts.get_mut(edge.rule.name()) {
-            *count = count.saturating_sub(1);
+    let mut counts = Counts::default();
+    let (mut start, mut behind) = (0, 0);
+    let mut gone = Vec::new();
+    while behind < table.len() {
+        let group = behind;
+        behind = graph.behind(group);
+        search.implied(&graph, group, &mut gone);
+        if behind - start >= PIECE || behind >= table.len() {
+            gone.sort_unstable();
+            counts.add(edges, start..behind, &gone);
+            start = behind;
+            tell(Piece {
+                behind: OpId(u32::try_from(behind).unwrap_or(u32::MAX)),
+                gone: std::mem::take(&mut gone),
+            });
         }
-        keep
-    });
+    }
+    counts.named()
 }
 
-/// In which orders an edge binds: 0 in all, 1 with `client` and more, 2 with `resource` and more.
-/// What the plan of a run makes of it is `engine::plan`'s `binds`.
-fn class(edge: &Edge, same_client: bool, disconnect: bool) -> u8 {
-    let structural = matches!(edge.rule, Rule::Handle | Rule::Setup | Rule::Break);
-    match same_client {
-        true if structural || disconnect => 0,
-        true => 1,
-        false => 2,
+/// Edges that stay, by rule.
+#[derive(Default)]
+struct Counts([u64; Rule::ALL.len()]);
+
+impl Counts {
+    /// Counts what stays of some operations' edges.
+    fn add(&mut self, edges: &EdgeList, operations: Range<usize>, gone: &[u32]) {
+        let places = edges.range(operations);
+        let mut gone = gone.iter().peekable();
+        for (at, link) in places.clone().zip(edges.links(places)) {
+            if gone.next_if(|gone| **gone as usize == at).is_some() {
+                continue;
+            }
+            let rule = Rule::ALL.iter().position(|rule| *rule == link.rule);
+            if let Some(count) = rule.and_then(|rule| self.0.get_mut(rule)) {
+                *count += 1;
+            }
+        }
+    }
+
+    fn named(&self) -> BTreeMap<String, u64> {
+        let rules = Rule::ALL.iter().zip(self.0);
+        rules
+            .map(|(rule, count)| (rule.name().to_owned(), count))
+            .collect()
     }
 }
 
@@ -84,75 +97,51 @@ fn rank(on: Milestone) -> u8 {
     }
 }
 
-/// An edge into a compound.
+/// Whether an edge stays whatever implies it.
+fn stays(link: &Link) -> bool {
+    link.rule == Rule::Break
+}
+
+/// An edge into a compound, and its place in the list.
 #[derive(Clone, Copy, Debug)]
 struct Incoming {
-    from: OpId,
-    /// The member that asks for it.
-    member: u32,
-    on: u8,
-    class: u8,
-    keep: bool,
+    link: Link,
+    at: u32,
 }
 
 /// Edges by the compound that they lead to; an operation alone is a compound of one.
 struct Graph<'a> {
-    /// The compound of each operation: the line of its first.
+    /// The compound of each operation: the id of its first.
     group: Vec<u32>,
-    /// Where the edges of each compound begin.
-    starts: Vec<u32>,
-    edges: Vec<Incoming>,
+    edges: &'a EdgeList,
     /// The point of each operation.
     points: &'a [u64],
 }
 
-impl<'a> Graph<'a> {
-    fn new(table: &Table, list: &EdgeList, points: &'a [u64]) -> Self {
-        let group: Vec<u32> = table.rows().map(|(_, row)| row.leader().0).collect();
-        let mut edges = Vec::with_capacity(list.0.len());
-        for (op, edge) in &list.0 {
-            let (Some(from), Some(to)) = (table.row(edge.id), table.row(*op)) else {
-                continue;
-            };
-            if from.leader() == to.leader() {
-                continue;
-            }
-            let same_client = table.client_of(from) == table.client_of(to);
-            edges.push(Incoming {
-                from: edge.id,
-                member: op.0,
-                on: rank(edge.on),
-                class: class(edge, same_client, to.kind == Kind::Disconnect),
-                keep: edge.rule == Rule::Break,
-            });
-        }
-        let of = |edge: &Incoming| group.get(edge.member as usize).copied().unwrap_or(u32::MAX);
-        edges.sort_by_key(of);
-        let mut starts = vec![0_u32; table.len() + 1];
-        for edge in &edges {
-            if let Some(start) = starts.get_mut(of(edge) as usize + 1) {
-                *start += 1;
-            }
-        }
-        let mut sum = 0;
-        for start in &mut starts {
-            sum += *start;
-            *start = sum;
-        }
-        Self {
-            group,
-            starts,
-            edges,
-            points,
-        }
+impl Graph<'_> {
+    /// The first operation behind a compound, whose members follow each other.
+    fn behind(&self, group: usize) -> usize {
+        let members = self.group.get(group..).unwrap_or_default();
+        let first = members.first();
+        group
+            + members
+                .iter()
+                .take_while(|it| Some(*it) == first)
+                .count()
+                .max(1)
     }
 
-    fn into(&self, group: usize) -> &[Incoming] {
-        let range = match (self.starts.get(group), self.starts.get(group + 1)) {
-            (Some(from), Some(to)) => *from as usize..*to as usize,
-            _ => 0..0,
-        };
-        self.edges.get(range).unwrap_or_default()
+    /// Edges into a compound, from others.
+    fn into(&self, group: u32) -> impl Iterator<Item = Incoming> + '_ {
+        let first = group as usize;
+        let places = self.edges.range(first..self.behind(first));
+        let links = self.edges.links(places.clone());
+        (places.zip(links))
+            .filter(move |(_, link)| self.group_of(link.from) != group)
+            .map(|(at, link)| Incoming {
+                link: *link,
+                at: u32::try_from(at).unwrap_or(u32::MAX),
+            })
     }
 
     fn group_of(&self, op: OpId) -> u32 {
@@ -164,18 +153,19 @@ impl<'a> Graph<'a> {
     }
 
     /// Whether having waited for `known` implies `edge`.
-    fn covers(&self, known: &Incoming, edge: &Incoming) -> bool {
-        let same = known.from == edge.from && known.on >= edge.on;
-        same || (edge.on == 0 && self.group_of(known.from) == self.group_of(edge.from))
+    fn covers(&self, known: &Link, edge: &Link) -> bool {
+        let same = known.from == edge.from && rank(known.on) >= rank(edge.on);
+        let sent = edge.on == Milestone::Sent;
+        same || (sent && self.group_of(known.from) == self.group_of(edge.from))
     }
 
     /// Whether of two edges into one compound `other` is enough. Of equals the first stays.
     fn outdoes(&self, other: &Incoming, edge: &Incoming) -> bool {
-        let key = |it: &Incoming| (!it.keep, it.class, it.member, it.from);
-        let equal = other.class == edge.class && self.covers(edge, other);
-        other.class <= edge.class
+        let key = |it: &Incoming| (!stays(&it.link), it.link.class, it.at);
+        let equal = other.link.class == edge.link.class && self.covers(&edge.link, &other.link);
+        other.link.class <= edge.link.class
             && key(other) != key(edge)
-            && self.covers(other, edge)
+            && self.covers(&other.link, &edge.link)
             && (!equal || key(other) < key(edge))
     }
 }
@@ -186,6 +176,7 @@ struct Search {
     seen: Vec<u32>,
     search: u32,
     next: VecDeque<u32>,
+    into: Vec<Incoming>,
     open: Open,
 }
 
@@ -195,6 +186,7 @@ impl Search {
             seen: vec![0; operations],
             search: 0,
             next: VecDeque::new(),
+            into: Vec::new(),
             open: Open::default(),
         }
     }
@@ -216,25 +208,27 @@ impl Search {
     }
 
     /// Finds the edges into `group` that others imply.
-    fn implied(&mut self, graph: &Graph<'_>, group: usize, gone: &mut Vec<Implied>) {
-        let into = graph.into(group);
-        if into.len() < 2 {
+    fn implied(&mut self, graph: &Graph<'_>, group: usize, gone: &mut Vec<u32>) {
+        self.into.clear();
+        self.into
+            .extend(graph.into(u32::try_from(group).unwrap_or(u32::MAX)));
+        if self.into.len() < 2 {
             return;
         }
         for class in 0..=2 {
-            let of_class = |edge: &&Incoming| edge.class == class && !edge.keep;
-            if into.iter().any(|edge| of_class(&edge)) {
-                self.open.fill(graph, into, class, gone);
-                self.walk(graph, into, class, gone);
+            let of_class = |edge: &Incoming| edge.link.class == class && !stays(&edge.link);
+            if self.into.iter().any(of_class) {
+                self.open.fill(graph, &self.into, class, gone);
+                self.walk(graph, class, gone);
             }
         }
     }
 
-    fn walk(&mut self, graph: &Graph<'_>, into: &[Incoming], class: u8, gone: &mut Vec<Implied>) {
+    fn walk(&mut self, graph: &Graph<'_>, class: u8, gone: &mut Vec<u32>) {
         self.begin();
-        let starts = into.iter().filter(|edge| edge.class <= class);
+        let starts = self.into.iter().filter(|edge| edge.link.class <= class);
         self.next
-            .extend(starts.map(|edge| graph.group_of(edge.from)));
+            .extend(starts.map(|edge| graph.group_of(edge.link.from)));
         let mut seen = 0;
         while let (Some(at), Some(least)) = (self.next.pop_front(), self.open.oldest()) {
             if !self.enter(at) {
@@ -244,13 +238,13 @@ impl Search {
             if seen > REACH {
                 return;
             }
-            for known in graph.into(at as usize) {
-                if known.class > class {
+            for known in graph.into(at) {
+                if known.link.class > class {
                     continue;
                 }
-                self.open.cover(graph, known, gone);
-                if graph.point(known.from) > least {
-                    self.next.push_back(graph.group_of(known.from));
+                self.open.cover(graph, &known.link, gone);
+                if graph.point(known.link.from) > least {
+                    self.next.push_back(graph.group_of(known.link.from));
                 }
             }
         }
@@ -271,14 +265,14 @@ struct Open {
 
 impl Open {
     /// Takes the edges of a class, but for those that another edge outdoes.
-    fn fill(&mut self, graph: &Graph<'_>, into: &[Incoming], class: u8, gone: &mut Vec<Implied>) {
+    fn fill(&mut self, graph: &Graph<'_>, into: &[Incoming], class: u8, gone: &mut Vec<u32>) {
         self.all.clear();
         self.all
-            .extend(into.iter().map(|edge| (graph.group_of(edge.from), *edge)));
+            .extend(into.iter().map(|it| (graph.group_of(it.link.from), *it)));
         self.all.sort_by_key(|(group, _)| *group);
         self.edges.clear();
         for (group, edge) in &self.all {
-            if edge.class != class || edge.keep {
+            if edge.link.class != class || stays(&edge.link) {
                 continue;
             }
             let mut mates = range(&self.all, *group);
@@ -286,7 +280,7 @@ impl Open {
                 let mate = self.all.get(at);
                 mate.is_some_and(|(_, other)| graph.outdoes(other, edge))
             }) {
-                gone.push((edge.member, edge.from, edge.on));
+                gone.push(edge.at);
             } else {
                 self.edges.push((*group, *edge));
             }
@@ -294,7 +288,10 @@ impl Open {
         self.left.clear();
         self.left.resize(self.edges.len(), true);
         self.by_point.clear();
-        let points = self.edges.iter().map(|(_, edge)| graph.point(edge.from));
+        let points = self
+            .edges
+            .iter()
+            .map(|(_, edge)| graph.point(edge.link.from));
         self.by_point.extend(points.zip(0..));
         self.by_point
             .sort_unstable_by_key(|it| std::cmp::Reverse(*it));
@@ -312,13 +309,13 @@ impl Open {
     }
 
     /// Takes out the edges that `known` implies.
-    fn cover(&mut self, graph: &Graph<'_>, known: &Incoming, gone: &mut Vec<Implied>) {
+    fn cover(&mut self, graph: &Graph<'_>, known: &Link, gone: &mut Vec<u32>) {
         for at in range(&self.edges, graph.group_of(known.from)) {
             if let (Some((_, edge)), Some(left)) = (self.edges.get(at), self.left.get_mut(at))
                 && *left
-                && graph.covers(known, edge)
+                && graph.covers(known, &edge.link)
             {
-                gone.push((edge.member, edge.from, edge.on));
+                gone.push(edge.at);
                 *left = false;
             }
         }
@@ -340,6 +337,8 @@ fn range(edges: &[(u32, Incoming)], group: u32) -> Range<usize> {
 const FEW: usize = 8;
 /// Compounds looked at for one operation.
 const REACH: usize = 256;
+/// Operations that are told of at once.
+const PIECE: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -347,30 +346,30 @@ mod tests {
 
     use smbench_core::{
         ids::ClientId,
-        workload::{Action, Operation, Workload},
+        workload::{Action, Edge, Operation, Workload},
     };
 
     use super::*;
-    use crate::wire_span::WireSpan;
+    use crate::{order::edges::class, wire_span::WireSpan};
 
     /// The same with the edges in a list; connections and clients have the same numbers.
     fn reduced(ops: &[Operation], counts: &mut BTreeMap<String, u64>) -> Vec<Operation> {
         let mut table = Table::default();
-        let mut edges = EdgeList::default();
+        let mut found = Vec::new();
         for op in ops {
             table.push(&Workload::default(), op, WireSpan::default());
-            edges.0.extend(op.after.iter().map(|edge| (op.id, *edge)));
+            let links = op.after.iter();
+            found.extend(links.map(|it| (op.id, Link::new(it.id, it.rule, it.on))));
         }
         table.settle_clients((0..3).map(ClientId).collect());
+        let edges = EdgeList::settle(&table, &[&found]);
         let points: Vec<u64> = (0..).take(ops.len()).collect();
-        let implied = implied(&table, &edges, &points);
-        remove(&implied, &mut edges, counts);
+        let mut pieces = Vec::new();
+        *counts = implied(&table, &edges, &points, |piece| pieces.push(piece));
+        let mut cursor = edges.cursor(pieces.into_iter());
         let mut ops = ops.to_vec();
         for op in &mut ops {
-            op.after.clear();
-        }
-        for (to, edge) in edges.0 {
-            ops[to.index()].after.push(edge);
+            op.after = cursor.of(op.id).collect();
         }
         ops
     }
@@ -441,7 +440,7 @@ mod tests {
             for edge in &op.after {
                 let from = &ops[edge.id.index()];
                 let left_out = without == Some((op.id, edge.id, edge.on));
-                let class = class(edge, from.client == op.client, disconnect);
+                let class = class(edge.rule, from.client == op.client, disconnect);
                 if left_out || class > limit || leader(from) == to {
                     continue;
                 }
@@ -478,7 +477,7 @@ mod tests {
                 for edge in op.after.iter().filter(|edge| edge.rule != Rule::Break) {
                     let same_client = ops[edge.id.index()].client == op.client;
                     let disconnect = matches!(op.action, Action::Disconnect(_));
-                    let limit = class(edge, same_client, disconnect);
+                    let limit = class(edge.rule, same_client, disconnect);
                     let group = |op: &Operation| op.compound.map_or(op.id, |it| it.first);
                     if group(&ops[edge.id.index()]) == group(op) {
                         continue;

@@ -233,6 +233,14 @@ impl Table {
         changed
     }
 
+    /// Forgets what operations do to names and files, when all edges are found.
+    pub(super) fn forget_facts(&mut self) {
+        self.facts = Vec::new();
+        self.openings = Vec::new();
+        self.names = Names::default();
+        self.leases = Vec::new();
+    }
+
     /// The ids of all operations.
     pub(crate) fn ids(&self) -> impl Iterator<Item = OpId> + use<> {
         (0..u32::try_from(self.rows.len()).unwrap_or(NONE)).map(OpId)

@@ -5,90 +5,101 @@
 //! transitive reduction of "had the response before it sent", at the cost of the client's
 //! concurrency.
 
-use std::collections::BTreeMap;
-
-use smbench_core::{
-    event::Milestone,
-    ids::{ClientId, ConnId, OpId},
-    workload::Rule,
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
 };
 
+use smbench_core::{event::Milestone, ids::OpId, workload::Rule};
+
 use super::{
-    Edges,
+    edges::Edges,
     table::{Kind, Row, Table},
 };
 
-/// What happens on the wire, in order.
-#[derive(Clone, Copy, Debug)]
-enum Moment {
-    Request(OpId),
-    Interim(OpId),
-    Response(OpId),
-}
+/// An answer that is still to come: when, to which operation, and what it is.
+type Answer = Reverse<(u64, OpId, Milestone)>;
 
 pub(super) fn infer(table: &Table, edges: &mut Edges) {
-    let mut moments: Vec<(u64, Moment)> = Vec::with_capacity(table.len() * 2);
+    let mut rule = Wire {
+        table,
+        clients: Vec::new(),
+        last_sent: Vec::new(),
+        answered: vec![false; table.len()],
+    };
+    // Requests come in the order of their ids. Answers wait here for their time; of several at one
+    // count, the PDUs of one frame, that of the first operation comes first.
+    let mut answers: BinaryHeap<Answer> = BinaryHeap::new();
     for (id, row) in table.rows() {
         let span = row.span();
-        moments.push((span.request, Moment::Request(id)));
-        moments.extend(span.interim.map(|at| (at, Moment::Interim(id))));
-        moments.extend(span.response.map(|at| (at, Moment::Response(id))));
+        while let Some(Reverse((at, op, on))) = answers.peek().copied()
+            && at <= span.request
+        {
+            answers.pop();
+            rule.learn(op, on);
+        }
+        rule.send(id, row, edges);
+        let interim = span.interim.map(|at| (at, id, Milestone::Interim));
+        let response = span.response.map(|at| (at, id, Milestone::Response));
+        answers.extend([interim, response].into_iter().flatten().map(Reverse));
     }
-    // A request and what it is answered by never share a count, but the PDUs of one frame do:
-    // sorting keeps them in order of their ids.
-    moments.sort_by_key(|(at, _)| *at);
-    let mut clients: BTreeMap<ClientId, Frontier> = BTreeMap::new();
-    let mut last_sent: BTreeMap<ConnId, OpId> = BTreeMap::new();
-    let mut answered = vec![false; table.len()];
-    for (_, moment) in moments {
-        match moment {
-            Moment::Request(id) => {
-                let Some(row) = table.row(id) else {
-                    continue;
-                };
-                if row.kind == Kind::Break {
-                    continue;
-                }
-                let frontier = clients.entry(table.client_of(row)).or_default();
-                for (known, on) in frontier.send(id) {
-                    edges.add(known, id, Rule::Wire, on);
-                }
-                keep_order(table, (id, row), &answered, &mut last_sent, edges);
-            }
-            Moment::Interim(id) => {
-                if let Some(frontier) = clients.get_mut(&table.client(id)) {
-                    frontier.learn(id, Milestone::Interim);
-                }
-            }
-            Moment::Response(id) => {
-                if let Some(slot) = answered.get_mut(id.index()) {
-                    *slot = true;
-                }
-                if let Some(frontier) = clients.get_mut(&table.client(id)) {
-                    frontier.learn(id, Milestone::Response);
-                }
-            }
+    // What nobody sent after makes no edge.
+}
+
+/// What each client knows.
+struct Wire<'a> {
+    table: &'a Table,
+    /// By client.
+    clients: Vec<Frontier>,
+    /// By connection.
+    last_sent: Vec<Option<OpId>>,
+    answered: Vec<bool>,
+}
+
+impl Wire<'_> {
+    fn send(&mut self, id: OpId, row: &Row, edges: &mut Edges) {
+        if row.kind == Kind::Break {
+            return;
+        }
+        let frontier = slot(&mut self.clients, self.table.client_of(row).index());
+        for (known, on) in frontier.into_iter().flat_map(|it| it.send(id)) {
+            edges.add(known, id, Rule::Wire, on);
+        }
+        self.keep_order(id, row, edges);
+    }
+
+    fn learn(&mut self, id: OpId, on: Milestone) {
+        if on == Milestone::Response
+            && let Some(slot) = self.answered.get_mut(id.index())
+        {
+            *slot = true;
+        }
+        if let Some(frontier) = self.clients.get_mut(self.table.client(id).index()) {
+            frontier.learn(id, on);
+        }
+    }
+
+    /// Requests in flight together on one connection go out in the order they did.
+    fn keep_order(&mut self, id: OpId, row: &Row, edges: &mut Edges) {
+        let group = |id: OpId| self.table.row(id).map_or(id, Row::leader);
+        let last = slot(&mut self.last_sent, row.conn().index());
+        let before = last.and_then(|last| last.replace(id));
+        let Some(before) = before.filter(|it| group(*it) != row.leader()) else {
+            return;
+        };
+        let over = self.answered.get(before.index()).copied().unwrap_or(true);
+        if !over {
+            edges.add(before, id, Rule::Wire, Milestone::Sent);
         }
     }
 }
 
-/// Requests in flight together on one connection go out in the order they did.
-fn keep_order(
-    table: &Table,
-    (id, row): (OpId, &Row),
-    answered: &[bool],
-    last_sent: &mut BTreeMap<ConnId, OpId>,
-    edges: &mut Edges,
-) {
-    let group = |id: OpId| table.row(id).map_or(id, Row::leader);
-    let before = last_sent.insert(row.conn(), id);
-    let Some(before) = before.filter(|it| group(*it) != row.leader()) else {
-        return;
-    };
-    let over = answered.get(before.index()).copied().unwrap_or(true);
-    if !over {
-        edges.add(before, id, Rule::Wire, Milestone::Sent);
+/// A place in a list that is made longer where it has to be.
+fn slot<T: Default>(list: &mut Vec<T>, at: usize) -> Option<&mut T> {
+    if list.len() <= at {
+        list.resize_with(at + 1, T::default);
     }
+    list.get_mut(at)
 }
 
 /// What a client has learnt, without what that implies.

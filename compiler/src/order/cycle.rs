@@ -1,0 +1,118 @@
+//! Operations that wait for each other, and how that is mended.
+//!
+//! All edges but those from the mere sending of an operation lead from an earlier point to a later
+//! one. A circle has to come back, so it lies where such an edge spans: only operations between
+//! the two ends of edges that go back are looked at, by Kahn's method.
+
+use std::collections::BTreeMap;
+
+use smbench_core::{
+    event::Milestone,
+    ids::OpId,
+    order::{Arc, OrderError, OrderGraph},
+    workload::Rule,
+};
+
+use super::{
+    edges::EdgeList,
+    table::{Row, Table},
+};
+
+/// A place in the order of the points.
+type Place = (u64, OpId);
+
+/// Drops inferred edges, and edges from the mere sending of an operation, where they close a
+/// circle. Those from sending are the only ones that the points do not keep in order. Returns how
+/// many it were.
+pub(super) fn untangle(table: &Table, edges: &mut EdgeList, points: &[u64]) -> u64 {
+    let mut dropped = 0;
+    while let Some(operations) = find(table, edges, points) {
+        let before = dropped;
+        edges.retain(|to, link| {
+            let on_circle = |op: &OpId| operations.binary_search(op).is_ok();
+            let weak = link.rule == Rule::Outcome || link.on == Milestone::Sent;
+            let keep = !(weak && on_circle(&to) && on_circle(&link.from));
+            dropped += u64::from(!keep);
+            keep
+        });
+        if dropped == before {
+            break;
+        }
+    }
+    dropped
+}
+
+/// Operations that wait for each other, ascending, if there are any.
+fn find(table: &Table, edges: &EdgeList, points: &[u64]) -> Option<Vec<OpId>> {
+    let place = |op: OpId| -> Place { (points.get(op.index()).copied().unwrap_or(0), op) };
+    let mut back: Vec<(Place, Place)> = Vec::new();
+    each_arc(table, edges, |arc| {
+        let (from, to) = (place(arc.from), place(arc.to));
+        if from > to {
+            back.push((to, from));
+        }
+    });
+    if back.is_empty() {
+        return None;
+    }
+    let spans = merged(back);
+    let inside = |op: OpId| {
+        let place = place(op);
+        let later = spans.partition_point(|(from, _)| *from <= place);
+        let span = later.checked_sub(1).and_then(|at| spans.get(at));
+        span.is_some_and(|(_, to)| *to >= place)
+    };
+    let nodes: Vec<OpId> = table.ids().filter(|op| inside(*op)).collect();
+    let numbers: BTreeMap<OpId, u32> = nodes.iter().copied().zip(0..).collect();
+    let number = |op: OpId| numbers.get(&op).copied().map(OpId);
+    let mut arcs = Vec::new();
+    each_arc(table, edges, |arc| {
+        if let (Some(from), Some(to)) = (number(arc.from), number(arc.to)) {
+            arcs.push(Arc { from, to, ..arc });
+        }
+    });
+    match OrderGraph::build(nodes.len(), &arcs) {
+        Err(OrderError::Cycle { operations }) => {
+            let real = |op: &OpId| nodes.get(op.index()).copied();
+            Some(operations.iter().filter_map(real).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Spans that do not meet, ascending.
+fn merged(mut spans: Vec<(Place, Place)>) -> Vec<(Place, Place)> {
+    spans.sort_unstable();
+    let mut merged: Vec<(Place, Place)> = Vec::new();
+    for (from, to) in spans {
+        match merged.last_mut() {
+            Some((_, end)) if from <= *end => *end = to.max(*end),
+            _ => merged.push((from, to)),
+        }
+    }
+    merged
+}
+
+/// The edges as a plan has them: a compound is sent as one.
+fn each_arc(table: &Table, edges: &EdgeList, mut tell: impl FnMut(Arc)) {
+    for (id, row) in table.rows() {
+        let to = row.leader();
+        for link in edges.of(id) {
+            if table.row(link.from).map_or(link.from, Row::leader) != to {
+                tell(Arc {
+                    from: link.from,
+                    to,
+                    on: link.on,
+                });
+            }
+        }
+        // A member of a compound is sent with its leader.
+        if to != id {
+            tell(Arc {
+                from: to,
+                to: id,
+                on: Milestone::Sent,
+            });
+        }
+    }
+}
