@@ -239,12 +239,15 @@ impl Search {
                 return;
             }
             for known in graph.into(at) {
-                if known.link.class > class {
+                // What is earlier than every edge that is left leads to none of them.
+                let point = graph.point(known.link.from);
+                if known.link.class > class || point < least {
                     continue;
                 }
-                self.open.cover(graph, &known.link, gone);
-                if graph.point(known.link.from) > least {
-                    self.next.push_back(graph.group_of(known.link.from));
+                let from = graph.group_of(known.link.from);
+                self.open.cover(graph, from, &known.link, gone);
+                if point > least {
+                    self.next.push_back(from);
                 }
             }
         }
@@ -256,6 +259,9 @@ impl Search {
 struct Open {
     /// By the compound that they come from.
     edges: Vec<(u32, Incoming)>,
+    /// Has a bit for each compound of `edges`, and for others: most that are none of them are told
+    /// by it.
+    sketch: u64,
     left: Vec<bool>,
     /// Places in `edges`, the latest point first.
     by_point: Vec<(u64, u32)>,
@@ -271,6 +277,7 @@ impl Open {
             .extend(into.iter().map(|it| (graph.group_of(it.link.from), *it)));
         self.all.sort_by_key(|(group, _)| *group);
         self.edges.clear();
+        self.sketch = 0;
         for (group, edge) in &self.all {
             if edge.link.class != class || stays(&edge.link) {
                 continue;
@@ -283,6 +290,7 @@ impl Open {
                 gone.push(edge.at);
             } else {
                 self.edges.push((*group, *edge));
+                self.sketch |= sketch(*group);
             }
         }
         self.left.clear();
@@ -308,9 +316,12 @@ impl Open {
         None
     }
 
-    /// Takes out the edges that `known` implies.
-    fn cover(&mut self, graph: &Graph<'_>, known: &Link, gone: &mut Vec<u32>) {
-        for at in range(&self.edges, graph.group_of(known.from)) {
+    /// Takes out the edges that `known` implies, which comes from the compound `from`.
+    fn cover(&mut self, graph: &Graph<'_>, from: u32, known: &Link, gone: &mut Vec<u32>) {
+        if self.sketch & sketch(from) == 0 {
+            return;
+        }
+        for at in range(&self.edges, from) {
             if let (Some((_, edge)), Some(left)) = (self.edges.get(at), self.left.get_mut(at))
                 && *left
                 && graph.covers(known, &edge.link)
@@ -320,6 +331,11 @@ impl Open {
             }
         }
     }
+}
+
+/// The bit of a compound in a sketch of some.
+fn sketch(group: u32) -> u64 {
+    1 << (group % 64)
 }
 
 /// Where the edges from a compound are.
