@@ -9,6 +9,7 @@ pub mod capture;
 mod compile;
 mod dissect;
 pub mod folder;
+mod map;
 mod namespace;
 mod order;
 pub mod prepare;

@@ -85,7 +85,7 @@ impl Dissector {
             return;
         };
         let pending = std::mem::take(&mut it.pending);
-        it.asynchronous = std::collections::HashMap::new();
+        it.asynchronous = crate::map::Map::default();
         it.unsealer = None;
         let silent = it.requests == 0 || how == CloseKind::End;
         let mut unanswered: Vec<OpId> = pending.values().map(|pending| pending.op).collect();

@@ -1,6 +1,6 @@
 //! What is open on the captured wire: connections, sessions, trees, handles.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use smbench_core::{
     ids::{OpId, OpenRef, SessionRef, TreeRef},
@@ -8,7 +8,7 @@ use smbench_core::{
 };
 
 use super::Stamp;
-use crate::secrets::Unsealer;
+use crate::{map::Map, secrets::Unsealer};
 
 /// A request that waits for its answer.
 #[derive(Debug)]
@@ -39,13 +39,13 @@ pub(super) struct Conn {
     pub(super) server: IpAddr,
     pub(super) unsealer: Option<Unsealer>,
     /// By MessageId.
-    pub(super) pending: HashMap<u64, Pending>,
+    pub(super) pending: Map<u64, Pending>,
     /// Responses without requests, by MessageId.
-    pub(super) early: HashMap<u64, Vec<Early>>,
+    pub(super) early: Map<u64, Vec<Early>>,
     /// Operations by the AsyncId of their interim response.
-    pub(super) asynchronous: HashMap<u64, OpId>,
+    pub(super) asynchronous: Map<u64, OpId>,
     /// Sessions set up on, or bound to, this connection.
-    pub(super) sessions: HashMap<u64, SessionRef>,
+    pub(super) sessions: Map<u64, SessionRef>,
     /// SMB2 requests so far.
     pub(super) requests: u64,
 }
@@ -57,10 +57,10 @@ impl Conn {
             guid: None,
             server,
             unsealer,
-            pending: HashMap::new(),
-            early: HashMap::new(),
-            asynchronous: HashMap::new(),
-            sessions: HashMap::new(),
+            pending: Map::default(),
+            early: Map::default(),
+            asynchronous: Map::default(),
+            sessions: Map::default(),
             requests: 0,
         }
     }
@@ -69,10 +69,10 @@ impl Conn {
 /// What belongs to a session, by ids of the wire. What was closed stays, as clients may use it on.
 #[derive(Debug, Default)]
 pub(super) struct SessionState {
-    pub(super) trees: HashMap<u32, TreeRef>,
+    pub(super) trees: Map<u32, TreeRef>,
     /// Tree connects whose answer did not tell the id.
     pub(super) unnamed_trees: Vec<TreeRef>,
-    pub(super) opens: HashMap<FileId, OpenRef>,
+    pub(super) opens: Map<FileId, OpenRef>,
     /// The user, once known.
     pub(super) principal: Option<u32>,
 }
@@ -94,7 +94,7 @@ pub(crate) struct OpenState {
 /// Names, each once.
 #[derive(Debug, Default)]
 pub(crate) struct NameList {
-    numbers: HashMap<Arc<str>, u32>,
+    numbers: Map<Arc<str>, u32>,
     names: Vec<Arc<str>>,
 }
 
@@ -120,15 +120,15 @@ impl NameList {
 pub(super) struct State {
     pub(super) sessions: Vec<SessionState>,
     /// The latest session of a server with that id.
-    pub(super) by_id: HashMap<(IpAddr, u64), SessionRef>,
+    pub(super) by_id: Map<(IpAddr, u64), SessionRef>,
     pub(super) opens: Vec<OpenState>,
     /// Names of opens.
     pub(super) names: NameList,
     /// The latest open of a server with that id, for durable reconnects.
-    pub(super) durable: HashMap<(IpAddr, FileId), OpenRef>,
+    pub(super) durable: Map<(IpAddr, FileId), OpenRef>,
     /// The operation that asked for a resume key.
-    pub(super) resume_keys: HashMap<[u8; 24], OpId>,
-    pub(super) principals: HashMap<String, u32>,
+    pub(super) resume_keys: Map<[u8; 24], OpId>,
+    pub(super) principals: Map<String, u32>,
 }
 
 impl State {

@@ -10,7 +10,7 @@
 //! Numbers are little-endian, offsets count from the start of the file.
 
 use std::{
-    collections::{HashMap, hash_map},
+    collections::hash_map,
     fs::File,
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -20,6 +20,7 @@ use std::{
 use smbench_core::{frame::Digest, workload::DataRef};
 
 use super::FolderError;
+use crate::map::Map;
 
 const HEAD: &[u8; 8] = b"SMBBLOB1";
 const TAIL: &[u8; 8] = b"1BOLBBMS";
@@ -30,7 +31,7 @@ const TRAILER: usize = 56;
 #[derive(Debug)]
 pub(crate) struct BlobIndex {
     at: u64,
-    places: HashMap<[u8; 32], (u64, u32)>,
+    places: Map<[u8; 32], (u64, u32)>,
 }
 
 impl BlobIndex {
@@ -38,7 +39,7 @@ impl BlobIndex {
     pub(crate) fn new() -> Self {
         Self {
             at: HEAD.len() as u64,
-            places: HashMap::new(),
+            places: Map::default(),
         }
     }
 

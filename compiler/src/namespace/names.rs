@@ -5,7 +5,7 @@
 //! it says what it says, and what was there before; `found`, `made`, `missing` and `renamed` ask
 //! whether they overlapped with that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use smbench_core::{
     ids::OpId,
@@ -13,7 +13,7 @@ use smbench_core::{
 };
 
 use super::{files::File, place::Place};
-use crate::wire_span::WireSpan;
+use crate::{map::Map, wire_span::WireSpan};
 
 /// What shows that something exists, or does not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,13 +64,13 @@ pub(super) type Problems = BTreeMap<&'static str, (u64, OpId)>;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     shares: Vec<String>,
-    share_numbers: HashMap<String, usize>,
+    share_numbers: Map<String, usize>,
     slots: Vec<BTreeMap<String, Slot>>,
     pub(super) files: Vec<File>,
     /// What was there; none for what turned out to have been made.
     pub(super) entries: Vec<Option<Entry>>,
     /// Where it was.
-    initial: HashMap<(usize, String), usize>,
+    initial: Map<(usize, String), usize>,
     /// Folders that could not be deleted for what is in them, which nobody showed.
     filled: Vec<(usize, OpId)>,
     problems: Problems,
@@ -128,6 +128,11 @@ impl Names {
     /// Something exists.
     pub(super) fn found(&mut self, place: &Place, proof: &Proof) -> usize {
         self.parents(place, proof);
+        self.found_inside(place, proof)
+    }
+
+    /// Something exists, in a folder of which is known that the same operation showed it.
+    pub(super) fn found_inside(&mut self, place: &Place, proof: &Proof) -> usize {
         let (since, was) = match self.slot(place) {
             Some(Slot::There(file)) => {
                 self.learn(file, proof);

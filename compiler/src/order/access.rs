@@ -1,12 +1,12 @@
 //! What an operation does to names and files, as far as its order matters.
 
-use std::collections::HashMap;
-
 use smbench_core::{
     ids::{ConnId, OpenRef},
     smb2::{Command, InfoType, Name, NtStatus, Request},
     workload::{Action, Operation, Workload},
 };
+
+use crate::map::Map;
 
 /// A name on a share, case folded.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -104,8 +104,8 @@ impl Facts {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Looked up, never iterated.
-    ids: HashMap<String, NameId>,
-    of_open: HashMap<OpenRef, (NameId, Option<NameId>)>,
+    ids: Map<String, NameId>,
+    of_open: Map<OpenRef, (NameId, Option<NameId>)>,
     /// Room for the name that is looked up.
     key: String,
 }

@@ -5,7 +5,7 @@
 //! ARTC, SOSP 2013). Two operations of one client need no such edge: the *wire* rule has it, or
 //! they were in flight together and stay so.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use smbench_core::{
     event::Milestone,
@@ -19,7 +19,7 @@ use super::{
     model::{Key, Touch},
     table::Table,
 };
-use crate::wire_span::WireSpan;
+use crate::{map::Map, wire_span::WireSpan};
 
 #[derive(Debug, Default)]
 struct Users {
@@ -57,14 +57,14 @@ impl Users {
 /// Conflicts, from one operation to the next in the order of the points.
 pub(super) struct Keys<'a> {
     pairs: Pairs<'a>,
-    users: HashMap<Key, Users>,
+    users: Map<Key, Users>,
 }
 
 impl<'a> Keys<'a> {
     pub(super) fn new(table: &'a Table, triggers: &'a Triggers) -> Self {
         Self {
             pairs: Pairs { table, triggers },
-            users: HashMap::new(),
+            users: Map::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Names, who has what open in which way, deletion marks and sizes: what decides most statuses of
 //! shared files. What is unknown contradicts nothing. Rules: [MS-FSA] 2.1.5.1.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use smbench_core::{
     ids::{ConnId, OpenRef},
@@ -11,6 +11,7 @@ use smbench_core::{
 };
 
 use super::access::{Deed, Facts, NameId, Opening};
+use crate::map::Map;
 
 /// A file or folder, whatever its name is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -70,9 +71,9 @@ enum Undo {
 /// The state of the shares at one point of the order.
 #[derive(Default)]
 pub(super) struct Model {
-    names: HashMap<NameId, NameState>,
+    names: Map<NameId, NameState>,
     files: Vec<File>,
-    opens: HashMap<OpenRef, FileNo>,
+    opens: Map<OpenRef, FileNo>,
     /// Files that somebody may have open.
     held: BTreeSet<FileNo>,
     undo: Vec<Undo>,

@@ -1,0 +1,8 @@
+//! The map for ids and names out of captures: seeded anew in every process, so that strangers
+//! cannot choose keys that collide, and several times faster than the standard library's. Its
+//! order is never asked for.
+
+use std::collections::HashMap;
+
+/// See the [module](self).
+pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
