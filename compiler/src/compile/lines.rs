@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, io::Write};
 
-use serde::Serializer;
 use smbench_core::{
+    event::Milestone,
     ids::{OpId, OpenRef},
     workload::{Edge, Operation},
 };
@@ -91,8 +91,7 @@ impl Lines<'_> {
         let mut after = after.peekable();
         if after.peek().is_some() {
             out.extend_from_slice(b",\"after\":");
-            let mut json = serde_json::Serializer::new(&mut *out);
-            json.collect_seq(after).map_err(unwritable)?;
+            write_edges(after, out).map_err(unwritable)?;
         }
         out.extend_from_slice(text.get(after_at..).unwrap_or_default());
         out.extend_from_slice(b"}\n");
@@ -151,6 +150,33 @@ impl Paths {
     }
 }
 
+/// Appends edges as serde has them: one in four bytes of a workload is of edges.
+fn write_edges(
+    edges: impl Iterator<Item = Edge>,
+    out: &mut Vec<u8>,
+) -> Result<(), serde_json::Error> {
+    let mut before = b'[';
+    for edge in edges {
+        out.push(before);
+        before = b',';
+        out.extend_from_slice(b"{\"id\":");
+        serde_json::to_writer(&mut *out, &edge.id)?;
+        out.extend_from_slice(b",\"rule\":\"");
+        out.extend_from_slice(edge.rule.name().as_bytes());
+        out.push(b'"');
+        if edge.on != Milestone::Response {
+            out.extend_from_slice(b",\"on\":");
+            serde_json::to_writer(&mut *out, &edge.on)?;
+        }
+        if edge.inferred {
+            out.extend_from_slice(b",\"inferred\":true");
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+    Ok(())
+}
+
 fn unwritable(source: serde_json::Error) -> FolderError {
     FolderError::Unwritable {
         path: name::OPERATIONS.into(),
@@ -160,3 +186,32 @@ fn unwritable(source: serde_json::Error) -> FolderError {
 
 /// Lines are written to the file in pieces of about this size.
 const PIECE: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use smbench_core::workload::Rule;
+
+    use super::*;
+
+    #[test]
+    fn edges_are_written_as_serde_does() {
+        let milestones = [Milestone::Sent, Milestone::Interim, Milestone::Response];
+        let mut edges = Vec::new();
+        for (rule, id) in Rule::ALL.into_iter().zip(9..) {
+            for on in milestones {
+                for inferred in [false, true] {
+                    let id = OpId(id);
+                    edges.push(Edge {
+                        id,
+                        rule,
+                        on,
+                        inferred,
+                    });
+                }
+            }
+        }
+        let mut out = Vec::new();
+        write_edges(edges.iter().copied(), &mut out).expect("JSON");
+        assert_eq!(out, serde_json::to_vec(&edges).expect("JSON"));
+    }
+}

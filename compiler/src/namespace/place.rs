@@ -68,3 +68,61 @@ impl Place {
         name.contains(':')
     }
 }
+
+/// One place after the other in the same folder.
+pub(super) struct Inside {
+    place: Place,
+    /// Lengths of path and key up to where names begin.
+    path: usize,
+    key: usize,
+}
+
+impl Inside {
+    /// The folder `above` of a share; the empty one is the root.
+    pub(super) fn of(share: usize, above: &str) -> Self {
+        let mut place = Place::plain(share, above);
+        if !above.is_empty() {
+            place.path.push('\\');
+            place.key.push('\\');
+        }
+        Self {
+            path: place.path.len(),
+            key: place.key.len(),
+            place,
+        }
+    }
+
+    /// Where something of that name is.
+    pub(super) fn place(&mut self, name: &str) -> &Place {
+        let place = &mut self.place;
+        place.path.truncate(self.path);
+        place.path.push_str(name);
+        place.key.truncate(self.key);
+        place.key.push_str(name);
+        match place.key.get_mut(self.key..) {
+            Some(key) if key.is_ascii() => key.make_ascii_lowercase(),
+            // How a letter is folded may depend on those before it.
+            _ => place.key = place.path.to_lowercase(),
+        }
+        place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_inside_are_plain_places() {
+        for above in ["", "Team", "ΣΑΣ", "a\\b\u{130}"] {
+            let mut inside = Inside::of(3, above);
+            for name in ["Plan.XLSX", "", "ÄΣ", "x", "\u{130}\u{3a3}"] {
+                let path = match above {
+                    "" => name.to_owned(),
+                    above => format!("{above}\\{name}"),
+                };
+                assert_eq!(*inside.place(name), Place::plain(3, &path));
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ use smbench_core::{
     workload::{Action, DataRef, Expect, Extent, Operation, Times, Workload},
 };
 
-use super::{Namespace, is_directory, names::Proof, place::Place};
+use super::{Namespace, is_directory, names::Proof, place::Inside};
 use crate::wire_span::WireSpan;
 
 /// Whether the answer to a request tells something that [`Namespace`] wants to hear.
@@ -144,7 +144,8 @@ impl Namespace {
             let what = "directory listing that does not parse";
             return self.names.problem(what, op.id);
         };
-        let above = self.names.path_of(folder).to_owned();
+        let mut inside = Inside::of(share, self.names.path_of(folder));
+        let mut above_is_known = false;
         for entry in &entries {
             // FileNamesInformation has nothing but names. [MS-FSCC] 2.4.33
             let proof = Proof {
@@ -166,7 +167,13 @@ impl Namespace {
                 Some(".") => self.names.told(folder, &proof),
                 Some("" | "..") => {}
                 Some(name) => {
-                    self.names.found(&below(share, &above, name), &proof);
+                    let place = inside.place(name);
+                    if above_is_known && !place.is_stream() {
+                        self.names.found_inside(place, &proof);
+                    } else {
+                        self.names.found(place, &proof);
+                        above_is_known = !place.is_stream();
+                    }
                 }
                 None => self.names.problem("name that is not UTF-16", op.id),
             }
@@ -186,9 +193,8 @@ impl Namespace {
             return;
         }
         if let Some(share) = self.names.share_of(folder) {
-            let above = self.names.path_of(folder).to_owned();
-            let place = below(share, &above, name);
-            self.names.missing(&place, &proof(op, span));
+            let mut inside = Inside::of(share, self.names.path_of(folder));
+            self.names.missing(inside.place(name), &proof(op, span));
         }
     }
 
@@ -269,13 +275,6 @@ fn standard(proof: Proof, it: &StandardInfo) -> Proof {
         size: Some(it.end_of_file),
         directory: proof.directory.or(Some(it.directory != 0)),
         ..proof
-    }
-}
-
-fn below(share: usize, above: &str, name: &str) -> Place {
-    match above {
-        "" => Place::plain(share, name),
-        above => Place::plain(share, &format!("{above}\\{name}")),
     }
 }
 

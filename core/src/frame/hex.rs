@@ -23,11 +23,17 @@ pub(crate) mod hex_bytes {
 
 /// Lower-case hex of `bytes`.
 pub(crate) fn encode(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    let mut text = vec![0; bytes.len() * 2];
+    write(bytes, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Fills `text`, twice as long as `bytes`, with their digits.
+fn write(bytes: &[u8], text: &mut [u8]) {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 /// The bytes that `text` spells; `None` when it is not an even number of hex digits.
@@ -63,7 +69,9 @@ impl fmt::Debug for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&encode(&self.0))
+        let mut text = [0; 64];
+        write(&self.0, &mut text);
+        to.serialize_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

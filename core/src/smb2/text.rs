@@ -24,6 +24,14 @@ impl Name {
         if !bytes.len().is_multiple_of(2) {
             return raw();
         }
+        // Most names are ASCII.
+        if bytes
+            .chunks_exact(2)
+            .all(|unit| matches!(unit, [low, 0] if low.is_ascii()))
+        {
+            let letters = bytes.iter().step_by(2).copied().collect();
+            return String::from_utf8(letters).map_or_else(|_| raw(), Self::Text);
+        }
         let units = bytes
             .chunks_exact(2)
             .map(|unit| u16::from_le_bytes(unit.try_into().unwrap_or_default()));
@@ -40,6 +48,9 @@ impl Name {
     /// Appends the wire bytes to `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         match self {
+            Self::Text(text) if text.is_ascii() => {
+                out.extend(text.bytes().flat_map(|letter| [letter, 0]));
+            }
             Self::Text(text) => {
                 for unit in text.encode_utf16() {
                     out.extend_from_slice(&unit.to_le_bytes());
