@@ -24,6 +24,7 @@ use std::env;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{Cursor, Read};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -68,21 +69,25 @@ fn in_memory() {
         println!("no captures beside the repository: nothing to measure");
         return;
     }
-    let bare = best(5, || _ = black_box(walk(corpus())));
+    let bare = best(5, || timed(|| walk(corpus())).1);
     let mut operations = 0;
     let full = best(5, || {
-        operations = run("corpus", Box::new(Cursor::new(corpus())))
-            .workload
-            .operations;
+        let (compiled, seconds) = run("corpus", Box::new(Cursor::new(corpus())));
+        operations = compiled.workload.operations;
+        seconds
     });
     ratio("corpus", corpus().len() as u64, operations, bare, full);
 }
 
 /// A capture on disk, walked and compiled.
 fn on_disk(capture: &Path) {
-    let bare = best(3, || _ = black_box(walk(File::open(capture).unwrap())));
+    let bare = best(3, || timed(|| walk(File::open(capture).unwrap())).1);
     let mut operations = 0;
-    let full = best(3, || operations = run_file(capture).workload.operations);
+    let full = best(3, || {
+        let (compiled, seconds) = run_file(capture);
+        operations = compiled.workload.operations;
+        seconds
+    });
     let bytes = fs::metadata(capture).unwrap().len();
     ratio(&shown(capture), bytes, operations, bare, full);
 }
@@ -111,8 +116,12 @@ fn against_tshark(capture: &Path, rounds: u32) {
         println!("tshark is not installed: no comparison with it");
         return;
     }
-    let theirs = best(rounds, || assert!(tshark.status().unwrap().success()));
-    let ours = best(rounds.max(3), || drop(run_file(capture)));
+    let theirs = best(rounds, || {
+        let (status, seconds) = timed(|| tshark.status().unwrap());
+        assert!(status.success());
+        seconds
+    });
+    let ours = best(rounds.max(3), || run_file(capture).1);
     println!(
         "{}: tshark {:.0} ms, compile {:.1} ms, {:.1} x its speed",
         shown(capture),
@@ -137,9 +146,7 @@ fn sizes(capture: &Path, megabytes: &[u64]) {
 /// Compiles so much of a capture and tells the peak of memory.
 fn child(capture: &Path, megabytes: u64) {
     let input = Repeat::new(capture, megabytes * 1_000_000).unwrap();
-    let start = Instant::now();
-    let compiled = run(&shown(capture), Box::new(input));
-    let seconds = start.elapsed().as_secs_f64();
+    let (compiled, seconds) = run(&shown(capture), Box::new(input));
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.and_then(|it| it.trim().trim_end_matches(" kB").parse::<u64>().ok());
@@ -151,13 +158,18 @@ fn child(capture: &Path, megabytes: u64) {
     );
 }
 
-fn best(rounds: u32, mut work: impl FnMut()) -> f64 {
-    let seconds = |_| {
-        let start = Instant::now();
-        work();
-        start.elapsed().as_secs_f64()
-    };
-    (0..rounds).map(seconds).fold(f64::MAX, f64::min)
+/// The least of what several rounds took, in seconds.
+fn best(rounds: u32, work: impl FnMut() -> f64) -> f64 {
+    iter::repeat_with(work)
+        .take(rounds as usize)
+        .fold(f64::MAX, f64::min)
+}
+
+/// What work gives, and the seconds it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let value = black_box(work());
+    (value, start.elapsed().as_secs_f64())
 }
 
 fn shared(name: &str) -> PathBuf {
@@ -170,16 +182,17 @@ fn shown(capture: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn run_file(capture: &Path) -> Compiled {
+fn run_file(capture: &Path) -> (Compiled, f64) {
     run(&shown(capture), Box::new(File::open(capture).unwrap()))
 }
 
-fn run(name: &str, input: Box<dyn Read + Send>) -> Compiled {
+/// Compiles; what came of it, and the seconds until the folder was there.
+fn run(name: &str, input: Box<dyn Read + Send>) -> (Compiled, f64) {
     let out = env::temp_dir().join(format!("smbench-bench-{}", std::process::id()));
     let inputs = vec![(name.to_owned(), input)];
-    let compiled = compile(inputs, CompileOptions::default(), &out).unwrap();
+    let (compiled, seconds) = timed(|| compile(inputs, CompileOptions::default(), &out).unwrap());
     fs::remove_dir_all(out).unwrap();
-    compiled
+    (compiled, seconds)
 }
 
 /// Says to a process of this program that it is to compile one size.
