@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use smbench_core::{
-    ids::{ConnId, OpenRef},
-    smb2::{Command, InfoType, Name, NtStatus, Request},
-    workload::{Action, Operation, Workload},
+    ids::{ConnId, OpenRef, SessionRef, TreeRef},
+    smb2::{Command, InfoType, LeaseState, Name, NtStatus, OplockLevel, Request},
+    workload::{Action, Expect, Operation, Workload},
 };
 
 /// A name on a share, case folded.
@@ -33,8 +33,8 @@ pub(super) enum Deed {
     Open(u32),
     /// Gives up a handle.
     Close(OpenRef),
-    /// Gives up every handle of the connection.
-    HangUp(ConnId),
+    /// Gives up every handle of a connection, a session or a tree.
+    End(Scope),
     /// Reads data: `offset`, `asked`, and what came.
     Read {
         open: OpenRef,
@@ -73,11 +73,21 @@ pub(super) enum Deed {
     List { open: OpenRef },
 }
 
+/// Whose handles are given up at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Scope {
+    /// The connection's: it has ended.
+    Conn(ConnId),
+    /// The session's: it was logged off, or replaced by a login.
+    Session(SessionRef),
+    /// The tree's: it was disconnected.
+    Tree(TreeRef),
+}
+
 /// An attempt to open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Opening {
     pub(super) open: Option<OpenRef>,
-    pub(super) conn: ConnId,
     pub(super) access: u32,
     pub(super) share: u32,
     pub(super) delete_on_close: bool,
@@ -86,13 +96,14 @@ pub(super) struct Opening {
     /// 0 superseded, 1 opened, 2 created, 3 overwritten.
     pub(super) action: Option<u32>,
     pub(super) size: Option<u64>,
+    /// It outlives its connection.
     pub(super) durable: bool,
 }
 
 impl Facts {
     /// Forgets what an operation says of an open, or of a tree, that no server knew.
     pub(super) fn disown(&mut self, open: bool, tree: bool, cmd: Command) {
-        if (open && !matches!(self.deed, Deed::HangUp(_))) || cmd == Command::CREATE {
+        if (open && !matches!(self.deed, Deed::End(_))) || cmd == Command::CREATE {
             *self = Self::default();
         } else if tree {
             self.deed = Deed::Nothing;
@@ -106,6 +117,8 @@ pub(super) struct Names {
     /// Looked up, never iterated.
     ids: HashMap<String, NameId>,
     of_open: HashMap<OpenRef, (NameId, Option<NameId>)>,
+    /// The file that each stream with a name is of.
+    files: HashMap<NameId, NameId>,
     /// Room for the name that is looked up.
     key: String,
 }
@@ -131,14 +144,16 @@ impl Names {
                 let Name::Text(path) = &create.name else {
                     return Facts::default();
                 };
-                let (name, parent) = self.name(&share(), path);
+                // What goes on keeps its name, whatever the request says. [MS-SMB2] 3.3.5.9.7
+                let kept = op.reclaims.and_then(|old| self.of_open.get(&old));
+                let kept = kept.copied();
+                let (name, parent) = kept.unwrap_or_else(|| self.name(&share(), path));
                 if let Some(open) = op.open {
                     self.of_open.insert(open, (name, parent));
                 }
                 let expect = op.expect.as_ref();
                 let opening = Opening {
                     open: op.open,
-                    conn: op.conn,
                     access: create.desired_access.bits(),
                     share: create.share_access.bits(),
                     delete_on_close: create.create_options.bits() & DELETE_ON_CLOSE != 0,
@@ -149,7 +164,7 @@ impl Names {
                     status: expect.map(|it| it.status).unwrap_or(NtStatus::PENDING),
                     action: expect.and_then(|it| it.action),
                     size: expect.and_then(|it| it.size),
-                    durable: has_durable(create),
+                    durable: asks_durable(create) && expect.is_some_and(keeps_handles),
                 };
                 let deed = if answered {
                     openings.push(opening);
@@ -164,20 +179,12 @@ impl Names {
                 }
             }
             Action::Request(request) => self.on_handle(&share, op, request, done, answered),
-            Action::Disconnect(_) => Facts {
-                deed: Deed::HangUp(op.conn),
-                ..Facts::default()
-            },
             _ => self.named(op, Deed::Nothing),
         }
     }
 
     fn without_tree(&self, op: &Operation) -> Facts {
-        let deed = match op.action {
-            Action::Disconnect(_) => Deed::HangUp(op.conn),
-            _ => Deed::Nothing,
-        };
-        self.named(op, deed)
+        self.named(op, ends(op).map_or(Deed::Nothing, Deed::End))
     }
 
     fn named(&self, op: &Operation, deed: Deed) -> Facts {
@@ -197,11 +204,8 @@ impl Names {
         done: bool,
         answered: bool,
     ) -> Facts {
-        if matches!(op.cmd, Command::LOGOFF | Command::TREE_DISCONNECT) && done {
-            return Facts {
-                deed: Deed::HangUp(op.conn),
-                ..Facts::default()
-            };
+        if let Some(scope) = ends(op) {
+            return self.named(op, Deed::End(scope));
         }
         let Some(open) = op.open.filter(|_| answered) else {
             return self.named(op, Deed::Nothing);
@@ -282,12 +286,28 @@ impl Names {
 
     fn name(&mut self, share: &str, path: &str) -> (NameId, Option<NameId>) {
         let folded = path.trim_matches('\\').to_lowercase();
-        let parent = match folded.rfind('\\') {
-            Some(at) => folded.get(..at).unwrap_or_default(),
-            None => "",
-        };
+        let folder = folded.rfind('\\');
+        let parent = folder.map_or("", |at| folded.get(..at).unwrap_or_default());
         let parent = (!folded.is_empty()).then(|| self.intern(share, parent));
-        (self.intern(share, &folded), parent)
+        let begin = folder.map_or(0, |at| at + 1);
+        let (file, stream) = match folded.get(begin..).and_then(|last| last.split_once(':')) {
+            None => return (self.intern(share, &folded), parent),
+            Some((file, stream)) => (begin + file.len(), stream.split(':').next()),
+        };
+        let stream = stream.unwrap_or_default();
+        let of = self.intern(share, folded.get(..file).unwrap_or_default());
+        if stream.is_empty() {
+            return (of, parent);
+        }
+        let end = file + 1 + stream.len();
+        let name = self.intern(share, folded.get(..end).unwrap_or_default());
+        self.files.insert(name, of);
+        (name, parent)
+    }
+
+    /// The file that a stream with a name is of; none for what is a file itself.
+    pub(super) fn file_of(&self, stream: NameId) -> Option<NameId> {
+        self.files.get(&stream).copied()
     }
 
     fn intern(&mut self, share: &str, folded: &str) -> NameId {
@@ -302,7 +322,27 @@ impl Names {
     }
 }
 
-fn has_durable(create: &smbench_core::smb2::CreateRequest) -> bool {
+/// Whose handles an operation gives up. [MS-SMB2] 3.3.5.5.3, 3.3.5.6, 3.3.5.8, 3.3.7.1.
+fn ends(op: &Operation) -> Option<Scope> {
+    if matches!(op.action, Action::Disconnect(_)) {
+        return Some(Scope::Conn(op.conn));
+    }
+    let done = (op.expect.as_ref()).is_some_and(|expect| expect.status == NtStatus::SUCCESS);
+    match op.cmd {
+        Command::SESSION_SETUP if done => op.previous_session.map(Scope::Session),
+        Command::LOGOFF if done => op.session.map(Scope::Session),
+        Command::TREE_DISCONNECT if done => op.tree.map(Scope::Tree),
+        _ => None,
+    }
+}
+
+/// Whether an open may be durable with what was granted. [MS-SMB2] 3.3.5.9.6.
+fn keeps_handles(expect: &Expect) -> bool {
+    let leased = |it: &smbench_core::workload::LeaseGrant| it.state.contains(LeaseState::HANDLE);
+    expect.oplock == Some(OplockLevel::BATCH) || expect.lease.as_ref().is_some_and(leased)
+}
+
+fn asks_durable(create: &smbench_core::smb2::CreateRequest) -> bool {
     use smbench_core::smb2::ContextData;
     create.contexts.iter().any(|context| {
         matches!(

@@ -8,10 +8,10 @@
 
 use std::collections::VecDeque;
 
-use smbench_core::{ids::OpId, smb2::Command};
+use smbench_core::ids::OpId;
 
 use super::{
-    access::Deed,
+    access::{Deed, Scope},
     model::{Model, Touch},
     table::{Row, Table},
 };
@@ -65,10 +65,7 @@ impl Line {
         let mut unexplained = 0;
         let mut model = Model::default();
         for item in self.in_order() {
-            let Some(facts) = table.facts(item.op) else {
-                continue;
-            };
-            if !model.apply(facts, table.openings()) {
+            if !model.apply(item.op, table) {
                 unexplained += 1;
             }
             model.commit();
@@ -87,7 +84,7 @@ fn item(table: &Table, op: OpId, row: &Row) -> Option<Item> {
     let end = match table.facts(op)?.deed {
         Deed::Nothing => return None,
         // It is over when it is over; nothing answers it.
-        Deed::HangUp(_) if row.cmd != Command::LOGOFF => span.response.unwrap_or(span.request),
+        Deed::End(Scope::Conn(_)) => span.response.unwrap_or(span.request),
         // Waiting for changes begins with the interim response.
         Deed::List { .. } => span.interim.or(span.response)?,
         _ => span.response?,
@@ -218,8 +215,7 @@ impl<'a> Search<'a> {
 
     fn fits(&mut self, candidate: u32) -> bool {
         let item = self.items.get(candidate as usize);
-        let facts = item.and_then(|item| self.table.facts(item.op));
-        facts.is_none_or(|facts| self.model.apply(facts, self.table.openings()))
+        item.is_none_or(|item| self.model.apply(item.op, self.table))
     }
 
     fn take(&mut self, candidate: u32) {
