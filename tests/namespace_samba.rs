@@ -31,31 +31,12 @@ use smbench_core::workload::{Entry, EntryKind};
 use support::samba::{Options, PrivateSamba};
 
 /// What is not as recorded, and why: capture, operations that may diverge or cascade, reason.
-const ALLOWED: [(&str, u64, &str); 4] = [
-    (
-        "smbtorture_smb2.durable-open.pcap",
-        60,
-        "14 to 30 seen: logins that replace a session go out before that session's work is done, \
-         for no edge makes them wait; the rest is not traced",
-    ),
-    (
-        "smbtorture_smb2.lease.pcap",
-        6,
-        "3 seen: one break that does not come and one that nobody recorded; not traced",
-    ),
-    (
-        "smbtorture_smb2.session.pcap",
-        500,
-        "345 seen, most of them cascades: six signatures are bad and a TREE_CONNECT is refused, \
+const ALLOWED: [(&str, u64, &str); 1] = [(
+    "smbtorture_smb2.session.pcap",
+    500,
+    "345 seen, most of them cascades: six signatures are bad and a TREE_CONNECT is refused, \
          both after binding channels and re-authenticating; not traced",
-    ),
-    (
-        "smbtorture_smb2.streams.pcap",
-        8,
-        "a rename is refused while somebody else has a stream of the file open: no rule orders the \
-         two, because they name different files",
-    ),
-];
+)];
 
 /// Captures that cannot be replayed, and why.
 const LEFT_OUT: [(&str, &str); 1] = [(

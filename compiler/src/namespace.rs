@@ -237,6 +237,10 @@ impl Namespace {
             ..Proof::default()
         };
         let Some(open) = op.open.filter(|_| expect.file_id.is_some()) else {
+            if op.reclaims.is_some() {
+                // It was looked for by its id: the open is gone, not the name.
+                return; // [MS-SMB2] 3.3.5.9.7
+            }
             return self.refused(&place, create, &mut proof, expect.status);
         };
         let file = match expect.action {

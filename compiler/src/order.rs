@@ -11,6 +11,7 @@
 //! |          |           | keep the order in which they were sent                              |
 //! | handle   | `handles` | CREATE before use, use before CLOSE                                 |
 //! | setup    | `handles` | NEGOTIATE, SESSION_SETUP, TREE_CONNECT before what needs them       |
+//! |          |           | a login that replaces a session after what was done in it           |
 //! | break    | `breaks`  | trigger, notification, acknowledgement                              |
 //! | resource | `keys`    | conflicting use of an open file or its data, ordered on the wire    |
 //! | name     | `keys`    | conflicting use of a name, ordered on the wire                      |
@@ -29,6 +30,8 @@ mod linearize;
 mod model;
 mod reduce;
 mod table;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::{collections::BTreeMap, thread};

@@ -22,7 +22,7 @@ const PENDING: u32 = 0x103;
 const CANCELLED: u32 = 0xc000_0120;
 const SHARING_VIOLATION: u32 = 0xc000_0043;
 
-/// One client on one connection, an engine, and what it ordered.
+/// One client, most often on one connection, an engine, and what it ordered.
 struct Desk {
     engine: Engine,
     digest: EffectsDigest,
@@ -40,17 +40,19 @@ impl Desk {
             .iter()
             .map(|line| serde_json::from_value(line.clone()).unwrap())
             .collect();
+        let connections = 1 + operations.iter().map(|op| op.conn.0).max().unwrap();
+        let connection = Connection {
+            client: ClientId(0),
+            from: String::new(),
+            to: String::new(),
+            at_us: 0,
+            dialect: None,
+            midstream: false,
+        };
         let workload = Workload {
             format: 1,
             clients: vec![Client::default()],
-            connections: vec![Connection {
-                client: ClientId(0),
-                from: String::new(),
-                to: String::new(),
-                at_us: 0,
-                dialect: None,
-                midstream: false,
-            }],
+            connections: vec![connection; connections as usize],
             principals: vec![Principal::default()],
             sessions: Vec::<Session>::new(),
             trees: Vec::<Tree>::new(),
@@ -73,7 +75,9 @@ impl Desk {
             wake: None,
         };
         desk.tell(Input::Start);
-        desk.tell(Input::Connected { conn: ConnId(0) });
+        for conn in (0..connections).map(ConnId) {
+            desk.tell(Input::Connected { conn });
+        }
         desk
     }
 
@@ -342,6 +346,78 @@ fn a_recorded_break_that_does_not_come_is_missed_once() {
         "it acknowledges the level that came"
     );
     assert_eq!(ack[72..88], [7; 16], "of the handle of this run");
+}
+
+/// When a server does not know that a notification arrived, it tells another connection.
+#[test]
+fn a_connection_ends_once_the_server_knows_that_a_notification_arrived() {
+    let closes_after = |recorded_us: u64, other_conn: u32| {
+        let notice = json!({
+            "id": 2, "at_us": 2, "client": 0, "conn": 0, "cmd": "OPLOCK_BREAK", "mid": 0,
+            "frame": 2, "open": 0, "after": [{ "id": 0, "rule": "break" }],
+            "do": { "break": { "oplock": { "to": "none" } } },
+        });
+        let end = json!({
+            "id": 3, "at_us": 2 + recorded_us, "client": 0, "conn": 0, "cmd": 65535, "mid": 0,
+            "frame": 3, "after": [{ "id": 2, "rule": "wire" }],
+            "do": { "disconnect": { "by_client": true, "reset": false } },
+        });
+        let other = json!({ "conn": other_conn, "after": [{ "id": 3, "rule": "wire" }] });
+        let mut desk = Desk::new(&[
+            create(0, Some(0), "SUCCESS", &json!({})),
+            echo(1, &json!({ "conn": other_conn })),
+            notice,
+            end,
+            echo(4, &other),
+        ]);
+        desk.answer(CREATE, 0, SUCCESS, 2, &create_body(9, 7));
+        let mut bytes = header(18, u64::MAX, SUCCESS, 0);
+        bytes.extend_from_slice(&[24, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend_from_slice(&[7; 16]);
+        desk.receive(bytes);
+        let since = desk.now;
+        while !desk.closed {
+            desk.wake_up();
+        }
+        (desk.now - since) / 1_000_000
+    };
+    assert_eq!(closes_after(1_000_000, 1), 500);
+    assert_eq!(
+        closes_after(20_000, 1),
+        20,
+        "no later than in the recording"
+    );
+    assert_eq!(
+        closes_after(1_000_000, 0),
+        0,
+        "there is no other connection"
+    );
+}
+
+#[test]
+fn who_waits_for_the_end_of_a_connection_waits_as_in_the_recording() {
+    let waits = |recorded_us: u64| {
+        let end = json!({
+            "id": 1, "at_us": 1, "client": 0, "conn": 0, "cmd": 65535, "mid": 0,
+            "frame": 3, "after": [{ "id": 0, "rule": "wire" }],
+            "do": { "disconnect": { "by_client": true, "reset": false } },
+        });
+        let after = json!([{ "id": 1, "rule": "resource" }]);
+        let waiter = json!({ "at_us": 1 + recorded_us, "conn": 1, "after": after });
+        let mut desk = Desk::new(&[echo(0, &json!({})), end, echo(2, &waiter)]);
+        desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
+        assert!(desk.closed);
+        let since = desk.now;
+        while desk.wake.is_some() {
+            desk.wake_up();
+        }
+        desk.tell(Input::Connected { conn: ConnId(1) });
+        assert_eq!(desk.sent.len(), 2);
+        (desk.now - since) / 1_000_000
+    };
+    assert_eq!(waits(0), 5);
+    assert_eq!(waits(30_000), 30);
+    assert_eq!(waits(7_000_000), 100);
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! What an operation does to names and files, as far as its order matters.
 
+use std::num::NonZeroU32;
+
 use smbench_core::{
-    ids::{ConnId, OpenRef},
-    smb2::{Command, InfoType, Name, NtStatus, Request},
-    workload::{Action, Operation, Workload},
+    ids::{ConnId, OpenRef, SessionRef, TreeRef},
+    smb2::{Command, InfoType, LeaseState, Name, NtStatus, OplockLevel, Request},
+    workload::{Action, Expect, Operation, Workload},
 };
 
 use crate::map::Map;
 
 /// A name on a share, case folded.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct NameId(pub(super) u32);
+pub(super) struct NameId(NonZeroU32);
 
 /// What is known of the folder that a name is in.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -33,14 +35,14 @@ pub(super) enum Deed {
     Open(u32),
     /// Gives up a handle.
     Close(OpenRef),
-    /// Gives up every handle of the connection.
-    HangUp(ConnId),
-    /// Reads data: `offset`, `asked`, and what came.
+    /// Gives up every handle of a connection, a session or a tree.
+    End(Scope),
+    /// Reads data: `offset`, `asked`, and how much came, [`NOT_TOLD`] where that is not known.
     Read {
         open: OpenRef,
         offset: u64,
         asked: u32,
-        got: Option<u32>,
+        got: u32,
         at_end: bool,
     },
     /// Writes data up to `end`.
@@ -73,11 +75,21 @@ pub(super) enum Deed {
     List { open: OpenRef },
 }
 
+/// Whose handles are given up at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Scope {
+    /// The connection's: it has ended.
+    Conn(ConnId),
+    /// The session's: it was logged off, or replaced by a login.
+    Session(SessionRef),
+    /// The tree's: it was disconnected.
+    Tree(TreeRef),
+}
+
 /// An attempt to open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Opening {
     pub(super) open: Option<OpenRef>,
-    pub(super) conn: ConnId,
     pub(super) access: u32,
     pub(super) share: u32,
     pub(super) delete_on_close: bool,
@@ -86,13 +98,14 @@ pub(super) struct Opening {
     /// 0 superseded, 1 opened, 2 created, 3 overwritten.
     pub(super) action: Option<u32>,
     pub(super) size: Option<u64>,
+    /// It outlives its connection.
     pub(super) durable: bool,
 }
 
 impl Facts {
     /// Forgets what an operation says of an open, or of a tree, that no server knew.
     pub(super) fn disown(&mut self, open: bool, tree: bool, cmd: Command) {
-        if (open && !matches!(self.deed, Deed::HangUp(_))) || cmd == Command::CREATE {
+        if (open && !matches!(self.deed, Deed::End(_))) || cmd == Command::CREATE {
             *self = Self::default();
         } else if tree {
             self.deed = Deed::Nothing;
@@ -106,6 +119,8 @@ pub(super) struct Names {
     /// Looked up, never iterated.
     ids: Map<String, NameId>,
     of_open: Map<OpenRef, (NameId, Option<NameId>)>,
+    /// The file that each stream with a name is of.
+    files: Map<NameId, NameId>,
     /// Room for the name that is looked up.
     key: String,
 }
@@ -131,14 +146,16 @@ impl Names {
                 let Name::Text(path) = &create.name else {
                     return Facts::default();
                 };
-                let (name, parent) = self.name(&share(), path);
+                // What goes on keeps its name, whatever the request says. [MS-SMB2] 3.3.5.9.7
+                let kept = op.reclaims.and_then(|old| self.of_open.get(&old));
+                let kept = kept.copied();
+                let (name, parent) = kept.unwrap_or_else(|| self.name(&share(), path));
                 if let Some(open) = op.open {
                     self.of_open.insert(open, (name, parent));
                 }
                 let expect = op.expect.as_ref();
                 let opening = Opening {
                     open: op.open,
-                    conn: op.conn,
                     access: create.desired_access.bits(),
                     share: create.share_access.bits(),
                     delete_on_close: create.create_options.bits() & DELETE_ON_CLOSE != 0,
@@ -149,7 +166,7 @@ impl Names {
                     status: expect.map(|it| it.status).unwrap_or(NtStatus::PENDING),
                     action: expect.and_then(|it| it.action),
                     size: expect.and_then(|it| it.size),
-                    durable: has_durable(create),
+                    durable: asks_durable(create) && expect.is_some_and(keeps_handles),
                 };
                 let deed = if answered {
                     openings.push(opening);
@@ -164,20 +181,12 @@ impl Names {
                 }
             }
             Action::Request(request) => self.on_handle(&share, op, request, done, answered),
-            Action::Disconnect(_) => Facts {
-                deed: Deed::HangUp(op.conn),
-                ..Facts::default()
-            },
             _ => self.named(op, Deed::Nothing),
         }
     }
 
     fn without_tree(&self, op: &Operation) -> Facts {
-        let deed = match op.action {
-            Action::Disconnect(_) => Deed::HangUp(op.conn),
-            _ => Deed::Nothing,
-        };
-        self.named(op, deed)
+        self.named(op, ends(op).map_or(Deed::Nothing, Deed::End))
     }
 
     fn named(&self, op: &Operation, deed: Deed) -> Facts {
@@ -197,11 +206,8 @@ impl Names {
         done: bool,
         answered: bool,
     ) -> Facts {
-        if matches!(op.cmd, Command::LOGOFF | Command::TREE_DISCONNECT) && done {
-            return Facts {
-                deed: Deed::HangUp(op.conn),
-                ..Facts::default()
-            };
+        if let Some(scope) = ends(op) {
+            return self.named(op, Deed::End(scope));
         }
         let Some(open) = op.open.filter(|_| answered) else {
             return self.named(op, Deed::Nothing);
@@ -213,7 +219,7 @@ impl Names {
                 open,
                 offset: read.offset,
                 asked: read.length,
-                got: expect.and_then(|it| it.count),
+                got: expect.and_then(|it| it.count).unwrap_or(NOT_TOLD),
                 at_end: expect.is_some_and(|it| it.status == NtStatus::END_OF_FILE),
             },
             Request::Write(write) => {
@@ -282,12 +288,28 @@ impl Names {
 
     fn name(&mut self, share: &str, path: &str) -> (NameId, Option<NameId>) {
         let folded = path.trim_matches('\\').to_lowercase();
-        let parent = match folded.rfind('\\') {
-            Some(at) => folded.get(..at).unwrap_or_default(),
-            None => "",
-        };
+        let folder = folded.rfind('\\');
+        let parent = folder.map_or("", |at| folded.get(..at).unwrap_or_default());
         let parent = (!folded.is_empty()).then(|| self.intern(share, parent));
-        (self.intern(share, &folded), parent)
+        let begin = folder.map_or(0, |at| at + 1);
+        let (file, stream) = match folded.get(begin..).and_then(|last| last.split_once(':')) {
+            None => return (self.intern(share, &folded), parent),
+            Some((file, stream)) => (begin + file.len(), stream.split(':').next()),
+        };
+        let stream = stream.unwrap_or_default();
+        let of = self.intern(share, folded.get(..file).unwrap_or_default());
+        if stream.is_empty() {
+            return (of, parent);
+        }
+        let end = file + 1 + stream.len();
+        let name = self.intern(share, folded.get(..end).unwrap_or_default());
+        self.files.insert(name, of);
+        (name, parent)
+    }
+
+    /// The file that a stream with a name is of; none for what is a file itself.
+    pub(super) fn file_of(&self, stream: NameId) -> Option<NameId> {
+        self.files.get(&stream).copied()
     }
 
     fn intern(&mut self, share: &str, folded: &str) -> NameId {
@@ -296,13 +318,34 @@ impl Names {
         if let Some(known) = self.ids.get(&self.key) {
             return *known;
         }
-        let next = NameId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+        let number = u32::try_from(self.ids.len() + 1).ok();
+        let next = NameId(number.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX));
         self.ids.insert(self.key.clone(), next);
         next
     }
 }
 
-fn has_durable(create: &smbench_core::smb2::CreateRequest) -> bool {
+/// Whose handles an operation gives up. [MS-SMB2] 3.3.5.5.3, 3.3.5.6, 3.3.5.8, 3.3.7.1.
+fn ends(op: &Operation) -> Option<Scope> {
+    if matches!(op.action, Action::Disconnect(_)) {
+        return Some(Scope::Conn(op.conn));
+    }
+    let done = (op.expect.as_ref()).is_some_and(|expect| expect.status == NtStatus::SUCCESS);
+    match op.cmd {
+        Command::SESSION_SETUP if done => op.previous_session.map(Scope::Session),
+        Command::LOGOFF if done => op.session.map(Scope::Session),
+        Command::TREE_DISCONNECT if done => op.tree.map(Scope::Tree),
+        _ => None,
+    }
+}
+
+/// Whether an open may be durable with what was granted. [MS-SMB2] 3.3.5.9.6.
+fn keeps_handles(expect: &Expect) -> bool {
+    let leased = |it: &smbench_core::workload::LeaseGrant| it.state.contains(LeaseState::HANDLE);
+    expect.oplock == Some(OplockLevel::BATCH) || expect.lease.as_ref().is_some_and(leased)
+}
+
+fn asks_durable(create: &smbench_core::smb2::CreateRequest) -> bool {
     use smbench_core::smb2::ContextData;
     create.contexts.iter().any(|context| {
         matches!(
@@ -327,6 +370,8 @@ fn target_name(buffer: &[u8]) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
+/// More than any READ returns.
+pub(super) const NOT_TOLD: u32 = u32::MAX;
 // [MS-SMB2] 2.2.13
 const DIRECTORY_FILE: u32 = 0x1;
 const DELETE_ON_CLOSE: u32 = 0x1000;

@@ -10,6 +10,7 @@ use smbench_core::{
 };
 
 use super::{
+    access::{Deed, Scope},
     edges::Edges,
     table::{Kind, Row, Table},
 };
@@ -22,6 +23,14 @@ struct Known {
     bound: BTreeMap<(ConnId, SessionRef), OpId>,
     trees: BTreeMap<TreeRef, OpId>,
     opens: BTreeMap<OpenRef, Handle>,
+    /// Sessions that a login replaces.
+    replaced: BTreeMap<SessionRef, Replaced>,
+}
+
+#[derive(Debug, Default)]
+struct Replaced {
+    used_by: Vec<OpId>,
+    by: Option<OpId>,
 }
 
 #[derive(Debug)]
@@ -31,10 +40,15 @@ struct Handle {
 }
 
 pub(super) fn infer(table: &Table, edges: &mut Edges) {
-    let mut known = Known::default();
+    let replaced = table.replaced().map(|it| (it, Replaced::default()));
+    let mut known = Known {
+        replaced: replaced.collect(),
+        ..Known::default()
+    };
     for (id, row) in table.rows() {
         known.set_up(id, row, edges);
         known.use_handle(id, row, table, edges);
+        known.replace_session(id, row, table, edges);
     }
 }
 
@@ -76,6 +90,38 @@ impl Known {
                 }
             }
             _ => waits(self.negotiated.get(&conn), edges),
+        }
+    }
+
+    /// A login that replaces a session ends what is done in it. [MS-SMB2] 3.3.5.5.3
+    fn replace_session(&mut self, id: OpId, row: &Row, table: &Table, edges: &mut Edges) {
+        let sent = row.span().request;
+        let answered = |op: OpId| {
+            let response = table.span(op).and_then(|span| span.response);
+            response.is_some_and(|at| at < sent)
+        };
+        let session = row.session().and_then(|it| self.replaced.get_mut(&it));
+        if let Some(session) = session.filter(|_| row.is_request()) {
+            if let Some(by) = session.by.filter(|by| answered(*by)) {
+                edges.add(by, id, Rule::Setup, Milestone::Response);
+            }
+            session.used_by.push(id);
+        }
+        let replaces = table.links(id).replaces;
+        let Some((old, session)) = replaces.and_then(|it| Some((it, self.replaced.get_mut(&it)?)))
+        else {
+            return;
+        };
+        session.used_by.retain(|user| {
+            if answered(*user) {
+                edges.add(*user, id, Rule::Setup, Milestone::Response);
+            }
+            !answered(*user)
+        });
+        // Only the last leg does it.
+        let ends = table.facts(id).map(|facts| facts.deed);
+        if ends == Some(Deed::End(Scope::Session(old))) {
+            session.by = Some(id);
         }
     }
 

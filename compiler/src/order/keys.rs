@@ -17,7 +17,7 @@ use super::{
     breaks::Triggers,
     edges::Edges,
     model::{Key, Touch},
-    table::Table,
+    table::{Kind, Table},
 };
 use crate::{map::Map, wire_span::WireSpan};
 
@@ -100,7 +100,9 @@ impl Pairs<'_> {
         let (Some(before), Some(after)) = (self.table.row(from), self.table.row(to)) else {
             return true;
         };
-        if from == to || self.table.client_of(before) == self.table.client_of(after) {
+        let one_client = self.table.client_of(before) == self.table.client_of(after);
+        // Nothing answers the end of a connection, so rule wire knows nothing of it.
+        if from == to || one_client && before.kind != Kind::Disconnect {
             return true;
         }
         let (first, second) = (before.span(), after.span());

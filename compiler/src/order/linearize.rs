@@ -8,10 +8,10 @@
 
 use std::collections::VecDeque;
 
-use smbench_core::{ids::OpId, smb2::Command};
+use smbench_core::ids::OpId;
 
 use super::{
-    access::Deed,
+    access::{Deed, Scope},
     model::{Model, Touch},
     table::{Row, Table},
 };
@@ -23,15 +23,25 @@ pub(super) struct Line(Vec<OpId>);
 #[derive(Clone, Copy, Debug)]
 struct Item {
     op: OpId,
-    begin: u64,
-    end: u64,
+    /// Messages from its request to its end.
+    lasts: u32,
+}
+
+impl Item {
+    fn begin(self, table: &Table) -> u64 {
+        table.row(self.op).map_or(u64::MAX, Row::sent)
+    }
+
+    fn end(self, table: &Table) -> u64 {
+        self.begin(table).saturating_add(self.lasts.into())
+    }
 }
 
 /// Finds the order, and the point of each operation of the table.
 pub(super) fn linearize(table: &Table) -> (Line, Vec<u64>) {
     let items = table.rows().filter_map(|(id, row)| item(table, id, row));
     let mut items: Vec<Item> = items.collect();
-    items.sort_by_key(|item| item.begin);
+    items.sort_by_key(|item| item.begin(table));
     let mut search = Search::new(&items, table);
     search.run();
     let order = search.order;
@@ -48,7 +58,7 @@ fn points<'a>(table: &Table, in_order: impl Iterator<Item = &'a Item>) -> Vec<u6
     let mut points: Vec<u64> = table.rows().map(|(_, row)| own(row)).collect();
     let mut last = 0;
     for item in in_order {
-        let point = (last + 1).max(item.begin << POINT_BITS);
+        let point = (last + 1).max(item.begin(table) << POINT_BITS);
         last = point;
         if let Some(slot) = points.get_mut(item.op.index()) {
             *slot = point;
@@ -64,10 +74,7 @@ impl Line {
         let mut unexplained = 0;
         let mut model = Model::default();
         for op in &self.0 {
-            let Some(facts) = table.facts(*op) else {
-                continue;
-            };
-            if !model.apply(facts, table.openings()) {
+            if !model.apply(*op, table) {
                 unexplained += 1;
             }
             model.commit();
@@ -82,15 +89,15 @@ fn item(table: &Table, op: OpId, row: &Row) -> Option<Item> {
     let end = match table.facts(op)?.deed {
         Deed::Nothing => return None,
         // It is over when it is over; nothing answers it.
-        Deed::HangUp(_) if row.cmd != Command::LOGOFF => span.response.unwrap_or(span.request),
+        Deed::End(Scope::Conn(_)) => span.response.unwrap_or(span.request),
         // Waiting for changes begins with the interim response.
         Deed::List { .. } => span.interim.or(span.response)?,
         _ => span.response?,
     };
+    let lasts = end.saturating_sub(span.request);
     Some(Item {
         op,
-        begin: span.request,
-        end: end.max(span.request),
+        lasts: u32::try_from(lasts).unwrap_or(u32::MAX),
     })
 }
 
@@ -152,6 +159,9 @@ impl<'a> Search<'a> {
             } else if self.choices.len() > WINDOW {
                 let settled = self.choices.pop_front();
                 self.spare.extend(settled.map(|choice| choice.candidates));
+                if let Some(first) = self.choices.front() {
+                    self.model.forget(first.mark);
+                }
             }
         }
     }
@@ -213,8 +223,7 @@ impl<'a> Search<'a> {
 
     fn fits(&mut self, candidate: u32) -> bool {
         let item = self.items.get(candidate as usize);
-        let facts = item.and_then(|item| self.table.facts(item.op));
-        facts.is_none_or(|facts| self.model.apply(facts, self.table.openings()))
+        item.is_none_or(|item| self.model.apply(item.op, self.table))
     }
 
     fn take(&mut self, candidate: u32) {
@@ -238,26 +247,17 @@ impl<'a> Search<'a> {
     /// Those that may come next: nothing that is left was over before they began. In the order of
     /// their responses.
     fn candidates(&mut self) -> Vec<u32> {
-        let mut soonest = u64::MAX;
-        for item in self
-            .left
-            .iter()
-            .filter_map(|at| self.items.get(*at as usize))
-        {
-            soonest = soonest.min(item.end);
+        let item = |at: &u32| self.items.get(*at as usize);
+        let begin = |at: &u32| item(at).map_or(u64::MAX, |it| it.begin(self.table));
+        let end = |at: &u32| item(at).map_or(u64::MAX, |it| it.end(self.table));
+        let mut soonest = self.left.iter().map(end).min().unwrap_or(u64::MAX);
+        let mut frontier = u32::try_from(self.frontier).unwrap_or(u32::MAX);
+        while item(&frontier).is_some() && begin(&frontier) <= soonest {
+            soonest = soonest.min(end(&frontier));
+            self.left.push(frontier);
+            frontier += 1;
         }
-        while let Some(item) = self
-            .items
-            .get(self.frontier)
-            .filter(|it| it.begin <= soonest)
-        {
-            soonest = soonest.min(item.end);
-            self.left
-                .push(u32::try_from(self.frontier).unwrap_or(u32::MAX));
-            self.frontier += 1;
-        }
-        let begin = |at: &u32| self.items.get(*at as usize).map_or(u64::MAX, |it| it.begin);
-        let end = |at: &u32| self.items.get(*at as usize).map_or(u64::MAX, |it| it.end);
+        self.frontier = frontier as usize;
         let mut found = self.spare.pop().unwrap_or_default();
         found.clear();
         found.extend(self.left.iter().filter(|at| begin(at) <= soonest));

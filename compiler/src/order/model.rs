@@ -3,14 +3,20 @@
 //! Names, who has what open in which way, deletion marks and sizes: what decides most statuses of
 //! shared files. What is unknown contradicts nothing. Rules: [MS-FSA] 2.1.5.1.
 
-use std::collections::BTreeSet;
+mod ends;
+mod streams;
+
+use std::collections::{BTreeSet, VecDeque};
 
 use smbench_core::{
-    ids::{ConnId, OpenRef},
+    ids::{ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::NtStatus,
 };
 
-use super::access::{Deed, Facts, NameId, Opening};
+use super::{
+    access::{Deed, Facts, NOT_TOLD, NameId, Opening},
+    table::{Row, Table},
+};
 use crate::map::Map;
 
 /// A file or folder, whatever its name is.
@@ -54,12 +60,34 @@ struct File {
 struct Holder {
     open: OpenRef,
     conn: ConnId,
+    session: Option<SessionRef>,
+    tree: Option<TreeRef>,
     access: u32,
     share: u32,
     delete_on_close: bool,
     durable: bool,
+    /// Its connection or session has ended. Whoever it is in the way of ends it.
+    /// [MS-SMB2] 3.3.4.6, 3.3.4.7
+    detached: bool,
     name: NameId,
     parent: Option<NameId>,
+    /// It has a stream open: of this file.
+    stream_of: Option<FileNo>,
+    /// It has a stream of this file open, not the file.
+    by_stream: bool,
+}
+
+/// A CREATE.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    it: &'a Opening,
+    row: &'a Row,
+    name: NameId,
+    parent: Option<NameId>,
+    /// The file of the stream that is asked for.
+    file: Option<NameId>,
+    /// What it is to go on with.
+    reclaims: Option<OpenRef>,
 }
 
 enum Undo {
@@ -76,21 +104,39 @@ pub(super) struct Model {
     opens: Map<OpenRef, FileNo>,
     /// Files that somebody may have open.
     held: BTreeSet<FileNo>,
-    undo: Vec<Undo>,
+    /// Streams that were seen, by the name of their file.
+    streams: Map<NameId, Vec<NameId>>,
+    undo: VecDeque<Undo>,
+    /// Steps that were forgotten, before those in `undo`.
+    forgotten: usize,
     touches: Vec<Touch>,
 }
 
 impl Model {
     /// Carries out an operation as recorded; whether its outcome makes sense.
-    pub(super) fn apply(&mut self, facts: &Facts, openings: &[Opening]) -> bool {
+    pub(super) fn apply(&mut self, op: OpId, table: &Table) -> bool {
         self.touches.clear();
+        let (Some(facts), Some(row)) = (table.facts(op), table.row(op)) else {
+            return true;
+        };
         match facts.deed {
             Deed::Nothing => true,
             Deed::Open(opening) => {
-                (openings.get(opening as usize)).is_none_or(|opening| self.open(facts, opening))
+                let (Some(it), Some(name)) = (table.openings().get(opening as usize), facts.name)
+                else {
+                    return true;
+                };
+                self.open(&Asked {
+                    it,
+                    row,
+                    name,
+                    parent: facts.parent,
+                    file: table.file_of(name),
+                    reclaims: table.links(op).reclaims,
+                })
             }
             Deed::Close(open) => self.close(open),
-            Deed::HangUp(conn) => self.hang_up(conn),
+            Deed::End(scope) => self.end(scope),
             Deed::Read {
                 open,
                 offset,
@@ -119,18 +165,25 @@ impl Model {
 
     /// A mark to [`Model::roll_back`] to.
     pub(super) fn mark(&self) -> usize {
-        self.undo.len()
+        self.forgotten + self.undo.len()
     }
 
     /// Forgets how to go back.
     pub(super) fn commit(&mut self) {
-        self.undo.clear();
+        self.forget(self.mark());
+    }
+
+    /// Forgets how to go back behind `mark`.
+    pub(super) fn forget(&mut self, mark: usize) {
+        let steps = mark.saturating_sub(self.forgotten).min(self.undo.len());
+        self.undo.drain(..steps);
+        self.forgotten += steps;
     }
 
     /// Takes back everything since `mark`.
     pub(super) fn roll_back(&mut self, mark: usize) {
-        while self.undo.len() > mark {
-            match self.undo.pop() {
+        while self.mark() > mark {
+            match self.undo.pop_back() {
                 Some(Undo::Name(name, old)) => {
                     self.names.insert(name, old);
                 }
@@ -153,10 +206,13 @@ impl Model {
         }
     }
 
-    fn open(&mut self, facts: &Facts, it: &Opening) -> bool {
-        let Some(name) = facts.name else { return true };
-        if let Some(parent) = facts.parent {
-            self.touches.push((Key::Name(parent), false));
+    fn open(&mut self, asked: &Asked<'_>) -> bool {
+        let (it, name) = (asked.it, asked.name);
+        if let Some(old) = asked.reclaims {
+            return self.reclaim(asked, old);
+        }
+        for path in [asked.parent, asked.file].into_iter().flatten() {
+            self.touches.push((Key::Name(path), false));
         }
         let state = self.state(name);
         match it.status {
@@ -181,21 +237,26 @@ impl Model {
             NtStatus::DELETE_PENDING => {
                 let file = self.existing(name);
                 self.touches.push((Key::Share(file), false));
-                self.file(file)
-                    .is_some_and(|file| file.delete != Some(false) || file.strangers)
+                let of_file = self.touch_file_of_stream(asked);
+                [Some(file), of_file]
+                    .into_iter()
+                    .filter_map(|file| self.file(file?))
+                    .any(|file| file.delete != Some(false) || file.strangers)
             }
             status if status.is_error() => {
+                self.touch_file_of_stream(asked);
                 self.touches.push((Key::Name(name), false));
                 if let NameState::Present(file) = state {
                     self.touches.push((Key::Share(file), false));
                 }
                 true
             }
-            _ => self.opened(facts, name, state, it),
+            _ => self.opened(asked, state),
         }
     }
 
-    fn opened(&mut self, facts: &Facts, name: NameId, state: NameState, it: &Opening) -> bool {
+    fn opened(&mut self, asked: &Asked<'_>, state: NameState) -> bool {
+        let (it, name) = (asked.it, asked.name);
         let created = it.action == Some(CREATED);
         let fits_name = match state {
             NameState::Unknown => true,
@@ -210,13 +271,15 @@ impl Model {
         self.touches.push((Key::Name(name), created));
         self.touches.push((Key::Share(file), true));
         if created {
+            let folder = asked.parent.filter(|_| asked.file.is_none());
             self.touches
-                .extend(facts.parent.map(|parent| (Key::Children(parent), true)));
+                .extend(folder.map(|parent| (Key::Children(parent), true)));
         }
+        let (stream_of, file_fits) = self.stream_opened(asked, created);
         let rewritten = matches!(it.action, Some(SUPERSEDED | OVERWRITTEN));
         self.touches.push((Key::Data(file), created || rewritten));
         let known = self.file(file).cloned().unwrap_or_default();
-        let compatible = !known.holders.iter().any(|holder| conflict(holder, it));
+        let compatible = !(known.holders.iter()).any(|held| !held.by_stream && conflict(held, it));
         let same_size = it.directory
             || rewritten
             || known
@@ -228,80 +291,50 @@ impl Model {
         if let Some(slot) = self.files.get_mut(file.0 as usize) {
             slot.size = it.size;
             slot.delete = slot.delete.or(Some(false));
-            if let Some(open) = it.open {
-                self.held.insert(file);
-                slot.holders.push(Holder {
-                    open,
-                    conn: it.conn,
-                    access: it.access,
-                    share: it.share,
-                    delete_on_close: it.delete_on_close,
-                    durable: it.durable,
-                    name,
-                    parent: facts.parent,
-                });
-            }
+            slot.holders.extend(asked.holder(stream_of));
         }
         if let Some(open) = it.open {
+            self.held.insert(file);
             self.undo
-                .push(Undo::Open(open, self.opens.insert(open, file)));
+                .push_back(Undo::Open(open, self.opens.insert(open, file)));
         }
-        fits_name && compatible && same_size && alive
+        fits_name && file_fits && compatible && same_size && alive
     }
 
     fn close(&mut self, open: OpenRef) -> bool {
         let Some(file) = self.opens.get(&open).copied() else {
             return true;
         };
-        self.undo.push(Undo::Open(open, self.opens.remove(&open)));
+        self.undo
+            .push_back(Undo::Open(open, self.opens.remove(&open)));
+        let of = self.leave(file, open).and_then(|holder| holder.stream_of);
+        if let Some(of) = of {
+            self.leave(of, open);
+        }
+        true
+    }
+
+    /// One open of a file less: the last takes along what is to be deleted.
+    fn leave(&mut self, file: FileNo, open: OpenRef) -> Option<Holder> {
         self.save_file(file);
         self.touches.push((Key::Share(file), true));
-        let Some(slot) = self.files.get_mut(file.0 as usize) else {
-            return true;
-        };
-        let Some(at) = slot.holders.iter().position(|holder| holder.open == open) else {
-            return true;
-        };
+        let slot = self.files.get_mut(file.0 as usize)?;
+        let at = slot.holders.iter().position(|holder| holder.open == open)?;
         let holder = slot.holders.remove(at);
         if holder.delete_on_close {
             slot.delete = Some(true);
         }
-        let gone = slot.delete == Some(true) && slot.holders.is_empty();
+        let gone = slot.delete == Some(true) && slot.holders.iter().all(|it| it.detached);
         if gone {
             self.touches.push((Key::Name(holder.name), true));
             self.touches
                 .extend(holder.parent.map(|parent| (Key::Children(parent), true)));
-            self.learn(holder.name, NameState::Absent);
+            self.gone(holder.name);
         }
-        true
+        Some(holder)
     }
 
-    fn hang_up(&mut self, conn: ConnId) -> bool {
-        let files = &self.files;
-        self.held.retain(|file| {
-            let file = files.get(file.0 as usize);
-            file.is_some_and(|file| !file.holders.is_empty())
-        });
-        let held: Vec<OpenRef> = (self.held.iter())
-            .filter_map(|file| files.get(file.0 as usize))
-            .flat_map(|file| &file.holders)
-            .filter(|holder| holder.conn == conn && !holder.durable)
-            .map(|holder| holder.open)
-            .collect();
-        for open in held {
-            self.close(open);
-        }
-        true
-    }
-
-    fn read(
-        &mut self,
-        open: OpenRef,
-        offset: u64,
-        asked: u32,
-        got: Option<u32>,
-        at_end: bool,
-    ) -> bool {
+    fn read(&mut self, open: OpenRef, offset: u64, asked: u32, got: u32, at_end: bool) -> bool {
         let Some(file) = self.opens.get(&open).copied() else {
             return true;
         };
@@ -312,8 +345,8 @@ impl Model {
         let left = size.saturating_sub(offset);
         match got {
             _ if at_end => left == 0,
-            Some(got) => u64::from(got) == left.min(u64::from(asked)),
-            None => true,
+            NOT_TOLD => true,
+            got => u64::from(got) == left.min(u64::from(asked)),
         }
     }
 
@@ -386,13 +419,16 @@ impl Model {
         let in_the_way = match target {
             NameState::Present(other) if other != file => {
                 self.touches.push((Key::Share(other), done));
-                self.file(other).is_some_and(|it| !it.holders.is_empty())
+                self.file(other)
+                    .is_some_and(|it| it.holders.iter().any(|it| !it.detached))
             }
             _ => false,
         };
         if !done {
-            // A target that somebody has open cannot be replaced. [MS-FSA] 2.1.5.15.11
-            return !denied || in_the_way || target == NameState::Unknown;
+            // A target that somebody has open cannot be replaced, and a file not be moved while one
+            // of its streams is open. [MS-FSA] 2.1.5.15.11
+            let streams = || self.has_open_streams(file);
+            return !denied || in_the_way || target == NameState::Unknown || streams();
         }
         for parent in [facts.parent, to_parent].into_iter().flatten() {
             self.touches.push((Key::Children(parent), true));
@@ -402,8 +438,9 @@ impl Model {
         };
         if from != to {
             self.touches.push((Key::Name(from), true));
-            self.learn(from, NameState::Absent);
+            self.gone(from);
             self.learn(to, NameState::Present(file));
+            self.forget_streams(to);
         }
         self.save_file(file);
         if let Some(slot) = self.files.get_mut(file.0 as usize) {
@@ -435,7 +472,7 @@ impl Model {
 
     fn learn(&mut self, name: NameId, state: NameState) {
         let old = self.names.insert(name, state).unwrap_or_default();
-        self.undo.push(Undo::Name(name, old));
+        self.undo.push_back(Undo::Name(name, old));
     }
 
     fn file(&self, file: FileNo) -> Option<&File> {
@@ -463,14 +500,21 @@ impl Model {
 
     fn save_file(&mut self, file: FileNo) {
         if let Some(old) = self.file(file).cloned() {
-            self.undo.push(Undo::File(file, old));
+            self.undo.push_back(Undo::File(file, old));
         }
     }
 }
 
 /// Whether a second open is refused because of a first. [MS-FSA] 2.1.5.1.2.
 fn conflict(held: &Holder, asked: &Opening) -> bool {
+    if held.detached {
+        return false;
+    }
     let (first, second) = (rights(held.access), rights(asked.access));
+    if held.by_stream {
+        // Deleting a file deletes its streams.
+        return second & DELETE != 0 && held.share & SHARE_DELETE == 0;
+    }
     if first & ANY_DATA == 0 || second & ANY_DATA == 0 {
         return false;
     }

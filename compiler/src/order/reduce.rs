@@ -239,14 +239,12 @@ impl Search {
                 return;
             }
             for known in graph.into(at) {
-                // What is earlier than every edge that is left leads to none of them.
-                let point = graph.point(known.link.from);
-                if known.link.class > class || point < least {
+                if known.link.class > class {
                     continue;
                 }
                 let from = graph.group_of(known.link.from);
                 self.open.cover(graph, from, &known.link, gone);
-                if point > least {
+                if graph.point(known.link.from) > least {
                     self.next.push_back(from);
                 }
             }

@@ -9,7 +9,7 @@ use smbench_core::{
     workload::{Action, BreakNotice, Operation, Workload},
 };
 
-use super::access::{Facts, Names, Opening};
+use super::access::{Facts, NameId, Names, Opening};
 use crate::wire_span::WireSpan;
 
 /// What kind of operation it is.
@@ -65,6 +65,11 @@ impl Row {
         OpId(self.first)
     }
 
+    /// When it was sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.request
+    }
+
     pub(super) fn span(&self) -> WireSpan {
         let after = |distance| Some(self.request.saturating_add(some(distance)?.into()));
         WireSpan {
@@ -83,6 +88,8 @@ impl Row {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Links {
     pub(super) reclaims: Option<OpenRef>,
+    /// The session that a login replaces.
+    pub(super) replaces: Option<SessionRef>,
     pub(super) resume_key_of: Option<OpId>,
     pub(super) cancels: Option<OpId>,
 }
@@ -162,6 +169,7 @@ impl Table {
         }
         let links = Links {
             reclaims: op.reclaims,
+            replaces: op.previous_session,
             resume_key_of: op.resume_key_of,
             cancels: op.cancels,
         };
@@ -307,6 +315,16 @@ impl Table {
 
     pub(super) fn links(&self, op: OpId) -> Links {
         self.links.get(&op).copied().unwrap_or_default()
+    }
+
+    /// Sessions that logins replace.
+    pub(super) fn replaced(&self) -> impl Iterator<Item = SessionRef> + '_ {
+        self.links.values().filter_map(|links| links.replaces)
+    }
+
+    /// The file that a stream with a name is of.
+    pub(super) fn file_of(&self, stream: NameId) -> Option<NameId> {
+        self.names.file_of(stream)
     }
 
     pub(super) fn notices(&self) -> impl Iterator<Item = (OpId, BreakNotice)> + '_ {

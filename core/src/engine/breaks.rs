@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{AckMode, Engine, EngineError, compare, plan::Plan, receive::Pdu, view::View};
+use super::{
+    AckMode, ConnState, Engine, EngineError, compare, plan::Plan, receive::Pdu, view::View,
+};
 use crate::{
     event::{Divergence, Report},
-    ids::{ClientId, ConnId, OpId, OpenRef},
+    ids::{ClientId, ConnId, LogicalTime, OpId, OpenRef},
     smb2::{Command, FileId, HEADER_LEN, OplockLevel},
     workload::BreakNotice,
 };
@@ -132,7 +134,10 @@ impl Engine {
             })
         });
         match next {
-            Some(op) => self.recorded_break(op, news.left),
+            Some(op) => {
+                self.conn_mut(conn)?.noticed = Some((self.now, op));
+                self.recorded_break(op, news.left)
+            }
             None => self.unexpected_break(conn, &news),
         }
     }
@@ -171,6 +176,23 @@ impl Engine {
             return Ok(());
         }
         self.send_own(conn, op, Command::OPLOCK_BREAK, &news.acknowledgement())
+    }
+
+    /// A server tells a client again, on another of its connections, when the first ends before TCP
+    /// has told that the notification arrived ([MS-SMB2] 3.3.4.6, 3.3.4.7). When `op`, the end of a
+    /// connection, may come lest that happen where the recording left enough time.
+    pub(super) fn notice_arrived_at(&self, op: OpId) -> Option<LogicalTime> {
+        let planned = self.plan.op(op)?;
+        let (since, notice) = self.conns.get(planned.conn.index())?.noticed?;
+        let recorded = planned.at_us.saturating_sub(self.plan.op(notice)?.at_us);
+        let wait_ns = recorded.saturating_mul(1_000).min(NOTICE_ARRIVES_NS);
+        let clients = &self.plan.resources.connections;
+        let others = clients.iter().zip(&self.conns).zip(0..);
+        let mut others = others
+            .filter(|((client, _), at)| **client == planned.client && ConnId(*at) != planned.conn);
+        let at = since.plus_nanos(wait_ns);
+        let retold = at > self.now && others.any(|((_, conn), _)| conn.state == ConnState::Open);
+        retold.then_some(at)
     }
 
     fn stray_break(&mut self, conn: ConnId, pdu: Pdu<'_>) -> Result<(), EngineError> {
@@ -247,4 +269,6 @@ impl News {
     }
 }
 
+/// Longer than a TCP retransmission time-out: servers look once in that time what has arrived.
+const NOTICE_ARRIVES_NS: u64 = 500_000_000;
 const LEASE_ACK_REQUIRED: u32 = 1;

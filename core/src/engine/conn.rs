@@ -73,6 +73,8 @@ pub(super) struct Conn {
     pub(super) flights: BTreeMap<u64, Flight>,
     pub(super) queue: VecDeque<OpId>,
     pub(super) logins: Vec<(SessionRef, LoginState)>,
+    /// When the last recorded notification came on it, and which that was.
+    pub(super) noticed: Option<(LogicalTime, OpId)>,
 }
 
 impl Conn {

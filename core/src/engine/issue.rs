@@ -425,7 +425,11 @@ impl Engine {
         reset: bool,
     ) -> Result<(), EngineError> {
         if by_client {
-            return self.hang_up(op, reset);
+            let Some(at) = self.notice_arrived_at(op) else {
+                return self.hang_up(op, reset);
+            };
+            self.schedule.watch(op, at, false);
+            return Ok(());
         }
         let grace = u64::from(self.config.break_wait_ms).saturating_mul(1_000_000);
         self.schedule.watch(op, self.now.plus_nanos(grace), false);
@@ -456,9 +460,19 @@ impl Engine {
             self.give_up_group(leader, None)?;
         }
         // Nobody says when the server has noticed: who waits for that waits a moment longer.
-        self.schedule
-            .watch(op, self.now.plus_nanos(DISCONNECT_SETTLES_NS), false);
+        let settled = self.now.plus_nanos(self.settles_in_ns(op));
+        self.schedule.watch(op, settled, false);
         Ok(())
+    }
+
+    /// How long the server is given to notice `op`, the end of a connection: as long as it had in
+    /// the recording, within limits.
+    fn settles_in_ns(&self, op: OpId) -> u64 {
+        let at_us = |op| self.plan.op(op).map_or(0, |it| it.at_us);
+        let waiting = self.plan.graph.waiting(op, Milestone::Response);
+        let last = waiting.map(at_us).max().unwrap_or_default();
+        let recorded = last.saturating_sub(at_us(op)).saturating_mul(1_000);
+        recorded.clamp(DISCONNECT_SETTLES_NS, DISCONNECT_SETTLED_NS)
     }
 
     /// What `op` would have given will never be there.
@@ -511,8 +525,9 @@ pub(super) fn narrow(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// How long a server is given to notice the end of a connection, in nanoseconds.
+/// How long a server is given at least, and at most, to notice the end of a connection.
 const DISCONNECT_SETTLES_NS: u64 = 5_000_000;
+const DISCONNECT_SETTLED_NS: u64 = 100_000_000;
 // [MS-SMB2] 2.2.1.2
 const CREDITS_AT: usize = 14;
 const FLAGS_AT: usize = 16;

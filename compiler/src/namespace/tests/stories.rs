@@ -515,3 +515,20 @@ fn a_reclaimed_open_goes_on() {
     let (entries, _) = story.end();
     assert_eq!(entries[0].content.len(), 1);
 }
+
+#[test]
+fn an_open_that_cannot_be_reclaimed_tells_nothing_of_its_name() {
+    let mut story = Story::new();
+    story.open("f", 0);
+    let (mut op, span) = story.asks(
+        "CREATE",
+        None,
+        json!({"name": "f", "access": "0x0", "share": "", "disposition": "open"}),
+    );
+    op.reclaims = Some(OpenRef(0));
+    story.gets(&(op, span), &said(NtStatus::OBJECT_NAME_NOT_FOUND));
+    story.open("f", 1);
+    let (entries, coverage) = story.end();
+    assert_eq!(entries.len(), 1);
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+}
