@@ -298,7 +298,7 @@ impl Connection {
         let session = self.sessions.get(&session_id)?;
         Some(SessionBase {
             dialect: self.dialect?,
-            signing: session.signing.clone()?,
+            signing: session.session_key()?.clone(),
             c2s: session.c2s.clone(),
             s2c: session.s2c.clone(),
             encrypt: session.encrypt,
@@ -430,12 +430,11 @@ impl Connection {
     ) -> Result<Verdict, SealError> {
         let session = self.sessions.get(&session_id);
         if header.is(FLAG_SIGNED) {
-            let Some(key) = session.and_then(Session::signing_key) else {
-                return Ok(Verdict::Unchecked { pdu: index });
-            };
-            let good = key.verify(pdu)?;
-            if !good {
-                return Ok(Verdict::BadSignature { pdu: index });
+            let judged = session.map(|session| session.verify(pdu, header));
+            match judged.transpose()?.flatten() {
+                Some(true) => {}
+                Some(false) => return Ok(Verdict::BadSignature { pdu: index }),
+                None => return Ok(Verdict::Unchecked { pdu: index }),
             }
         }
         let Some(session) = session.filter(|session| session.established && !session.keyless)
@@ -496,6 +495,7 @@ impl Connection {
     pub(super) fn sign(
         &self,
         pdu: &mut [u8],
+        header: &Header,
         session_id: u64,
         sealed: &mut Sealed,
     ) -> Result<(), SealError> {
@@ -503,7 +503,7 @@ impl Connection {
             .sessions
             .get(&session_id)
             .filter(|session| !session.keyless);
-        match session.and_then(Session::signing_key) {
+        match session.and_then(|session| session.signing_key(pdu, header)) {
             Some(key) => {
                 key.sign(pdu)?;
                 sealed.signed = sealed.signed.saturating_add(1);

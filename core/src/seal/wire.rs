@@ -16,6 +16,10 @@ pub(super) const OFF_TREE_ID: usize = 36;
 pub(super) const OFF_SESSION_ID: usize = 40;
 pub(super) const OFF_SIGNATURE: usize = 48;
 
+/// Flags of a SESSION_SETUP request. [MS-SMB2] 2.2.5.
+const OFF_SETUP_FLAGS: usize = 66;
+const SESSION_FLAG_BINDING: u8 = 0x1;
+
 pub(super) const FLAG_RESPONSE: u32 = 0x1;
 pub(super) const FLAG_ASYNC: u32 = 0x2;
 pub(super) const FLAG_RELATED: u32 = 0x4;
@@ -114,6 +118,13 @@ impl Header {
 
     pub(super) const fn is_response(&self) -> bool {
         self.is(FLAG_RESPONSE)
+    }
+
+    /// Whether `pdu`, which starts with this header, is a request to make this connection a channel
+    /// of an existing session: SMB2_SESSION_FLAG_BINDING. [MS-SMB2] 2.2.5.
+    pub(super) fn is_binding(&self, pdu: &[u8]) -> bool {
+        let flags = pdu.get(OFF_SETUP_FLAGS).copied().unwrap_or(0);
+        self.command == SESSION_SETUP && !self.is_response() && flags & SESSION_FLAG_BINDING != 0
     }
 
     /// An interim response: asynchronous and pending. [MS-SMB2] 3.3.4.2.
