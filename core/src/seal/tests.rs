@@ -351,6 +351,9 @@ fn second_connection(
     client.open(frame).unwrap();
     client.bind(77, first.0.export(77).unwrap()).unwrap();
     server.bind(77, first.1.export(77).unwrap()).unwrap();
+    // Whichever connection lends the session, and before it is bound: the same keys.
+    let lent = client.export(77).unwrap();
+    assert!(lent.c2s.is_some() && lent.s2c.is_some());
     (client, server)
 }
 
@@ -438,6 +441,20 @@ fn a_bound_channel_signs_binding_anew_with_the_sessions_key_and_else_with_its_ow
     let lent = client.export(77).unwrap().signing;
     lent.sign(&mut reauth).unwrap();
     assert!(session.verify(&reauth).unwrap());
+}
+
+/// [MS-SMB2] 3.3.5.2.4: a server that does not find the session has no key, whatever it puts there.
+#[test]
+fn an_answer_that_there_is_no_such_session_needs_no_signature() {
+    let (mut client, _) = log_in(0x311, 2, 1, 0);
+    let mut gone = header(5, 1, 3, 77, 73);
+    put(&mut gone, 8, &0xC000_0203_u32.to_le_bytes());
+    let verdict = client.open(gone.clone()).unwrap().verdict;
+    assert_eq!(verdict, Verdict::Unsigned);
+    put(&mut gone, 16, &9_u32.to_le_bytes());
+    put(&mut gone, 48, &[1; 16]);
+    let verdict = client.open(gone).unwrap().verdict;
+    assert_eq!(verdict, Verdict::Unchecked { pdu: 0 });
 }
 
 #[test]

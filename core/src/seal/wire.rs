@@ -35,6 +35,7 @@ pub(super) const CANCEL: u16 = 12;
 
 pub(super) const STATUS_PENDING: u32 = 0x0000_0103;
 pub(super) const STATUS_MORE_PROCESSING_REQUIRED: u32 = 0xC000_0016;
+pub(super) const STATUS_USER_SESSION_DELETED: u32 = 0xC000_0203;
 pub(super) const FSCTL_VALIDATE_NEGOTIATE_INFO: u32 = 0x0014_0204;
 
 /// MessageId of an unsolicited break notification. [MS-SMB2] 2.2.23.
