@@ -475,6 +475,7 @@ impl Builder {
             open,
             reclaims: None,
             previous_session: None,
+            principal: None,
             resume_key_of: None,
             cancels: None,
             data: None,
