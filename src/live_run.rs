@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use smbench_core::engine::{Engine, Plan, RunConfig};
-use smbench_core::ids::SessionRef;
+use smbench_core::ids::{PrincipalRef, SessionRef};
 use smbench_core::seal::{EncryptPolicy, SigningPolicy};
-use smbench_live::auth::{AnonymousAuthenticator, AuthError, Handshake, SspiAuthenticator};
+use smbench_live::auth::{AnonymousAuthenticator, AuthError, Begin, Handshake, SspiAuthenticator};
 use smbench_live::driver::Parts;
 use smbench_live::tcp::TcpNetwork;
 use smbench_live::timer::PreciseTimer;
-use smbench_live::{Authenticator, Credentials, Driver, DriverConfig, Endpoint};
+use smbench_live::{Authenticator, Credentials, CredentialsSource, Driver, DriverConfig, Endpoint};
 
 use crate::exit::{DEFECT, Failure, OrFail};
 use crate::load::{Attachments, BlobSource};
@@ -34,7 +34,7 @@ pub(crate) struct LiveRun<'a> {
     /// Against whom.
     pub(crate) target: &'a Target,
     /// Who logs in.
-    pub(crate) credentials: BTreeMap<SessionRef, Credentials>,
+    pub(crate) credentials: KnownUsers,
     /// Bulk data.
     pub(crate) blobs: BlobSource,
     /// Where to record.
@@ -55,16 +55,27 @@ pub(crate) struct LiveOutcome {
 
 /// Logs in with credentials where there are some, anonymously where there are none.
 struct Login {
-    credentials: BTreeMap<SessionRef, Credentials>,
-    sspi: SspiAuthenticator<BTreeMapSource>,
+    credentials: KnownUsers,
+    sspi: SspiAuthenticator<KnownUsers>,
     anonymous: AnonymousAuthenticator,
 }
 
-struct BTreeMapSource(BTreeMap<SessionRef, Credentials>);
+/// Who has credentials in this run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownUsers {
+    /// Sessions, by their users.
+    pub(crate) sessions: BTreeMap<SessionRef, Credentials>,
+    /// The users of the workload.
+    pub(crate) principals: BTreeMap<PrincipalRef, Credentials>,
+}
 
-impl smbench_live::CredentialsSource for BTreeMapSource {
+impl CredentialsSource for KnownUsers {
     fn credentials(&self, session: SessionRef) -> Option<Credentials> {
-        self.0.get(&session).cloned()
+        self.sessions.get(&session).cloned()
+    }
+
+    fn of_principal(&self, principal: PrincipalRef) -> Option<Credentials> {
+        self.principals.get(&principal).cloned()
     }
 }
 
@@ -73,12 +84,11 @@ impl Authenticator for Login {
         &mut self,
         conn: smbench_core::ids::ConnId,
         session: SessionRef,
-        refused: bool,
+        begin: Begin,
     ) -> Result<Box<dyn Handshake>, AuthError> {
-        if self.credentials.contains_key(&session) {
-            self.sspi.begin(conn, session, refused)
-        } else {
-            self.anonymous.begin(conn, session, refused)
+        match self.credentials.for_login(session, begin) {
+            Ok(_) => self.sspi.begin(conn, session, begin),
+            Err(_) => self.anonymous.begin(conn, session, begin),
         }
     }
 }
@@ -115,10 +125,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         address: run.target.address,
     };
     let login = Login {
-        sspi: SspiAuthenticator::new(
-            BTreeMapSource(run.credentials.clone()),
-            "SMBENCH".to_owned(),
-        ),
+        sspi: SspiAuthenticator::new(run.credentials.clone(), "SMBENCH".to_owned()),
         credentials: run.credentials,
         anonymous: AnonymousAuthenticator,
     };

@@ -8,12 +8,13 @@ use serde::Deserialize;
 use smbench_compiler::prepare::Place;
 use smbench_core::engine::TreeTarget;
 use smbench_core::frame::Digest;
-use smbench_core::ids::SessionRef;
+use smbench_core::ids::{PrincipalRef, SessionRef};
 use smbench_core::seal::Secret;
 use smbench_core::workload::{Tree, Workload};
 use smbench_live::Credentials;
 
 use crate::exit::{Failure, OrFail};
+use crate::live_run::KnownUsers;
 
 /// Where to replay.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -156,15 +157,21 @@ impl Target {
         })
     }
 
-    /// The credentials of every session of a workload.
-    pub(crate) fn by_session(&self, workload: &Workload) -> BTreeMap<SessionRef, Credentials> {
-        (0u32..)
-            .zip(&workload.sessions)
-            .filter_map(|(at, session)| {
-                let principal = workload.principals.get(session.principal as usize)?;
-                Some((SessionRef(at), self.credentials(&principal.name)?))
-            })
-            .collect()
+    /// The credentials of every user and session of a workload.
+    pub(crate) fn known_users(&self, workload: &Workload) -> KnownUsers {
+        let named = (0u32..).zip(&workload.principals);
+        let principals: BTreeMap<_, _> = named
+            .filter_map(|(at, user)| Some((PrincipalRef(at), self.credentials(&user.name)?)))
+            .collect();
+        let sessions = (0u32..).zip(&workload.sessions);
+        let sessions = sessions.filter_map(|(at, session)| {
+            let found = principals.get(&PrincipalRef(session.principal))?;
+            Some((SessionRef(at), found.clone()))
+        });
+        KnownUsers {
+            sessions: sessions.collect(),
+            principals,
+        }
     }
 }
 

@@ -120,6 +120,25 @@ fn compile_and_inspect_tell_the_same() {
     }
 }
 
+/// The model server holds of a file what a preparation would write, not as many bytes as it has.
+#[test]
+fn a_simulation_holds_no_long_files_in_memory() {
+    let scratch = Scratch::new();
+    let work = scratch.compile(SMALL, "work");
+    let before = scratch.run(["sim", "work", "--seed", "7", "--json"]);
+    let long = r#"{"share":"data2","path":"long","kind":"file","size":1099511627776,"seen_by":0}"#;
+    let namespace = work.join("namespace.jsonl");
+    let mut lines = fs::read_to_string(&namespace).unwrap();
+    lines.push_str(long);
+    lines.push('\n');
+    fs::write(&namespace, lines).unwrap();
+    let begun = std::time::Instant::now();
+    let ran = scratch.run(["sim", "work", "--seed", "7", "--json"]);
+    assert_eq!(ran.code, before.code, "{}", ran.err);
+    assert_eq!(ran.json()["matched"], before.json()["matched"]);
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}
+
 #[test]
 fn a_simulation_is_recorded_rerun_and_carried_around() {
     let scratch = Scratch::new();

@@ -24,8 +24,8 @@ use smbench_core::{
         WriteRequest,
     },
     workload::{
-        Action, Client, Connection, DataRef, Edge, Entry, EntryKind, Expect, Operation, Principal,
-        Rule, Session, Tree, Workload,
+        Action, Client, Connection, DataRef, Edge, Entry, EntryKind, Expect, Extent, Operation,
+        Principal, Rule, Session, Tree, Workload,
     },
 };
 
@@ -53,6 +53,44 @@ pub struct Preparation {
     pub bytes: u64,
 }
 
+/// A stretch of a file's initial content.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Stretch {
+    /// What READs showed.
+    Known(Extent),
+    /// What [`synthetic`] gives.
+    Synthetic {
+        /// Where it begins.
+        offset: u64,
+        /// How long it is, in bytes: at most [`LONGEST_FILLED_BYTES`].
+        len: u64,
+    },
+}
+
+/// What a file is filled with, ascending: what READs showed, if `is_there`, and between that synthetic
+/// bytes. Longer gaps than [`LONGEST_FILLED_BYTES`] stay empty.
+pub fn stretches(entry: &Entry, mut is_there: impl FnMut(&Digest) -> bool) -> Vec<Stretch> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    let fill = |from: u64, to: u64, found: &mut Vec<Stretch>| {
+        let len = to.saturating_sub(from);
+        if len > 0 && len <= LONGEST_FILLED_BYTES {
+            found.push(Stretch::Synthetic { offset: from, len });
+        }
+    };
+    for extent in &entry.content {
+        let end = extent.offset.saturating_add(u64::from(extent.data.len));
+        if extent.offset < at || end > entry.size || !is_there(&extent.data.blake3) {
+            continue;
+        }
+        fill(at, extent.offset, &mut found);
+        found.push(Stretch::Known(extent.clone()));
+        at = end;
+    }
+    fill(at, entry.size, &mut found);
+    found
+}
+
 /// Synthetic content: `len` bytes of `path` from `offset` on.
 #[must_use]
 pub fn synthetic(path: &str, offset: u64, len: u32) -> Vec<u8> {
@@ -66,12 +104,15 @@ pub fn synthetic(path: &str, offset: u64, len: u32) -> Vec<u8> {
         word ^ word >> 31
     };
     let end = offset.saturating_add(u64::from(len));
-    let words = (offset / 8..end.div_ceil(8)).flat_map(|index| word(index).to_le_bytes());
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(len.saturating_add(16));
+    for index in offset / 8..end.div_ceil(8) {
+        bytes.extend_from_slice(&word(index).to_le_bytes());
+    }
     let skip = usize::try_from(offset % 8).unwrap_or(0);
-    words
-        .skip(skip)
-        .take(usize::try_from(len).unwrap_or(usize::MAX))
-        .collect()
+    bytes.drain(..skip.min(bytes.len()));
+    bytes.truncate(len);
+    bytes
 }
 
 /// A workload that builds `entries`, share by share, each at its place. Entries of shares without
@@ -375,19 +416,18 @@ impl Builder {
         entry: &Entry,
         blob: &mut impl FnMut(&Digest) -> Option<Vec<u8>>,
     ) {
-        let mut at = 0;
         let mut long = 0;
-        for extent in &entry.content {
-            let end = extent.offset.saturating_add(u64::from(extent.data.len));
-            if extent.offset < at || end > entry.size || blob(&extent.data.blake3).is_none() {
-                continue;
-            }
-            self.fill_synthetic(open, entry, at, extent.offset);
-            self.write(open, extent.offset, extent.data);
-            (at, long) = (end, end);
-        }
-        if self.fill_synthetic(open, entry, at, entry.size) {
-            long = entry.size;
+        for stretch in stretches(entry, |digest| blob(digest).is_some()) {
+            long = match stretch {
+                Stretch::Known(Extent { offset, data }) => {
+                    self.write(open, offset, data);
+                    offset.saturating_add(u64::from(data.len))
+                }
+                Stretch::Synthetic { offset, len } => {
+                    self.fill_synthetic(open, entry, offset, offset.saturating_add(len));
+                    offset.saturating_add(len)
+                }
+            };
         }
         if long < entry.size {
             let end_of_file = entry.size;
@@ -396,11 +436,7 @@ impl Builder {
         }
     }
 
-    /// Fills a gap that is not too long; tells whether it did.
-    fn fill_synthetic(&mut self, open: OpenRef, entry: &Entry, from: u64, to: u64) -> bool {
-        if to.saturating_sub(from) > LONGEST_FILLED_BYTES {
-            return false;
-        }
+    fn fill_synthetic(&mut self, open: OpenRef, entry: &Entry, from: u64, to: u64) {
         let mut at = from;
         while at < to {
             let len = u32::try_from((to - at).min(u64::from(CHUNK))).unwrap_or(CHUNK);
@@ -410,7 +446,6 @@ impl Builder {
             self.write(open, at, DataRef { blake3, len });
             at += u64::from(len);
         }
-        true
     }
 
     fn write(&mut self, open: OpenRef, offset: u64, data: DataRef) {
@@ -475,6 +510,7 @@ impl Builder {
             open,
             reclaims: None,
             previous_session: None,
+            principal: None,
             resume_key_of: None,
             cancels: None,
             data: None,

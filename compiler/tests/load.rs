@@ -50,6 +50,7 @@ fn captures() -> Vec<PathBuf> {
         "torture/smbtorture_smb2.compound.pcap",
         "torture/smbtorture_smb2.lease.pcap",
         "torture/smbtorture_smb2.durable-open.pcap",
+        "torture/smbtorture_smb2.session.pcap",
     ]
     .iter()
     .map(|name| own.join(name))

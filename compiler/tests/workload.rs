@@ -19,7 +19,8 @@ use smbench_compiler::{CompileOptions, SessionKeys, compile, folder::FolderReade
 use smbench_core::{
     engine::{Plan, RunConfig},
     seal::Secret,
-    workload::{Action, Expect, Operation, Workload},
+    smb2::Command,
+    workload::{Action, Expect, Operation, Rule, Workload},
 };
 
 struct Work {
@@ -257,6 +258,49 @@ fn compiling_twice_gives_the_same_folder() {
         ran += 1;
     }
     println!("{ran} captures");
+}
+
+/// A session is its first user's, whoever is named when it is bound or logged in to again; and it
+/// lives until those of other clients who name it have heard.
+#[test]
+fn sessions_that_others_bind_keep_their_user_and_wait_for_them() {
+    let capture = corpus().join("own/torture/smbtorture_smb2.session.pcap");
+    if !capture.exists() {
+        return println!("0 captures");
+    }
+    let work = work(&capture, &Value::Null, "sessions");
+    let workload = FolderReader::open(&work.folder).unwrap().into_workload();
+    let name = |principal: u32| workload.principals[principal as usize].name.as_str();
+    let mut named = BTreeMap::new();
+    for op in &work.ops {
+        if let (Some(session), Some(principal)) = (op.session, op.principal) {
+            let first = name(workload.sessions[session.index()].principal);
+            assert_eq!(op.cmd, Command::SESSION_SETUP);
+            *named.entry((first, name(principal.0))).or_default() += 1;
+        }
+    }
+    // Re-authentications as nobody in reauth2 to reauth5, refused logins in bind_invalid_auth.
+    let (alice, nobody) = (
+        "WORKGROUP\\alice",
+        "__NONE__INVALID__NONE__\\__none__invalid__none__",
+    );
+    assert_eq!(
+        named,
+        BTreeMap::from([((alice, ""), 4), ((alice, nobody), 2)])
+    );
+    let mut waiting = 0;
+    for end in &work.ops {
+        let Action::Disconnect(_) = end.action else {
+            continue;
+        };
+        for edge in end.after.iter().filter(|it| it.rule == Rule::Setup) {
+            let visit = &work.ops[edge.id.index()];
+            let home = workload.sessions[visit.session.unwrap().index()].conn;
+            assert!(home == end.conn && visit.conn != end.conn);
+            waiting += u32::from(visit.client != end.client);
+        }
+    }
+    assert!(waiting > 0);
 }
 
 /// What was read of a file before it was written is in its entry, and in the pack.

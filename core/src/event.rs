@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use self::digest::EffectsDigest;
 use crate::{
     frame::{Digest, Frame},
-    ids::{ConnId, LogicalTime, OpId, OpenRef, SessionRef, ShardId},
+    ids::{ConnId, LogicalTime, OpId, OpenRef, PrincipalRef, SessionRef, ShardId},
     smb2::NtStatus,
 };
 
@@ -153,6 +153,8 @@ pub enum Seal {
 pub enum AuthStep {
     /// A new login, with the right credentials.
     Begin,
+    /// A new login in another name than the session's user's.
+    BeginAs(PrincipalRef),
     /// A new login that the recording shows to have failed: with a wrong password on purpose.
     BeginRefused,
     /// The server sent a token; produce the answer.

@@ -78,6 +78,8 @@ index_id! {
     ConnId,
     /// One authenticated session as the workload names it (not the wire's SessionId).
     SessionRef,
+    /// One user as the workload names it.
+    PrincipalRef,
     /// One tree connect as the workload names it (not the wire's TreeId).
     TreeRef,
     /// One open of a file as the workload names it (not the wire's FileId).

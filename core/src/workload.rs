@@ -117,7 +117,7 @@ pub struct Principal {
 /// An authenticated session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
-    /// Index into [`Workload::principals`].
+    /// Index into [`Workload::principals`]: who logged in first.
     pub principal: u32,
     /// The connection it was set up on.
     pub conn: ConnId,

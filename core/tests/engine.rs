@@ -10,10 +10,12 @@
 use serde_json::{Value, json};
 use smbench_core::{
     engine::{Engine, EngineError, Plan, RunConfig, Speed, feed},
-    event::{Divergence, Effect, EffectsDigest, Input, Report, Seal, SkipReason},
+    event::{
+        AuthStep, Divergence, Effect, EffectsDigest, Input, Report, Seal, SkipReason, TokenOutcome,
+    },
     frame::Frame,
-    ids::{ClientId, ConnId, LogicalTime, OpId},
-    smb2::NtStatus,
+    ids::{ClientId, ConnId, LogicalTime, OpId, PrincipalRef, SessionRef},
+    smb2::{NtStatus, SessionId},
     workload::{Client, Connection, Operation, Principal, Session, Tree, Workload},
 };
 
@@ -29,6 +31,7 @@ struct Desk {
     now: u64,
     sent: Vec<Frame>,
     reports: Vec<Report>,
+    logins: Vec<AuthStep>,
     closed: bool,
     wake: Option<LogicalTime>,
 }
@@ -53,8 +56,14 @@ impl Desk {
             format: 1,
             clients: vec![Client::default()],
             connections: vec![connection; connections as usize],
-            principals: vec![Principal::default()],
-            sessions: Vec::<Session>::new(),
+            principals: vec![Principal::default(); 2],
+            sessions: vec![Session {
+                principal: 0,
+                conn: ConnId(0),
+                wire_id: SessionId(0),
+                flags: 0,
+                inferred: false,
+            }],
             trees: Vec::<Tree>::new(),
             opens: 4,
             operations: operations.len() as u64,
@@ -71,6 +80,7 @@ impl Desk {
             now: 0,
             sent: Vec::new(),
             reports: Vec::new(),
+            logins: Vec::new(),
             closed: false,
             wake: None,
         };
@@ -84,6 +94,7 @@ impl Desk {
     fn tell(&mut self, input: Input) {
         self.now += 1_000;
         let (sent, reports, closed) = (&mut self.sent, &mut self.reports, &mut self.closed);
+        let logins = &mut self.logins;
         let now = LogicalTime(self.now);
         self.wake = feed(
             &mut self.engine,
@@ -93,6 +104,7 @@ impl Desk {
             |effect| match effect {
                 Effect::Send { frame, .. } => sent.push(frame),
                 Effect::Report(report) => reports.push(report),
+                Effect::Authenticate { step, .. } => logins.push(step),
                 Effect::Close { .. } => *closed = true,
                 _ => {}
             },
@@ -130,6 +142,19 @@ impl Desk {
             frame,
             seal: Seal::Plain,
         });
+    }
+
+    /// One leg of a login: its token, and the answer to it.
+    fn leg(&mut self, mid: u64, status: u32) {
+        self.tell(Input::TokenReady {
+            conn: ConnId(0),
+            session: SessionRef(0),
+            outcome: TokenOutcome::Ready { len: 4 },
+        });
+        let mut bytes = header(SESSION_SETUP, mid, status, 1);
+        bytes[40..48].copy_from_slice(&SESSION_ID.to_le_bytes());
+        bytes.extend_from_slice(&[9, 0, 0, 0, 72, 0, 0, 0]);
+        self.receive(bytes);
     }
 
     fn diverged(&self) -> Vec<(u32, &Divergence)> {
@@ -180,6 +205,24 @@ fn echo(id: u32, extra: &Value) -> Value {
     operation(id, "ECHO", &json!({}), &all)
 }
 
+/// A leg of a login to session 0.
+fn setup(id: u32, status: &str, extra: &Value) -> Value {
+    let request = json!({
+        "security_mode": "0x1", "capabilities": "0x0", "security_buffer_length": 4,
+    });
+    let mut all = json!({
+        "session": 0, "after": [{ "id": id.saturating_sub(1), "rule": "setup" }],
+        "expect": { "frame": 0, "status": status, "latency_us": 10 },
+    });
+    if id == 0 {
+        all["after"] = json!([]);
+    }
+    for (key, value) in extra.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    operation(id, "SESSION_SETUP", &request, &all)
+}
+
 fn create(id: u32, open: Option<u32>, status: &str, extra: &Value) -> Value {
     let request = json!({ "name": "a", "access": "0x1", "share": "rwd", "disposition": "open" });
     let mut all = json!({ "expect": { "frame": 0, "status": status, "latency_us": 10 } });
@@ -192,6 +235,10 @@ fn create(id: u32, open: Option<u32>, status: &str, extra: &Value) -> Value {
     operation(id, "CREATE", &request, &all)
 }
 
+const MORE: u32 = 0xc000_0016;
+const LOGON_FAILURE: u32 = 0xc000_006d;
+const SESSION_ID: u64 = 0x77;
+const SESSION_SETUP: u16 = 1;
 const ECHO: u16 = 13;
 const CREATE: u16 = 5;
 const ECHO_BODY: [u8; 4] = [4, 0, 0, 0];
@@ -438,4 +485,83 @@ fn time_cannot_go_back() {
     let mut desk = Desk::new(&[echo(0, &json!({}))]);
     let error = desk.engine.handle(LogicalTime(1), Input::Wake).unwrap_err();
     assert!(matches!(error, EngineError::TimeWentBack { .. }), "{error}");
+}
+
+#[test]
+fn a_login_is_for_whom_its_last_token_names() {
+    let mut desk = Desk::new(&[
+        setup(0, "MORE_PROCESSING_REQUIRED", &json!({})),
+        setup(1, "SUCCESS", &json!({})),
+        setup(2, "MORE_PROCESSING_REQUIRED", &json!({})),
+        setup(3, "SUCCESS", &json!({ "principal": 1 })),
+        setup(4, "SUCCESS", &json!({})),
+    ]);
+    for (mid, status) in [
+        (0, MORE),
+        (1, SUCCESS),
+        (2, MORE),
+        (3, SUCCESS),
+        (4, SUCCESS),
+    ] {
+        desk.leg(mid, status);
+    }
+    let more = AuthStep::Continue;
+    let other = AuthStep::BeginAs(PrincipalRef(1));
+    assert_eq!(
+        desk.logins,
+        [AuthStep::Begin, more, other, more, AuthStep::Begin]
+    );
+    assert_eq!(desk.diverged(), []);
+}
+
+/// Only what says that name or password are wrong is brought about by a wrong password; other
+/// refusals are about the request. [MS-SMB2] 3.3.5.5.
+#[test]
+fn a_login_that_was_refused_for_another_reason_begins_with_the_right_password() {
+    for (status, wrong) in [
+        ("LOGON_FAILURE", true),
+        ("ACCOUNT_LOCKED_OUT", true),
+        ("ACCESS_DENIED", false),
+        ("REQUEST_NOT_ACCEPTED", false),
+        ("USER_SESSION_DELETED", false),
+    ] {
+        let desk = Desk::new(&[setup(0, status, &json!({}))]);
+        let begun = if wrong {
+            AuthStep::BeginRefused
+        } else {
+            AuthStep::Begin
+        };
+        assert_eq!(desk.logins, [begun], "{status}");
+    }
+}
+
+/// A session outlives a binding that failed ([MS-SMB2] 3.2.5.3.3), and what is recorded of a
+/// session that a failed re-authentication ended (3.3.5.5.3) can be asked of this server too.
+#[test]
+fn a_login_that_fails_as_recorded_leaves_the_session_to_what_was_recorded_of_it() {
+    let after = |id: u32| json!({ "session": 0, "after": [{ "id": id - 1, "rule": "wire" }] });
+    let mut desk = Desk::new(&[
+        setup(0, "SUCCESS", &json!({})),
+        setup(1, "MORE_PROCESSING_REQUIRED", &json!({})),
+        setup(2, "LOGON_FAILURE", &json!({})),
+        echo(3, &after(3)),
+    ]);
+    for (mid, status) in [(0, SUCCESS), (1, MORE), (2, LOGON_FAILURE)] {
+        desk.leg(mid, status);
+    }
+    let last = desk.sent.last().unwrap();
+    assert_eq!(last.bytes[12..14], ECHO.to_le_bytes());
+    assert_eq!(last.bytes[40..48], SESSION_ID.to_le_bytes());
+    assert_eq!(desk.diverged(), []);
+    // One that fails against the recording takes with it what needs the session.
+    let mut desk = Desk::new(&[
+        setup(0, "SUCCESS", &json!({})),
+        setup(1, "SUCCESS", &json!({})),
+        echo(2, &after(2)),
+    ]);
+    desk.leg(0, SUCCESS);
+    desk.leg(1, LOGON_FAILURE);
+    assert_eq!(desk.sent.len(), 2);
+    let cascaded = |it: &Report| matches!(it, Report::Cascaded { op: OpId(2), .. });
+    assert!(desk.reports.iter().any(cascaded));
 }

@@ -8,7 +8,8 @@
 mod package;
 mod plain;
 
-use smbench_core::ids::{ConnId, SessionRef};
+use smbench_core::event::AuthStep;
+use smbench_core::ids::{ConnId, PrincipalRef, SessionRef};
 use smbench_core::seal::Secret;
 use thiserror::Error;
 
@@ -63,11 +64,53 @@ impl std::fmt::Debug for Credentials {
 pub trait CredentialsSource: Send {
     /// The credentials of a session's user; `None` when the mapping has none.
     fn credentials(&self, session: SessionRef) -> Option<Credentials>;
+
+    /// The credentials of somebody else who logs in to a session; `None` when there are none.
+    fn of_principal(&self, _: PrincipalRef) -> Option<Credentials> {
+        None
+    }
+
+    /// The credentials that a login begins with.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::NoCredentials`] when there are none.
+    fn for_login(&self, session: SessionRef, begin: Begin) -> Result<Credentials, AuthError> {
+        let found = match begin {
+            Begin::As(principal) => self.of_principal(principal),
+            Begin::Session | Begin::Refused => self.credentials(session),
+        };
+        found.ok_or(AuthError::NoCredentials { session })
+    }
 }
 
 impl<F: Fn(SessionRef) -> Option<Credentials> + Send> CredentialsSource for F {
     fn credentials(&self, session: SessionRef) -> Option<Credentials> {
         self(session)
+    }
+}
+
+/// How a login begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Begin {
+    /// In the name of the session's user.
+    Session,
+    /// In another name, as re-authentication and binding may.
+    As(PrincipalRef),
+    /// In a way that the server will not accept: the recording shows a wrong password.
+    Refused,
+}
+
+impl Begin {
+    /// What the engine orders; `None` when it orders to go on.
+    #[must_use]
+    pub const fn of(step: AuthStep) -> Option<Self> {
+        match step {
+            AuthStep::Begin => Some(Self::Session),
+            AuthStep::BeginAs(principal) => Some(Self::As(principal)),
+            AuthStep::BeginRefused => Some(Self::Refused),
+            AuthStep::Continue => None,
+        }
     }
 }
 
@@ -96,8 +139,7 @@ pub trait Handshake: Send {
 
 /// A way to log in.
 pub trait Authenticator {
-    /// Starts a login. `refused` asks for one the server will not accept: the recording shows a
-    /// wrong password.
+    /// Starts a login.
     ///
     /// # Errors
     ///
@@ -106,6 +148,6 @@ pub trait Authenticator {
         &mut self,
         conn: ConnId,
         session: SessionRef,
-        refused: bool,
+        begin: Begin,
     ) -> Result<Box<dyn Handshake>, AuthError>;
 }

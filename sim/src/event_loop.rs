@@ -19,7 +19,7 @@ use smbench_core::event::{
 };
 use smbench_core::frame::{Content, Frame};
 use smbench_core::ids::{ConnId, LogicalTime, SessionRef};
-use smbench_live::auth::TrustAuthenticator;
+use smbench_live::auth::{Begin, TrustAuthenticator};
 use smbench_live::{Authenticator, Blobs, FrameService, ServiceOutput, bulk};
 
 use self::ear::Ear;
@@ -284,9 +284,8 @@ where
         let Some(link) = self.links.get_mut(conn.index()) else {
             return TokenOutcome::Failed;
         };
-        if step != AuthStep::Continue {
-            let refused = step == AuthStep::BeginRefused;
-            match self.authenticator.begin(conn, session, refused) {
+        if let Some(begin) = Begin::of(step) {
+            match self.authenticator.begin(conn, session, begin) {
                 Ok(handshake) => link.logins.begin(session, handshake),
                 Err(_) => return TokenOutcome::Failed,
             }

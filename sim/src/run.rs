@@ -2,7 +2,7 @@
 
 use smbench_core::engine::{Engine, EngineError, OpState, Plan, RunConfig};
 use smbench_core::event::{EffectsDigest, Recorder, Report};
-use smbench_core::ids::{ClientId, ConnId, LogicalTime, OpId, SessionRef};
+use smbench_core::ids::{ClientId, ConnId, LogicalTime, OpId, PrincipalRef, SessionRef};
 use smbench_core::seal::Secret;
 use smbench_core::workload::Workload;
 use smbench_live::{Blobs, Credentials, CredentialsSource, FrameService};
@@ -29,6 +29,8 @@ pub struct Cast {
     pub clients: Vec<ClientId>,
     /// `DOMAIN\user` of each session.
     pub users: Vec<String>,
+    /// `DOMAIN\user` of each user of the workload.
+    pub principals: Vec<String>,
 }
 
 impl Cast {
@@ -47,6 +49,11 @@ impl Cast {
                 .iter()
                 .map(|it| name(it.principal))
                 .collect(),
+            principals: workload
+                .principals
+                .iter()
+                .map(|it| it.name.clone())
+                .collect(),
         }
     }
 
@@ -58,13 +65,20 @@ impl Cast {
 /// Names without passwords: the model server trusts in a simulation.
 impl CredentialsSource for Cast {
     fn credentials(&self, session: SessionRef) -> Option<Credentials> {
-        let name = self.users.get(session.index())?;
-        let (domain, user) = name.split_once('\\').unwrap_or(("", name));
-        Some(Credentials {
-            user: user.to_owned(),
-            domain: domain.to_owned(),
-            password: Secret::new(b""),
-        })
+        Some(without_password(self.users.get(session.index())?))
+    }
+
+    fn of_principal(&self, principal: PrincipalRef) -> Option<Credentials> {
+        Some(without_password(self.principals.get(principal.index())?))
+    }
+}
+
+fn without_password(name: &str) -> Credentials {
+    let (domain, user) = name.split_once('\\').unwrap_or(("", name));
+    Credentials {
+        user: user.to_owned(),
+        domain: domain.to_owned(),
+        password: Secret::new(b""),
     }
 }
 

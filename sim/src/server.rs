@@ -55,6 +55,7 @@ pub use self::config::{Limits, SeedEntry, ServerConfig, ShareConfig, ShareKind};
 pub use self::plant::{Plant, UnknownPlant};
 
 use self::conn::Conn;
+use self::data::len64;
 use self::fs::{Found, Fs, NodeId, StreamId};
 use self::leases::{Lease, LeaseId};
 use self::name::Path;
@@ -241,13 +242,32 @@ impl Server {
     ///
     /// [`SeedError`] when the share or the path cannot be.
     pub fn put_file(&mut self, share: &str, path: &str, data: &[u8]) -> Result<(), SeedError> {
+        self.put_parts(share, path, len64(data.len()), [(0, data)])
+    }
+
+    /// As [`Self::put_file`], of `size` bytes of which only `parts` are held: pairs of offset and
+    /// content. All else reads as zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`SeedError`] when the share or the path cannot be.
+    pub fn put_parts<T: AsRef<[u8]>>(
+        &mut self,
+        share: &str,
+        path: &str,
+        size: u64,
+        parts: impl IntoIterator<Item = (u64, T)>,
+    ) -> Result<(), SeedError> {
         let bad = || SeedError::BadPath {
             path: path.to_owned(),
         };
         let (node, stream) = self.seed(share, path, false)?;
         let put = self.fs.change(node, stream, |old| {
             old.set_size(0);
-            old.write(0, data);
+            for (offset, part) in parts {
+                old.write(offset, part.as_ref());
+            }
+            old.set_size(size);
         });
         put.map_err(|_| bad())
     }

@@ -11,7 +11,7 @@ use smbench_core::ids::SessionRef;
 use smbench_core::smb2::NtStatus;
 
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
-use crate::live_run::{self, LiveOutcome, LiveRun};
+use crate::live_run::{self, KnownUsers, LiveOutcome, LiveRun};
 use crate::load::{Attachments, Loaded};
 use crate::record::RecordArgs;
 use crate::report::{self, say};
@@ -110,10 +110,13 @@ pub(crate) fn on(
         attachments,
         config,
         target,
-        credentials: credentials
-            .into_iter()
-            .map(|it| (SessionRef(0), it))
-            .collect(),
+        credentials: KnownUsers {
+            sessions: credentials
+                .into_iter()
+                .map(|it| (SessionRef(0), it))
+                .collect(),
+            ..KnownUsers::default()
+        },
         blobs: loaded.source().with_synthetic(synthetic),
         record,
         signing: Default::default(),

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         attachments: loaded.attachments()?,
         config,
         target: &target,
-        credentials: target.by_session(loaded.workload()),
+        credentials: target.known_users(loaded.workload()),
         blobs: loaded.source(),
         record: &args.record,
         signing: match args.signing {

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use smbench_compiler::prepare::synthetic;
+use smbench_compiler::prepare::{Stretch, stretches, synthetic};
+use smbench_core::frame::Digest;
 use smbench_core::ids::LogicalTime;
 use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
@@ -308,29 +309,26 @@ fn put(server: &mut Server, loaded: &Loaded, entry: &Entry) -> Result<(), Failur
             .mkdir(&entry.share, &entry.path)
             .or_environment(context()),
         EntryKind::File | EntryKind::Stream => {
-            let data = content(loaded, entry);
+            let parts = content(loaded, entry);
             server
-                .put_file(&entry.share, &entry.path, &data)
+                .put_parts(&entry.share, &entry.path, entry.size, parts)
                 .or_environment(context())
         }
     }
 }
 
-/// What a preparation would write: what reads showed, synthetic bytes elsewhere.
-fn content(loaded: &Loaded, entry: &Entry) -> Vec<u8> {
+/// What a preparation would write: what reads showed, synthetic bytes around it, of long gaps nothing.
+fn content(loaded: &Loaded, entry: &Entry) -> impl Iterator<Item = (u64, Vec<u8>)> {
     let name = format!("{}\\{}", entry.share, entry.path);
-    let size = u32::try_from(entry.size).unwrap_or(u32::MAX);
-    let mut data = synthetic(&name, 0, size);
-    for extent in &entry.content {
-        let Ok(known) = loaded.blobs.get(&extent.data.blake3) else {
-            continue;
-        };
-        let Ok(from) = usize::try_from(extent.offset) else {
-            continue;
-        };
-        if let Some(target) = data.get_mut(from..from.saturating_add(known.len())) {
-            target.copy_from_slice(&known);
-        }
-    }
-    data
+    let known = |digest: &Digest| loaded.blobs.get(digest).ok();
+    let stretches = stretches(entry, |digest| known(digest).is_some());
+    stretches
+        .into_iter()
+        .filter_map(move |stretch| match stretch {
+            Stretch::Known(extent) => Some((extent.offset, known(&extent.data.blake3)?)),
+            Stretch::Synthetic { offset, len } => {
+                let len = u32::try_from(len).ok()?;
+                Some((offset, synthetic(&name, offset, len)))
+            }
+        })
 }

@@ -50,6 +50,7 @@ impl Scrub {
             open: _,
             reclaims: _,
             previous_session: _,
+            principal: _,
             resume_key_of: _,
             cancels: _,
             data: _,

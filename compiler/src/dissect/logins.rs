@@ -1,7 +1,7 @@
 //! Sessions: who logs in, on which connection, and what opens their frames.
 
 use smbench_core::{
-    ids::{ConnId, SessionRef},
+    ids::{ConnId, PrincipalRef, SessionRef},
     seal::{encrypt::transform, ntlm, spnego},
     smb2::{Command, Header, Message, SessionId, SessionSetupFlags, SessionSetupRequest},
     workload::{Principal, Session},
@@ -85,31 +85,30 @@ impl Dissector {
         self.state.by_id.get(&(server, id.0)).copied()
     }
 
-    /// Looks into the security token of a SESSION_SETUP request for who logs in.
+    /// Looks into the security token of a SESSION_SETUP request for who logs in; says so if that is
+    /// somebody else than the session's user, who logged in first.
     pub(super) fn token_sent(
         &mut self,
         conn: usize,
         header: &Header,
         session: SessionRef,
         token: &[u8],
-    ) {
+    ) -> Option<PrincipalRef> {
         let inner = spnego::parse(token).and_then(|token| token.inner());
-        let Some(Ok(login)) = inner.map(ntlm::parse_authenticate) else {
-            return;
-        };
+        let login = inner.map(ntlm::parse_authenticate)?.ok()?;
         let name = match (login.domain.as_str(), login.user.as_str()) {
             (_, "") => String::new(),
             ("", user) => user.to_owned(),
             (domain, user) => format!("{domain}\\{user}"),
         };
         let principal = self.principal(name);
-        if let Some(state) = self.state.session(session) {
-            state.principal = Some(principal);
-        }
+        let state = self.state.session(session);
+        let first = state.map_or(principal, |it| *it.principal.get_or_insert(principal));
         let unsealer = self.conns.get_mut(conn).and_then(|it| it.unsealer.as_mut());
         if let Some(unsealer) = unsealer {
             unsealer.login(&self.secrets, header.session_id.0, &login);
         }
+        (principal != first).then_some(PrincipalRef(principal))
     }
 
     /// Looks into the security token of a SESSION_SETUP response for a challenge.

@@ -132,6 +132,7 @@ impl Dissector {
             open: None,
             reclaims: None,
             previous_session: None,
+            principal: None,
             resume_key_of: None,
             cancels: None,
             data: None,

@@ -116,7 +116,7 @@ impl Dissector {
         if let (Command::SESSION_SETUP, Some(session), Some(token)) =
             (header.command, op.session, bulk)
         {
-            self.token_sent(conn, header, session, token);
+            op.principal = self.token_sent(conn, header, session, token);
         }
         op.action = Action::Request(request);
         self.check(header, piece, bulk, &op);
@@ -181,6 +181,7 @@ impl Dissector {
             open: None,
             reclaims: None,
             previous_session: None,
+            principal: None,
             resume_key_of: None,
             cancels: None,
             data: None,

@@ -73,7 +73,7 @@ pub(super) struct SessionState {
     /// Tree connects whose answer did not tell the id.
     pub(super) unnamed_trees: Vec<TreeRef>,
     pub(super) opens: Map<FileId, OpenRef>,
-    /// The user, once known.
+    /// Who logged in first, once known.
     pub(super) principal: Option<u32>,
 }
 

@@ -8,7 +8,7 @@
 use smbench_core::{
     event::Milestone,
     frame::Digest,
-    ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
+    ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
     smb2::{Command, HeaderFlags, LeaseState, NtStatus, OplockLevel, Quirks},
     workload::{Action, Compound, DataRef, Edge, Expect, LeaseGrant, Operation, Rule},
 };
@@ -37,6 +37,7 @@ pub(super) fn blank() -> Operation {
         open: None,
         reclaims: None,
         previous_session: None,
+        principal: None,
         resume_key_of: None,
         cancels: None,
         data: None,
@@ -142,6 +143,7 @@ impl<'a> Cursor<'a> {
         op.open = self.maybe(b",\"open\":")?.map(OpenRef);
         op.reclaims = self.maybe(b",\"reclaims\":")?.map(OpenRef);
         op.previous_session = self.maybe(b",\"previous_session\":")?.map(SessionRef);
+        op.principal = self.maybe(b",\"principal\":")?.map(PrincipalRef);
         op.resume_key_of = self.maybe(b",\"resume_key_of\":")?.map(OpId);
         op.cancels = self.maybe(b",\"cancels\":")?.map(OpId);
         op.data = self.data()?;

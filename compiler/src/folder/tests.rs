@@ -59,6 +59,7 @@ fn operation(id: u32) -> Operation {
         open: None,
         reclaims: None,
         previous_session: None,
+        principal: None,
         resume_key_of: None,
         cancels: None,
         data: None,

@@ -21,6 +21,9 @@ struct Known {
     negotiated: BTreeMap<ConnId, OpId>,
     sessions: BTreeMap<SessionRef, OpId>,
     bound: BTreeMap<(ConnId, SessionRef), OpId>,
+    homes: BTreeMap<SessionRef, ConnId>,
+    /// SESSION_SETUPs from other connections to sessions of this one.
+    visits: BTreeMap<ConnId, Vec<OpId>>,
     trees: BTreeMap<TreeRef, OpId>,
     opens: BTreeMap<OpenRef, Handle>,
     /// Sessions that a login replaces.
@@ -47,6 +50,7 @@ pub(super) fn infer(table: &Table, edges: &mut Edges) {
     };
     for (id, row) in table.rows() {
         known.set_up(id, row, edges);
+        known.visit(id, row, table, edges);
         known.use_handle(id, row, table, edges);
         known.replace_session(id, row, table, edges);
     }
@@ -122,6 +126,31 @@ impl Known {
         let ends = table.facts(id).map(|facts| facts.deed);
         if ends == Some(Deed::End(Scope::Session(old))) {
             session.by = Some(id);
+        }
+    }
+
+    /// A session ends with its last connection ([MS-SMB2] 3.3.7.1): that waits for others who were
+    /// answered while it was there, of whatever client, as binding names sessions across clients.
+    fn visit(&mut self, id: OpId, row: &Row, table: &Table, edges: &mut Edges) {
+        let conn = row.conn();
+        match (row.kind, row.cmd, row.session()) {
+            (Kind::Disconnect, ..) => {
+                let ends = row.span().request;
+                for visit in self.visits.remove(&conn).unwrap_or_default() {
+                    let answered = table.span(visit).and_then(|span| span.response);
+                    if answered.is_some_and(|at| at < ends) {
+                        edges.add(visit, id, Rule::Setup, Milestone::Response);
+                    }
+                }
+            }
+            (Kind::Break, ..) => {}
+            (_, Command::SESSION_SETUP, Some(session)) => {
+                let home = *self.homes.entry(session).or_insert(conn);
+                if home != conn {
+                    self.visits.entry(home).or_default().push(id);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use smbench_core::{
     fscc::SetInfoPayload,
-    ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
+    ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
     smb2::{
         ChangeNotifyFlags, Command, ContextData, CreateOptions, HeaderFlags, Name, NtStatus,
         Request,
@@ -60,6 +60,7 @@ pub(super) struct Line {
     pub(super) resume_key_of: Option<OpId>,
     pub(super) reclaims: Option<OpenRef>,
     pub(super) previous_session: Option<SessionRef>,
+    pub(super) principal: Option<PrincipalRef>,
     /// The name it is about.
     pub(super) name: Option<NameId>,
     /// The name that it gives to a file.
@@ -477,6 +478,7 @@ fn brief(op: &Operation) -> Line {
         resume_key_of: op.resume_key_of,
         reclaims: op.reclaims,
         previous_session: op.previous_session,
+        principal: op.principal,
         name: None,
         renames_to: None,
         lease: None,

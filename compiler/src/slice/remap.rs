@@ -1,7 +1,7 @@
 //! New numbers for what stays.
 
 use smbench_core::{
-    ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
+    ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
     workload::{Compound, Operation, Workload},
 };
 
@@ -75,6 +75,7 @@ impl Remap {
             mark(&mut clients, Some(line.client.index()));
             mark(&mut sessions, line.session.map(SessionRef::index));
             mark(&mut sessions, line.previous_session.map(SessionRef::index));
+            mark(&mut principals, line.principal.map(PrincipalRef::index));
             mark(&mut trees, line.tree.map(TreeRef::index));
             mark(&mut opens, line.open.map(OpenRef::index));
             mark(&mut opens, line.reclaims.map(OpenRef::index));
@@ -121,6 +122,8 @@ impl Remap {
         op.reclaims = op.reclaims.map(|it| OpenRef(self.opens.to(it.0)));
         let previous = op.previous_session;
         op.previous_session = previous.map(|it| SessionRef(self.sessions.to(it.0)));
+        let principal = op.principal;
+        op.principal = principal.map(|it| PrincipalRef(self.principals.to(it.0)));
         op.resume_key_of = op.resume_key_of.map(|it| OpId(self.ops.to(it.0)));
         op.cancels = op.cancels.map(|it| OpId(self.ops.to(it.0)));
         op.compound = op.compound.map(|it| Compound {

@@ -37,7 +37,15 @@ impl Engine {
             self.cascade(op, cause)?;
             return Ok(false);
         }
-        let refused = planned.rare.login_ends.is_some_and(NtStatus::is_error);
+        let refused = planned
+            .rare
+            .login_ends
+            .is_some_and(NtStatus::is_logon_failure);
+        let begin = match planned.rare.principal {
+            _ if refused => AuthStep::BeginRefused,
+            Some(principal) => AuthStep::BeginAs(principal),
+            None => AuthStep::Begin,
+        };
         match self.conn_mut(conn)?.login(session) {
             Some(LoginState::HasToken(_)) => Ok(true),
             Some(LoginState::AwaitingToken(_) | LoginState::InFlight) => Ok(false),
@@ -48,15 +56,10 @@ impl Engine {
             None | Some(LoginState::Done) => {
                 self.conn_mut(conn)?
                     .set_login(session, LoginState::AwaitingToken(op));
-                let step = if refused {
-                    AuthStep::BeginRefused
-                } else {
-                    AuthStep::Begin
-                };
                 self.out.push_back(Effect::Authenticate {
                     conn,
                     session,
-                    step,
+                    step: begin,
                 });
                 Ok(false)
             }
@@ -206,7 +209,13 @@ impl Engine {
         }
         self.conn_mut(conn)?.set_login(session, LoginState::Done);
         if status.is_error() {
-            if let Some(slot) = self.sessions.get_mut(session.index()) {
+            // Where the recorded login failed too, what comes after it is as recorded: the session
+            // goes on elsewhere ([MS-SMB2] 3.2.5.3.3) or is refused from now on (3.3.5.5.3).
+            let ends = self.plan.op(op).and_then(|it| it.rare.login_ends);
+            let as_recorded = ends.is_some_and(NtStatus::is_error);
+            if let Some(slot) = self.sessions.get_mut(session.index())
+                && !(as_recorded && matches!(slot, Slot::Held(_)))
+            {
                 *slot = Slot::Failed(op);
             }
         } else {

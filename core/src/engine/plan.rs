@@ -89,6 +89,7 @@ pub(super) struct Resources {
     /// TreeId on the captured wire of each tree that was never connected, else 0.
     pub(super) trees: Vec<u32>,
     pub(super) opens: usize,
+    principals: usize,
 }
 
 /// A workload made ready to run.
@@ -317,16 +318,18 @@ impl Resources {
             sessions: sessions.collect(),
             trees: trees.collect(),
             opens: workload.opens as usize,
+            principals: workload.principals.len(),
         }
     }
 
     fn check(&self, op: &Draft) -> Result<(), PlanError> {
-        let previous = op.rare.previous_session;
+        let (previous, principal) = (op.rare.previous_session, op.rare.principal);
         let named = [
             ("client", Some(op.client.0), self.clients),
             ("connection", Some(op.conn.0), self.connections.len()),
             ("session", op.session.map(|it| it.0), self.sessions.len()),
             ("session", previous.map(|it| it.0), self.sessions.len()),
+            ("principal", principal.map(|it| it.0), self.principals),
             ("tree", op.tree.map(|it| it.0), self.trees.len()),
             ("open", op.open.map(|it| it.0), self.opens),
             ("open", op.rare.reclaims.map(|it| it.0), self.opens),

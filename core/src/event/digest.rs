@@ -60,6 +60,7 @@ fn put_effect(effect: &Effect, out: &mut Vec<u8>) {
                 AuthStep::Begin => 0,
                 AuthStep::BeginRefused => 1,
                 AuthStep::Continue => 2,
+                AuthStep::BeginAs(principal) => 3 + u64::from(principal.0),
             };
             put(out, 3, &[u64::from(conn.0), u64::from(session.0), step]);
         }

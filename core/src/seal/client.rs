@@ -7,8 +7,7 @@ use super::conn::{Connection, Direction, Opened, Sealed, effective_session};
 use super::keys::Dialect;
 use super::sign::unsign;
 use super::wire::{
-    FSCTL_VALIDATE_NEGOTIATE_INFO, Header, IOCTL, NEGOTIATE, SESSION_SETUP, TREE_CONNECT, is_smb1,
-    pdus, u32_at,
+    FSCTL_VALIDATE_NEGOTIATE_INFO, Header, IOCTL, NEGOTIATE, TREE_CONNECT, is_smb1, pdus, u32_at,
 };
 
 /// Whether requests are signed.
@@ -85,7 +84,7 @@ impl ClientSecurity {
             let header = Header::read(pdu)?;
             session_id = effective_session(&header, session_id);
             if encrypt_for.is_none() && self.wants_signature(&header, session_id, pdu) {
-                self.conn.sign(pdu, session_id, &mut sealed)?;
+                self.conn.sign(pdu, &header, session_id, &mut sealed)?;
             } else {
                 unsign(pdu)?;
             }
@@ -126,9 +125,9 @@ impl ClientSecurity {
         if session.keyless || header.command == NEGOTIATE {
             return false;
         }
-        if !session.established {
-            // [MS-SMB2] 3.2.4.2.3: only the requests that bind a channel are signed.
-            return header.command == SESSION_SETUP && session.base.is_some();
+        // [MS-SMB2] 3.2.4.1.1, 3.3.5.5: a request that binds a channel is refused unsigned.
+        if header.is_binding(pdu) || !session.established {
+            return header.is_binding(pdu) && session.session_key().is_some();
         }
         let always = match header.command {
             TREE_CONNECT => self.conn.dialect() == Some(Dialect::SMB311),

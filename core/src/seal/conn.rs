@@ -26,8 +26,8 @@ pub use super::session::SessionBase;
 use super::session::{Algorithms, Session};
 use super::sign::SigningKey;
 use super::wire::{
-    FLAG_RELATED, FLAG_SIGNED, Header, NEGOTIATE, SESSION_SETUP, UNSOLICITED, is_compressed,
-    is_encrypted, is_smb1, pdus,
+    FLAG_RELATED, FLAG_SIGNED, Header, NEGOTIATE, SESSION_SETUP, STATUS_USER_SESSION_DELETED,
+    UNSOLICITED, is_compressed, is_encrypted, is_smb1, pdus,
 };
 
 mod learn;
@@ -296,6 +296,9 @@ impl Connection {
     #[must_use]
     pub fn export(&self, session_id: u64) -> Option<SessionBase> {
         let session = self.sessions.get(&session_id)?;
+        if let Some(base) = &session.base {
+            return Some(base.clone()); // its own key is the channel's alone
+        }
         Some(SessionBase {
             dialect: self.dialect?,
             signing: session.signing.clone()?,
@@ -430,12 +433,14 @@ impl Connection {
     ) -> Result<Verdict, SealError> {
         let session = self.sessions.get(&session_id);
         if header.is(FLAG_SIGNED) {
-            let Some(key) = session.and_then(Session::signing_key) else {
-                return Ok(Verdict::Unchecked { pdu: index });
-            };
-            let good = key.verify(pdu)?;
-            if !good {
-                return Ok(Verdict::BadSignature { pdu: index });
+            let judged = session.map(|session| session.verify(pdu, header));
+            // [MS-SMB2] 3.3.5.2.4: who does not find the session has no key to sign its answer with.
+            let homeless = header.is_response() && header.status == STATUS_USER_SESSION_DELETED;
+            match judged.transpose()?.flatten() {
+                Some(true) => {}
+                Some(false) if homeless => return Ok(Verdict::Unchecked { pdu: index }),
+                Some(false) => return Ok(Verdict::BadSignature { pdu: index }),
+                None => return Ok(Verdict::Unchecked { pdu: index }),
             }
         }
         let Some(session) = session.filter(|session| session.established && !session.keyless)
@@ -447,6 +452,7 @@ impl Connection {
             });
         };
         let excepted = matches!(header.command, NEGOTIATE | SESSION_SETUP)
+            || (header.is_response() && header.status == STATUS_USER_SESSION_DELETED)
             || header.is_interim()
             || header.message_id == UNSOLICITED;
         let wants_encryption = session.encrypt || session.encrypted_trees.contains(&header.tree_id);
@@ -496,6 +502,7 @@ impl Connection {
     pub(super) fn sign(
         &self,
         pdu: &mut [u8],
+        header: &Header,
         session_id: u64,
         sealed: &mut Sealed,
     ) -> Result<(), SealError> {
@@ -503,7 +510,7 @@ impl Connection {
             .sessions
             .get(&session_id)
             .filter(|session| !session.keyless);
-        match session.and_then(Session::signing_key) {
+        match session.and_then(|session| session.signing_key(pdu, header)) {
             Some(key) => {
                 key.sign(pdu)?;
                 sealed.signed = sealed.signed.saturating_add(1);

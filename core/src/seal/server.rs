@@ -112,7 +112,7 @@ impl ServerSecurity {
                 self.conn.note(pdu, &header, own)?; // derives the key that signs it
             }
             if encrypt_for.is_none() && self.wants_signature(&header, own) {
-                self.conn.sign(pdu, own, &mut sealed)?;
+                self.conn.sign(pdu, &header, own, &mut sealed)?;
             } else {
                 unsign(pdu)?;
             }

@@ -6,6 +6,7 @@ use super::SealError;
 use super::encrypt::CipherKey;
 use super::keys::{Cipher, Dialect, PreauthHash, Purpose, Secret, SigningAlgorithm, derive};
 use super::sign::SigningKey;
+use super::wire::{Header, SESSION_SETUP};
 
 /// What the first channel of a session lends to the others. [MS-SMB2] 3.2.4.2.3.2.
 #[derive(Clone, Debug)]
@@ -90,12 +91,46 @@ impl Session {
         Ok(())
     }
 
-    /// The key that signs now: the channel's, or the session's while the channel is being bound.
-    /// [MS-SMB2] 3.2.4.1.1, 3.3.4.1.1.
-    pub(super) fn signing_key(&self) -> Option<&SigningKey> {
-        self.signing
-            .as_ref()
-            .or(self.base.as_ref().map(|base| &base.signing))
+    /// The key that signs a PDU.
+    ///
+    /// | PDU                                       | key                  | [MS-SMB2]            |
+    /// |-------------------------------------------|----------------------|----------------------|
+    /// | SESSION_SETUP request that binds          | `Session.SigningKey` | 3.3.5.2.4            |
+    /// | SESSION_SETUP response other than success | `Session.SigningKey` | 3.3.4.1.1            |
+    /// | everything else                           | `Channel.SigningKey` | 3.3.4.1.1, 3.3.5.2.4 |
+    ///
+    /// The two are one on the connection that the session began on.
+    pub(super) fn signing_key(&self, pdu: &[u8], header: &Header) -> Option<&SigningKey> {
+        let refusing =
+            header.command == SESSION_SETUP && header.is_response() && header.status != 0;
+        if refusing || header.is_binding(pdu) {
+            self.session_key()
+        } else {
+            self.signing.as_ref()
+        }
+    }
+
+    /// Whether a signature is right; `None` while its key is not known.
+    ///
+    /// Samba signs with the channel's key once there is one, whatever the status: both are taken.
+    pub(super) fn verify(&self, pdu: &[u8], header: &Header) -> Result<Option<bool>, SealError> {
+        let Some(key) = self.signing_key(pdu, header) else {
+            return Ok(None);
+        };
+        if key.verify(pdu)? {
+            return Ok(Some(true));
+        }
+        let setup = header.command == SESSION_SETUP && header.is_response();
+        match self.signing.as_ref().filter(|_| setup) {
+            Some(channel) => channel.verify(pdu).map(Some),
+            None => Ok(Some(false)),
+        }
+    }
+
+    /// `Session.SigningKey`, on whichever channel. [MS-SMB2] 3.2.1.3.
+    pub(super) fn session_key(&self) -> Option<&SigningKey> {
+        let lent = self.base.as_ref().map(|base| &base.signing);
+        lent.or(self.signing.as_ref())
     }
 
     /// The next nonce of this end: a counter, then the connection's seed.

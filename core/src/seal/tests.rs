@@ -336,50 +336,125 @@ fn unsigned_and_unencrypted_requests_are_found() {
     assert_eq!(verdict, Verdict::MissingEncryption { pdu: 0 });
 }
 
-#[test]
-fn a_channel_is_bound_with_the_sessions_key_and_signs_with_its_own() {
-    let (first, server_first) = log_in(0x311, 2, 1, 0);
+/// A second connection of both ends, about to become a channel of session 77.
+fn second_connection(
+    first: &(ClientSecurity, ServerSecurity),
+    signing: u16,
+) -> (ClientSecurity, ServerSecurity) {
     let mut client = ClientSecurity::new(SigningPolicy::IfRequired, EncryptPolicy::IfRequired, 3);
     let mut server = ServerSecurity::new(4);
     let mut frame = header(0, 0, 0, 0, 108);
     client.seal(&mut frame).unwrap();
     server.open(frame).unwrap();
-    let mut frame = negotiate_response(0x311, 2, 1, 3);
+    let mut frame = negotiate_response(0x311, 2, signing, 3);
     server.seal(&mut frame, None).unwrap();
     client.open(frame).unwrap();
-    client.bind(77, first.export(77).unwrap()).unwrap();
-    server.bind(77, server_first.export(77).unwrap()).unwrap();
+    client.bind(77, first.0.export(77).unwrap()).unwrap();
+    server.bind(77, first.1.export(77).unwrap()).unwrap();
+    // Whichever connection lends the session, and before it is bound: the same keys.
+    let lent = client.export(77).unwrap();
+    assert!(lent.c2s.is_some() && lent.s2c.is_some());
+    (client, server)
+}
+
+/// A SESSION_SETUP request with SMB2_SESSION_FLAG_BINDING.
+fn binding(mid: u64) -> Vec<u8> {
+    let mut pdu = setup(false, mid, 77, 0, 0, b"token");
+    put(&mut pdu, 66, &[1]);
+    pdu
+}
+
+/// Binds the second connection as a login does: the client knows the channel's key after the
+/// response that is signed with it.
+fn bind(client: &mut ClientSecurity, server: &mut ServerSecurity, key: &[u8]) {
     for (mid, status) in [(1, 0xC000_0016), (2, 0)] {
-        let mut frame = setup(false, mid, 77, 0, 0, b"token");
+        let mut frame = binding(mid);
         assert_eq!(client.seal(&mut frame).unwrap().signed, 1);
         assert_eq!(server.open(frame).unwrap().verdict, Verdict::Signed);
         if status == 0 {
-            server
-                .install_session_key(77, Secret::new(b"the channel's key"))
-                .unwrap();
-            client
-                .install_session_key(77, Secret::new(b"the channel's key"))
-                .unwrap();
+            server.install_session_key(77, Secret::new(key)).unwrap();
         }
         let mut frame = setup(true, mid, 77, status, 0, b"token");
         assert_eq!(server.seal(&mut frame, None).unwrap().signed, 1);
+        let verdict = client.open(frame).unwrap().verdict;
+        if status == 0 {
+            assert_eq!(verdict, Verdict::Unchecked { pdu: 0 });
+            let late = client.install_session_key(77, Secret::new(key)).unwrap();
+            assert_eq!(late, Some(Verdict::Signed));
+        } else {
+            assert_eq!(verdict, Verdict::Signed);
+        }
+    }
+}
+
+#[test]
+fn a_channel_is_bound_with_the_sessions_key_and_signs_with_its_own() {
+    let first = log_in(0x311, 2, 1, 0);
+    for signing in [0, 1, 2] {
+        let (mut client, mut server) = second_connection(&first, signing);
+        bind(&mut client, &mut server, b"the channel's key");
+        let mut on_channel = header(5, 0, 3, 77, 120);
+        client.seal(&mut on_channel).unwrap();
         assert_eq!(
-            client.open(frame).unwrap().verdict,
-            Verdict::Signed,
-            "{mid}"
+            server.open(on_channel.clone()).unwrap().verdict,
+            Verdict::Signed
+        );
+        let (_, mut other) = log_in(0x311, 2, 1, 0);
+        assert_eq!(
+            other.open(on_channel).unwrap().verdict,
+            Verdict::BadSignature { pdu: 0 }
         );
     }
-    let mut on_channel = header(5, 0, 3, 77, 120);
-    client.seal(&mut on_channel).unwrap();
+}
+
+#[test]
+fn a_bound_channel_signs_binding_anew_with_the_sessions_key_and_else_with_its_own() {
+    let first = log_in(0x311, 2, 1, 0);
+    let (mut client, mut server) = second_connection(&first, 0);
+    bind(&mut client, &mut server, b"the channel's key");
+    // [MS-SMB2] 3.3.5.2.4: Session.SigningKey if the request binds, else Channel.SigningKey.
+    let (session, mut again) = (first.0.export(77).unwrap().signing, binding(3));
+    assert_eq!(client.seal(&mut again).unwrap().signed, 1);
+    assert!(session.verify(&again).unwrap());
+    assert_eq!(server.open(again).unwrap().verdict, Verdict::Signed);
+    let mut reauth = setup(false, 4, 77, 0, 0, b"token");
+    assert_eq!(client.seal(&mut reauth).unwrap().signed, 1);
+    assert!(!session.verify(&reauth).unwrap());
     assert_eq!(
-        server.open(on_channel.clone()).unwrap().verdict,
+        server.open(reauth.clone()).unwrap().verdict,
         Verdict::Signed
     );
-    let (_, mut other) = log_in(0x311, 2, 1, 0);
-    assert_eq!(
-        other.open(on_channel).unwrap().verdict,
-        Verdict::BadSignature { pdu: 0 }
-    );
+    // 3.3.4.1.1: Session.SigningKey for what does not succeed. Samba prefers the channel's.
+    let mut more = setup(true, 4, 77, 0xC000_0016, 0, b"token");
+    server.seal(&mut more, None).unwrap();
+    assert!(session.verify(&more).unwrap());
+    assert_eq!(client.open(more.clone()).unwrap().verdict, Verdict::Signed);
+    server.sessions[&77]
+        .signing
+        .as_ref()
+        .unwrap()
+        .sign(&mut more)
+        .unwrap();
+    assert!(!session.verify(&more).unwrap());
+    assert_eq!(client.open(more).unwrap().verdict, Verdict::Signed);
+    // The session's key stays what further channels are bound with, whichever channel lends it.
+    let lent = client.export(77).unwrap().signing;
+    lent.sign(&mut reauth).unwrap();
+    assert!(session.verify(&reauth).unwrap());
+}
+
+/// [MS-SMB2] 3.3.5.2.4: a server that does not find the session has no key, whatever it puts there.
+#[test]
+fn an_answer_that_there_is_no_such_session_needs_no_signature() {
+    let (mut client, _) = log_in(0x311, 2, 1, 0);
+    let mut gone = header(5, 1, 3, 77, 73);
+    put(&mut gone, 8, &0xC000_0203_u32.to_le_bytes());
+    let verdict = client.open(gone.clone()).unwrap().verdict;
+    assert_eq!(verdict, Verdict::Unsigned);
+    put(&mut gone, 16, &9_u32.to_le_bytes());
+    put(&mut gone, 48, &[1; 16]);
+    let verdict = client.open(gone).unwrap().verdict;
+    assert_eq!(verdict, Verdict::Unchecked { pdu: 0 });
 }
 
 #[test]

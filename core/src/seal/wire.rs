@@ -16,6 +16,10 @@ pub(super) const OFF_TREE_ID: usize = 36;
 pub(super) const OFF_SESSION_ID: usize = 40;
 pub(super) const OFF_SIGNATURE: usize = 48;
 
+/// Flags of a SESSION_SETUP request. [MS-SMB2] 2.2.5.
+const OFF_SETUP_FLAGS: usize = 66;
+const SESSION_FLAG_BINDING: u8 = 0x1;
+
 pub(super) const FLAG_RESPONSE: u32 = 0x1;
 pub(super) const FLAG_ASYNC: u32 = 0x2;
 pub(super) const FLAG_RELATED: u32 = 0x4;
@@ -31,6 +35,7 @@ pub(super) const CANCEL: u16 = 12;
 
 pub(super) const STATUS_PENDING: u32 = 0x0000_0103;
 pub(super) const STATUS_MORE_PROCESSING_REQUIRED: u32 = 0xC000_0016;
+pub(super) const STATUS_USER_SESSION_DELETED: u32 = 0xC000_0203;
 pub(super) const FSCTL_VALIDATE_NEGOTIATE_INFO: u32 = 0x0014_0204;
 
 /// MessageId of an unsolicited break notification. [MS-SMB2] 2.2.23.
@@ -114,6 +119,13 @@ impl Header {
 
     pub(super) const fn is_response(&self) -> bool {
         self.is(FLAG_RESPONSE)
+    }
+
+    /// Whether `pdu`, which starts with this header, is a request to make this connection a channel
+    /// of an existing session: SMB2_SESSION_FLAG_BINDING. [MS-SMB2] 2.2.5.
+    pub(super) fn is_binding(&self, pdu: &[u8]) -> bool {
+        let flags = pdu.get(OFF_SETUP_FLAGS).copied().unwrap_or(0);
+        self.command == SESSION_SETUP && !self.is_response() && flags & SESSION_FLAG_BINDING != 0
     }
 
     /// An interim response: asynchronous and pending. [MS-SMB2] 3.3.4.2.

@@ -51,9 +51,12 @@ numbers! {
         LOCK_NOT_GRANTED = 0xc000_0055 => "LOCK_NOT_GRANTED",
         DELETE_PENDING = 0xc000_0056 => "DELETE_PENDING",
         PRIVILEGE_NOT_HELD = 0xc000_0061 => "PRIVILEGE_NOT_HELD",
+        NO_SUCH_USER = 0xc000_0064 => "NO_SUCH_USER",
         WRONG_PASSWORD = 0xc000_006a => "WRONG_PASSWORD",
         LOGON_FAILURE = 0xc000_006d => "LOGON_FAILURE",
         ACCOUNT_RESTRICTION = 0xc000_006e => "ACCOUNT_RESTRICTION",
+        INVALID_LOGON_HOURS = 0xc000_006f => "INVALID_LOGON_HOURS",
+        INVALID_WORKSTATION = 0xc000_0070 => "INVALID_WORKSTATION",
         PASSWORD_EXPIRED = 0xc000_0071 => "PASSWORD_EXPIRED",
         ACCOUNT_DISABLED = 0xc000_0072 => "ACCOUNT_DISABLED",
         NONE_MAPPED = 0xc000_0073 => "NONE_MAPPED",
@@ -84,6 +87,10 @@ numbers! {
         NOT_A_DIRECTORY = 0xc000_0103 => "NOT_A_DIRECTORY",
         NAME_TOO_LONG = 0xc000_0106 => "NAME_TOO_LONG",
         TOO_MANY_OPENED_FILES = 0xc000_011f => "TOO_MANY_OPENED_FILES",
+        LOGON_TYPE_NOT_GRANTED = 0xc000_015b => "LOGON_TYPE_NOT_GRANTED",
+        ACCOUNT_EXPIRED = 0xc000_0193 => "ACCOUNT_EXPIRED",
+        PASSWORD_MUST_CHANGE = 0xc000_0224 => "PASSWORD_MUST_CHANGE",
+        REQUEST_OUT_OF_SEQUENCE = 0xc000_042a => "REQUEST_OUT_OF_SEQUENCE",
         CANCELLED = 0xc000_0120 => "CANCELLED",
         CANNOT_DELETE = 0xc000_0121 => "CANNOT_DELETE",
         FILE_DELETED = 0xc000_0123 => "FILE_DELETED",
@@ -118,6 +125,27 @@ impl NtStatus {
     #[must_use]
     pub const fn is_error(self) -> bool {
         self.0 >> 30 == 3
+    }
+
+    /// Says that the server did not take name, password or account, and nothing about the request.
+    /// [MS-ERREF] 2.3.1.
+    #[must_use]
+    pub const fn is_logon_failure(self) -> bool {
+        matches!(
+            self,
+            Self::WRONG_PASSWORD
+                | Self::LOGON_FAILURE
+                | Self::ACCOUNT_RESTRICTION
+                | Self::PASSWORD_EXPIRED
+                | Self::ACCOUNT_DISABLED
+                | Self::ACCOUNT_LOCKED_OUT
+                | Self::NO_SUCH_USER
+                | Self::INVALID_LOGON_HOURS
+                | Self::INVALID_WORKSTATION
+                | Self::LOGON_TYPE_NOT_GRANTED
+                | Self::ACCOUNT_EXPIRED
+                | Self::PASSWORD_MUST_CHANGE
+        )
     }
 
     /// Severity *warning* (`0x8…`).

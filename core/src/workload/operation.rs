@@ -6,7 +6,7 @@ use super::{is_false, is_zero};
 use crate::{
     event::Milestone,
     frame::Digest,
-    ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
+    ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
     smb2::{
         Command, Dialect, FileId, HeaderFlags, LeaseState, NtStatus, OplockLevel, Quirks, Request,
     },
@@ -71,6 +71,10 @@ pub struct Operation {
     /// The session that a SESSION_SETUP replaces (PreviousSessionId).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_session: Option<SessionRef>,
+    /// Who the token of a SESSION_SETUP names, where that is not the session's user: a session may
+    /// be bound or re-authenticated in another name. [MS-SMB2] 3.2.4.2.3.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<PrincipalRef>,
     /// The operation whose resume key the IOCTL's input begins with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_key_of: Option<OpId>,

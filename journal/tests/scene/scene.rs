@@ -180,6 +180,7 @@ fn operation(
         open: Some(OpenRef(file)),
         reclaims: None,
         previous_session: None,
+        principal: None,
         resume_key_of: None,
         cancels: None,
         data: None,

@@ -12,7 +12,7 @@ use sspi::{
     Username,
 };
 
-use super::{AuthError, Authenticator, Credentials, CredentialsSource, Handshake, Step};
+use super::{AuthError, Authenticator, Begin, Credentials, CredentialsSource, Handshake, Step};
 
 /// Logs in by sspi. Draws entropy: not for simulations.
 #[derive(Clone, Debug)]
@@ -128,11 +128,10 @@ impl<S: CredentialsSource> Authenticator for SspiAuthenticator<S> {
         &mut self,
         _: ConnId,
         session: SessionRef,
-        refused: bool,
+        begin: Begin,
     ) -> Result<Box<dyn Handshake>, AuthError> {
-        let missing = AuthError::NoCredentials { session };
-        let mut who = self.source.credentials(session).ok_or(missing)?;
-        if refused {
+        let mut who = self.source.for_login(session, begin)?;
+        if begin == Begin::Refused {
             who.password = Secret::new(b"not the password");
         }
         Ok(Box::new(SspiHandshake::new(&who, &self.workstation)?))

@@ -5,7 +5,7 @@ use smbench_core::seal::Secret;
 use smbench_core::seal::ntlm::{self, AuthenticateParams, ChallengeParams, flags};
 use smbench_core::seal::spnego;
 
-use super::{AuthError, Authenticator, CredentialsSource, Handshake, Step};
+use super::{AuthError, Authenticator, Begin, CredentialsSource, Handshake, Step};
 
 /// The workstation that a login for a trusting model server comes from.
 pub const TRUST_WORKSTATION: &str = "SMBENCH-TRUST";
@@ -84,13 +84,11 @@ impl<S: CredentialsSource> Authenticator for TrustAuthenticator<S> {
         &mut self,
         _: ConnId,
         session: SessionRef,
-        refused: bool,
+        begin: Begin,
     ) -> Result<Box<dyn Handshake>, AuthError> {
-        let missing = AuthError::NoCredentials { session };
-        let who = self.source.credentials(session).ok_or(missing)?;
         Ok(Box::new(Trust {
-            who,
-            refused,
+            who: self.source.for_login(session, begin)?,
+            refused: begin == Begin::Refused,
             asked: false,
         }))
     }
@@ -128,7 +126,7 @@ impl Authenticator for AnonymousAuthenticator {
         &mut self,
         _: ConnId,
         _: SessionRef,
-        _: bool,
+        _: Begin,
     ) -> Result<Box<dyn Handshake>, AuthError> {
         Ok(Box::<Anonymous>::default())
     }
@@ -206,11 +204,10 @@ impl<S: CredentialsSource> Authenticator for SeededNtlm<S> {
         &mut self,
         conn: ConnId,
         session: SessionRef,
-        refused: bool,
+        begin: Begin,
     ) -> Result<Box<dyn Handshake>, AuthError> {
-        let missing = AuthError::NoCredentials { session };
-        let mut who = self.source.credentials(session).ok_or(missing)?;
-        if refused {
+        let mut who = self.source.for_login(session, begin)?;
+        if begin == Begin::Refused {
             who.password = Secret::new(b"not the password");
         }
         let mut hash = blake3::Hasher::new();

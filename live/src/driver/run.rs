@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::conn::Conn;
 use super::{DriveError, Driver, Finished, Machine};
+use crate::auth::Begin;
 use crate::link::{Halves, Link, LinkEvent, LinkId};
 use crate::network::transport_failure;
 use crate::{Authenticator, Blobs, Network, Timer, bulk};
@@ -274,12 +275,11 @@ where
         let Some(it) = self.conns.get_mut(&conn) else {
             return TokenOutcome::Failed;
         };
-        let begun = match step {
-            AuthStep::Continue => Ok(()),
-            AuthStep::Begin | AuthStep::BeginRefused => {
+        let begun = match Begin::of(step) {
+            None => Ok(()),
+            Some(begin) => {
                 self.metrics.logins += 1;
-                let refused = step == AuthStep::BeginRefused;
-                let begun = self.parts.authenticator.begin(conn, session, refused);
+                let begun = self.parts.authenticator.begin(conn, session, begin);
                 begun.map(|handshake| it.begin_login(session, handshake))
             }
         };

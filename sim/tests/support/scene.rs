@@ -287,6 +287,7 @@ impl Scene {
             open,
             reclaims: None,
             previous_session: None,
+            principal: None,
             resume_key_of: None,
             cancels: None,
             data: None,

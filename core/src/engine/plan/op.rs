@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::intern::{Hashed, mix};
 use crate::{
     frame::Digest,
-    ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
+    ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
     smb2::{Command, HEADER_LEN, NtStatus},
     workload::DataRef,
 };
@@ -188,6 +188,8 @@ pub(in crate::engine) struct Rare {
     pub(in crate::engine) reclaims: Option<OpenRef>,
     pub(in crate::engine) resume_key_of: Option<OpId>,
     pub(in crate::engine) previous_session: Option<SessionRef>,
+    /// Who the login that this SESSION_SETUP is a leg of is for, if not for the session's user.
+    pub(in crate::engine) principal: Option<PrincipalRef>,
     pub(in crate::engine) cancels: Option<OpId>,
     /// The break notification that this acknowledges.
     pub(in crate::engine) acknowledges: Option<OpId>,
@@ -202,6 +204,7 @@ impl Rare {
         reclaims: None,
         resume_key_of: None,
         previous_session: None,
+        principal: None,
         cancels: None,
         acknowledges: None,
         login_ends: None,

@@ -247,6 +247,7 @@ fn push(op: &Operation, sort: Sort, own: bool, written: &Written, part: &mut Par
             reclaims: op.reclaims,
             resume_key_of: op.resume_key_of,
             previous_session: op.previous_session,
+            principal: op.principal,
             cancels: op.cancels,
             ..Rare::NONE
         },

@@ -322,20 +322,23 @@ fn count_groups(ops: &mut [Packed], members: &[(OpId, OpId)]) {
     }
 }
 
-/// Tells each leg of every recorded login how the login ended.
+/// Tells each leg of every recorded login how the login ended, and for whom it was: the last token
+/// says so, and the first leg has to know.
 fn follow_logins(plan: &mut Plan) {
     let legs = std::mem::take(&mut plan.legs);
     for legs in legs.values() {
-        let mut end = None;
+        let (mut end, mut principal) = (None, None);
         for leg in legs.iter().rev() {
             let status = plan.op(*leg).and_then(|op| Some(op.answer?.status));
             match status {
                 Some(NtStatus::MORE_PROCESSING_REQUIRED) => {}
-                status => end = status,
+                status => (end, principal) = (status, None),
             }
             let at = plan.rares.binary_search_by_key(leg, |(op, _)| *op);
             if let Some((_, rare)) = at.ok().and_then(|at| plan.rares.get_mut(at)) {
                 rare.login_ends = end;
+                principal = rare.principal.or(principal);
+                rare.principal = principal;
             }
         }
     }

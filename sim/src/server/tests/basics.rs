@@ -176,6 +176,7 @@ fn seeds_and_snapshots_agree() {
         ..config()
     });
     server.put_file("DATA", "e\\f:s", b"22").unwrap();
+    server.put_parts("data", "g", 4, [(1, b"x")]).unwrap();
     let entries = server.snapshot("data").into_iter();
     let paths: Vec<_> = entries.map(|entry| (entry.path, entry.data)).collect();
     let want = [
@@ -183,6 +184,7 @@ fn seeds_and_snapshots_agree() {
         ("e", None),
         ("e\\f", Some(b"1".to_vec())),
         ("e\\f:s", Some(b"22".to_vec())),
+        ("g", Some(b"\0x\0\0".to_vec())),
     ];
     assert_eq!(paths, want.map(|(path, data)| (path.to_owned(), data)));
     assert!(server.mkdir("none", "x").is_err());
