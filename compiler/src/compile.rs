@@ -5,7 +5,13 @@ mod input;
 mod lines;
 mod prefetch;
 
-use std::{collections::BTreeMap, io::Read, path::Path, sync::mpsc::sync_channel, thread};
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    path::Path,
+    sync::mpsc::sync_channel,
+    thread::{self, ScopedJoinHandle},
+};
 
 use smbench_core::{
     seal::Secret,
@@ -131,8 +137,9 @@ pub fn compile(
         let problem = "inferred edges that contradict a break".to_owned();
         coverage.problems.insert(problem, order.contradictions);
     }
+    let mut scribe = dissected.scribe;
     let lines = Lines {
-        spill: dissected.scribe.wait()?.read()?,
+        spill: scribe.spill()?.read()?,
         aside: dissected.aside,
         table: &dissected.table,
         names: dissected.names,
@@ -140,8 +147,12 @@ pub fn compile(
         epoch_ns: dissected.workload.provenance.epoch_ns,
         paths: Paths::default(),
     };
-    dissected.workload.coverage.edges = write_lines(&folder, lines, &order)?;
-    folder.namespace(&dissected.namespace)?;
+    dissected.workload.coverage.edges = thread::scope(|scope| {
+        let namespace = scope.spawn(|| folder.namespace(&dissected.namespace));
+        let edges = write_lines(&folder, lines, &order);
+        joined(namespace).and(edges)
+    })?;
+    scribe.wait()?;
     folder.finish(&dissected.workload)?;
     Ok(Compiled {
         workload: dissected.workload,
@@ -166,11 +177,15 @@ fn write_lines(
             })
         });
         lines.write(folder, order.edges.cursor(pieces.into_iter()))?;
-        match counts.join() {
-            Ok(counts) => Ok(counts),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        Ok(joined(counts))
     })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    match thread.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 /// Pieces of the order that may wait for their lines.

@@ -40,7 +40,9 @@ pub(crate) struct Scribe {
     batch: Batch,
     to: Option<SyncSender<Order>>,
     back: Receiver<Batch>,
-    thread: Option<JoinHandle<Result<Spill, FolderError>>>,
+    /// All operations, once they are written.
+    spill: Receiver<Spill>,
+    thread: Option<JoinHandle<Result<(), FolderError>>>,
 }
 
 impl fmt::Debug for Scribe {
@@ -61,15 +63,17 @@ impl Scribe {
         let spill = Spill::new(path.clone());
         let (to, orders) = sync_channel(QUEUE);
         let (give_back, back) = sync_channel(QUEUE + 1);
+        let (hand_over, all) = sync_channel(1);
         let thread = thread::Builder::new()
             .name("smbench-scribe".to_owned())
-            .spawn(move || write(&orders, &give_back, pack, spill))
+            .spawn(move || write(&orders, &give_back, pack, spill, &hand_over))
             .map_err(FolderError::io(path))?;
         Ok(Self {
             index: BlobIndex::new(),
             batch: Batch::default(),
             to: Some(to),
             back,
+            spill: all,
             thread: Some(thread),
         })
     }
@@ -111,7 +115,7 @@ impl Scribe {
         let batch = std::mem::replace(&mut self.batch, next);
         match &self.to {
             Some(to) if to.send(Order::Work(batch)).is_ok() => Ok(()),
-            _ => self.join().map(|_| ()),
+            _ => self.join(),
         }
     }
 
@@ -130,11 +134,11 @@ impl Scribe {
         Ok(Finishing(self))
     }
 
-    fn join(&mut self) -> Result<Option<Spill>, FolderError> {
+    fn join(&mut self) -> Result<(), FolderError> {
         self.to = None;
         match self.thread.take().map(JoinHandle::join) {
-            None => Ok(None),
-            Some(Ok(spill)) => spill.map(Some),
+            None => Ok(()),
+            Some(Ok(written)) => written,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
         }
     }
@@ -155,13 +159,25 @@ impl Drop for Scribe {
 pub(crate) struct Finishing(Scribe);
 
 impl Finishing {
-    /// Waits for the end: the pack is durable, and the operations are there to be read.
+    /// Waits until all operations are there to be read; the pack may still be on its way.
     ///
     /// # Errors
     ///
     /// [`FolderError`] when writing has failed.
-    pub(crate) fn wait(mut self) -> Result<Spill, FolderError> {
-        self.0.join()?.ok_or(FolderError::Stopped)
+    pub(crate) fn spill(&mut self) -> Result<Spill, FolderError> {
+        match self.0.spill.recv() {
+            Ok(spill) => Ok(spill),
+            Err(_) => self.0.join().and(Err(FolderError::Stopped)),
+        }
+    }
+
+    /// Waits for the end: the pack is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`] when writing has failed.
+    pub(crate) fn wait(mut self) -> Result<(), FolderError> {
+        self.0.join()
     }
 }
 
@@ -170,13 +186,15 @@ fn write(
     back: &SyncSender<Batch>,
     mut pack: PackWriter,
     mut spill: Spill,
-) -> Result<Spill, FolderError> {
+    hand_over: &SyncSender<Spill>,
+) -> Result<(), FolderError> {
     for order in orders {
         let mut batch = match order {
             Order::Work(batch) => batch,
             Order::End(index) => {
-                pack.finish(index)?;
-                return Ok(spill);
+                // Where nobody takes them, compiling has failed.
+                let _ = hand_over.send(spill);
+                return pack.finish(index);
             }
         };
         pack.append(&batch.data)?;
