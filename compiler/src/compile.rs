@@ -6,8 +6,9 @@ mod lines;
 mod prefetch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::Read,
+    iter,
     path::Path,
     sync::mpsc::sync_channel,
     thread::{self, ScopedJoinHandle},
@@ -27,7 +28,7 @@ use crate::{
     capture::{CaptureError, CaptureOptions, CaptureStats},
     dissect::Dissector,
     folder::{FolderError, FolderWriter},
-    order,
+    order::{self, Counts},
     scribe::Scribe,
     secrets::{Secrets, SessionKeys},
 };
@@ -169,15 +170,27 @@ fn write_lines(
 ) -> Result<BTreeMap<String, u64>, FolderError> {
     let table = lines.table;
     thread::scope(|scope| {
-        let (to, pieces) = sync_channel(PIECES);
-        let counts = scope.spawn(move || {
-            order.implied(table, |piece| {
-                // Where nobody listens, writing has failed.
-                let _ = to.send(piece);
-            })
+        let mut workers = Vec::new();
+        let mut turns = VecDeque::new();
+        for worker in 0..order::WORKERS {
+            let (to, pieces) = sync_channel(PIECES);
+            turns.push_back(pieces);
+            workers.push(scope.spawn(move || {
+                order.implied(table, worker, |piece| {
+                    // Where nobody listens, writing has failed.
+                    let _ = to.send(piece);
+                })
+            }));
+        }
+        let pieces = iter::from_fn(|| {
+            turns.rotate_left(1);
+            turns.back()?.recv().ok()
         });
-        lines.write(folder, order.edges.cursor(pieces.into_iter()))?;
-        Ok(joined(counts))
+        lines.write(folder, order.edges.cursor(pieces))?;
+        // Nobody asks for what is left.
+        drop(turns);
+        let counts = workers.into_iter().map(joined);
+        Ok(counts.fold(Counts::default(), Counts::and).named())
     })
 }
 

@@ -34,11 +34,12 @@ mod table;
 mod tests;
 mod wire;
 
-use std::{collections::BTreeMap, thread};
+use std::thread;
 
 use self::edges::Edges;
 pub(crate) use self::{
     edges::{EdgeCursor, EdgeList, Piece},
+    reduce::{Counts, WORKERS},
     table::Table,
 };
 
@@ -56,10 +57,10 @@ pub(crate) struct Inferred {
 }
 
 impl Inferred {
-    /// Finds the edges that others imply, and tells of them in the order of the operations.
-    /// Returns how many edges of each rule stay.
-    pub(crate) fn implied(&self, table: &Table, tell: impl FnMut(Piece)) -> BTreeMap<String, u64> {
-        reduce::implied(table, &self.edges, &self.points, tell)
+    /// Finds the edges that others imply, and tells of them in pieces. There are [`WORKERS`] parts
+    /// of this work, whose pieces take turns. Returns how many edges of each rule stay.
+    pub(crate) fn implied(&self, table: &Table, worker: usize, tell: impl FnMut(Piece)) -> Counts {
+        reduce::implied(table, &self.edges, &self.points, worker, tell)
     }
 }
 

@@ -23,8 +23,11 @@ use super::{
     table::Table,
 };
 
-/// Finds the edges that others imply, and tells of them in pieces, in the order of the operations.
+/// Finds the edges that others imply, and tells of them in pieces of some [`PIECE`] operations.
 /// Returns how many edges of each rule stay.
+///
+/// Of the pieces, which are in the order of the operations, every [`WORKERS`]th is found, from
+/// `worker` on: pieces do not need each other.
 ///
 /// `points` are those of [`super::linearize`]; searches go back from each operation no further
 /// than to what it waits for, and no more than [`REACH`] compounds, so that the work is linear:
@@ -33,37 +36,41 @@ pub(super) fn implied(
     table: &Table,
     edges: &EdgeList,
     points: &[u64],
+    worker: usize,
     mut tell: impl FnMut(Piece),
-) -> BTreeMap<String, u64> {
+) -> Counts {
     let graph = Graph {
-        group: table.rows().map(|(_, row)| row.leader().0).collect(),
+        table,
         edges,
         points,
     };
     let mut search = Search::new(table.len());
     let mut counts = Counts::default();
-    let (mut start, mut behind) = (0, 0);
-    let mut gone = Vec::new();
-    while behind < table.len() {
-        let group = behind;
-        behind = graph.behind(group);
-        search.implied(&graph, group, &mut gone);
-        if behind - start >= PIECE || behind >= table.len() {
-            gone.sort_unstable();
-            counts.add(edges, start..behind, &gone);
-            start = behind;
-            tell(Piece {
-                behind: OpId(u32::try_from(behind).unwrap_or(u32::MAX)),
-                gone: std::mem::take(&mut gone),
-            });
+    for start in (0..table.len())
+        .step_by(PIECE)
+        .skip(worker)
+        .step_by(WORKERS)
+    {
+        let all = graph.whole(start)..graph.whole((start + PIECE).min(table.len()));
+        let mut gone = Vec::new();
+        let mut group = all.start;
+        while group < all.end {
+            search.implied(&graph, group, &mut gone);
+            group = graph.behind(group);
         }
+        gone.sort_unstable();
+        counts.add(edges, all.clone(), &gone);
+        tell(Piece {
+            behind: OpId(u32::try_from(all.end).unwrap_or(u32::MAX)),
+            gone,
+        });
     }
-    counts.named()
+    counts
 }
 
 /// Edges that stay, by rule.
-#[derive(Default)]
-struct Counts([u64; Rule::ALL.len()]);
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts([u64; Rule::ALL.len()]);
 
 impl Counts {
     /// Counts what stays of some operations' edges.
@@ -81,7 +88,16 @@ impl Counts {
         }
     }
 
-    fn named(&self) -> BTreeMap<String, u64> {
+    /// Both together.
+    #[must_use]
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+        self
+    }
+
+    pub(crate) fn named(&self) -> BTreeMap<String, u64> {
         let rules = Rule::ALL.iter().zip(self.0);
         rules
             .map(|(rule, count)| (rule.name().to_owned(), count))
@@ -111,8 +127,7 @@ struct Incoming {
 
 /// Edges by the compound that they lead to; an operation alone is a compound of one.
 struct Graph<'a> {
-    /// The compound of each operation: the id of its first.
-    group: Vec<u32>,
+    table: &'a Table,
     edges: &'a EdgeList,
     /// The point of each operation.
     points: &'a [u64],
@@ -121,14 +136,21 @@ struct Graph<'a> {
 impl Graph<'_> {
     /// The first operation behind a compound, whose members follow each other.
     fn behind(&self, group: usize) -> usize {
-        let members = self.group.get(group..).unwrap_or_default();
-        let first = members.first();
-        group
-            + members
-                .iter()
-                .take_while(|it| Some(*it) == first)
-                .count()
-                .max(1)
+        let leader = |op: usize| self.table.leader_at(op);
+        let first = leader(group);
+        let mut behind = group + 1;
+        while first.is_some() && leader(behind) == first {
+            behind += 1;
+        }
+        behind
+    }
+
+    /// The first operation from `op` on that is no later member of a compound.
+    fn whole(&self, mut op: usize) -> usize {
+        while self.table.leader_at(op).is_some_and(|it| it.index() < op) {
+            op += 1;
+        }
+        op
     }
 
     /// Edges into a compound, from others.
@@ -145,7 +167,7 @@ impl Graph<'_> {
     }
 
     fn group_of(&self, op: OpId) -> u32 {
-        self.group.get(op.index()).copied().unwrap_or(op.0)
+        self.table.leader_at(op.index()).unwrap_or(op).0
     }
 
     fn point(&self, op: OpId) -> u64 {
@@ -352,7 +374,9 @@ const FEW: usize = 8;
 /// Compounds looked at for one operation.
 const REACH: usize = 256;
 /// Operations that are told of at once.
-const PIECE: usize = 4_096;
+const PIECE: usize = 512;
+/// Threads that may search at once.
+pub(crate) const WORKERS: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -379,7 +403,13 @@ mod tests {
         let edges = EdgeList::settle(&table, &[&found]);
         let points: Vec<u64> = (0..).take(ops.len()).collect();
         let mut pieces = Vec::new();
-        *counts = implied(&table, &edges, &points, |piece| pieces.push(piece));
+        let mut found = Counts::default();
+        for worker in 0..WORKERS {
+            let tell = |piece| pieces.push(piece);
+            found = found.and(implied(&table, &edges, &points, worker, tell));
+        }
+        pieces.sort_by_key(|piece| piece.behind);
+        *counts = found.named();
         let mut cursor = edges.cursor(pieces.into_iter());
         let mut ops = ops.to_vec();
         for op in &mut ops {

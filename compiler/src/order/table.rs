@@ -262,6 +262,11 @@ impl Table {
         self.rows.get(op.index())
     }
 
+    /// What [`Row::leader`] says of the operation at a place.
+    pub(super) fn leader_at(&self, at: usize) -> Option<OpId> {
+        self.rows.get(at).map(Row::leader)
+    }
+
     /// Every operation, in order.
     pub(super) fn rows(&self) -> impl DoubleEndedIterator<Item = (OpId, &Row)> {
         self.rows_in(0..self.rows.len())

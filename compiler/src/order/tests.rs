@@ -6,7 +6,7 @@ use smbench_core::{
     workload::{Edge, Operation, Rule, Tree, Workload},
 };
 
-use super::{Table, infer};
+use super::{Piece, Table, WORKERS, infer};
 use crate::wire_span::WireSpan;
 
 /// Operations one after the other, none overlapping.
@@ -156,7 +156,10 @@ struct Ordered {
 fn ordered(table: &mut Table) -> Ordered {
     let inferred = infer(table);
     let mut pieces = Vec::new();
-    inferred.implied(table, |piece| pieces.push(piece));
+    for worker in 0..WORKERS {
+        inferred.implied(table, worker, |piece| pieces.push(piece));
+    }
+    pieces.sort_by_key(|piece: &Piece| piece.behind);
     let mut cursor = inferred.edges.cursor(pieces.into_iter());
     Ordered {
         after: table.ids().map(|op| cursor.of(op).collect()).collect(),
