@@ -1,5 +1,7 @@
 //! Names of files, as requests spell them.
 
+use memchr::{memchr, memrchr};
+
 /// A name in a share.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Place {
@@ -8,6 +10,8 @@ pub(super) struct Place {
     pub(super) path: String,
     /// In lower case: servers do not tell case apart. [MS-FSA] 2.1.5.1
     pub(super) key: String,
+    /// It is a stream of a file.
+    stream: bool,
 }
 
 impl Place {
@@ -17,6 +21,7 @@ impl Place {
             share,
             path: path.to_owned(),
             key: path.to_lowercase(),
+            stream: names_stream(path),
         }
     }
 
@@ -47,26 +52,35 @@ impl Place {
     /// The file that a stream belongs to, or the folder that something is in; none for the root.
     pub(super) fn above(&self) -> Option<Self> {
         let cut = |path: &str| {
-            let folder = path.rfind('\\').map_or(0, |at| at + 1);
-            let name = path.get(folder..).unwrap_or_default();
-            let end = match name.find(':') {
-                Some(colon) => folder + colon,
-                None => folder.saturating_sub(1),
+            let name = last_name(path);
+            let end = match memchr(b':', path.get(name..)?.as_bytes()) {
+                Some(colon) => name + colon,
+                None => name.saturating_sub(1),
             };
-            path.get(..end).unwrap_or_default().to_owned()
+            path.get(..end).map(str::to_owned)
         };
-        let above = Self {
+        let path = cut(&self.path).filter(|path| !path.is_empty())?;
+        Some(Self {
             share: self.share,
-            path: cut(&self.path),
-            key: cut(&self.key),
-        };
-        (!above.path.is_empty()).then_some(above)
+            stream: names_stream(&path),
+            path,
+            key: cut(&self.key)?,
+        })
     }
 
     pub(super) fn is_stream(&self) -> bool {
-        let name = self.path.rsplit('\\').next().unwrap_or_default();
-        name.contains(':')
+        self.stream
     }
+}
+
+/// Where the last name of a path begins.
+fn last_name(path: &str) -> usize {
+    memrchr(b'\\', path.as_bytes()).map_or(0, |at| at + 1)
+}
+
+fn names_stream(path: &str) -> bool {
+    let name = path.get(last_name(path)..).unwrap_or_default();
+    memchr(b':', name.as_bytes()).is_some()
 }
 
 /// One place after the other in the same folder.
@@ -104,6 +118,7 @@ impl Inside {
             // How a letter is folded may depend on those before it.
             _ => place.key = place.path.to_lowercase(),
         }
+        place.stream = names_stream(name);
         place
     }
 }
