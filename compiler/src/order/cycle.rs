@@ -116,3 +116,84 @@ fn each_arc(table: &Table, edges: &EdgeList, mut tell: impl FnMut(Arc)) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use smbench_core::{
+        ids::ClientId,
+        workload::{Operation, Workload},
+    };
+
+    use super::*;
+    use crate::{order::edges::Link, wire_span::WireSpan};
+
+    /// Operations in compounds of up to four, points, and edges by a seed: forward ones of any
+    /// kind, and some from sending that go back.
+    fn random(seed: u64, operations: u32) -> (Table, Vec<u64>, EdgeList) {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = move |limit: u32| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            u32::try_from(state % u64::from(limit)).expect("below a u32")
+        };
+        let mut table = Table::default();
+        let mut points = Vec::new();
+        let mut first = 0;
+        for id in 0..operations {
+            if id - first >= 4 || below(3) > 0 {
+                first = id;
+            }
+            let line = serde_json::json!({
+                "id": id, "at_us": 0, "client": 0, "conn": 0, "cmd": "ECHO", "mid": id, "frame": id,
+                "do": {"smb1_negotiate": ""},
+                "compound": {"first": first, "position": id - first, "related": false},
+            });
+            let op: Operation = serde_json::from_value(line).expect("an operation");
+            table.push(&Workload::default(), &op, WireSpan::default());
+            points.push(u64::from(id) * 4 + u64::from(below(12)));
+        }
+        table.settle_clients(vec![ClientId(0)]);
+        let mut found = Vec::new();
+        for to in 0..operations {
+            for _ in 0..below(4) {
+                let from = below(operations).abs_diff(below(4) * 3).min(operations - 1);
+                let forward = points[from as usize] < points[to as usize];
+                let on = match below(3) {
+                    _ if !forward => Milestone::Sent,
+                    0 => Milestone::Interim,
+                    _ => Milestone::Response,
+                };
+                if (forward || below(12) == 0) && from != to {
+                    found.push((OpId(to), Link::new(OpId(from), Rule::Wire, on)));
+                }
+            }
+        }
+        let edges = EdgeList::settle(&table, &[&found]);
+        (table, points, edges)
+    }
+
+    #[test]
+    fn circles_are_found_where_the_whole_graph_has_them() {
+        let mut circles = 0;
+        for seed in 1..=400 {
+            let (table, points, mut edges) = random(seed, 24);
+            let mut arcs = Vec::new();
+            each_arc(&table, &edges, |arc| arcs.push(arc));
+            let whole = OrderGraph::build(table.len(), &arcs);
+            let found = find(&table, &edges, &points);
+            assert_eq!(found.is_some(), whole.is_err(), "seed {seed}: {whole:?}");
+            circles += u32::from(found.is_some());
+            untangle(&table, &mut edges, &points);
+            // What is left has no edge that could go.
+            let left = find(&table, &edges, &points).unwrap_or_default();
+            let weak = |op: &OpId| {
+                let links = edges.of(*op).iter();
+                let mut sent = links.filter(|link| link.on == Milestone::Sent);
+                sent.any(|link| left.contains(&link.from))
+            };
+            assert!(!left.iter().any(weak), "seed {seed}: {left:?}");
+        }
+        assert!((40..360).contains(&circles), "{circles} circles in 400");
+    }
+}
