@@ -64,15 +64,11 @@ fn no_original_survives() {
 #[test]
 fn it_replays_with_the_same_divergences() {
     let scratch = Scratch::new();
-    let (mut files, mut operations, mut large) = (0, 0, 0);
+    let (mut files, mut operations) = (0, 0);
     for path in captures() {
         let Some((original, clean)) = both(&scratch, &path) else {
             continue;
         };
-        if initial_bytes(&original) > LARGE {
-            large += 1;
-            continue;
-        }
         let (mut before, mut after) = (Outcome::of(&original), Outcome::of(&clean));
         if path.ends_with(ORDER_OF_NAMES) {
             let listings = listings(&original);
@@ -83,9 +79,7 @@ fn it_replays_with_the_same_divergences() {
         files += 1;
         operations += before.statuses.len();
     }
-    println!(
-        "{files} captures, {operations} answers, each as before; {large} left out: large files"
-    );
+    println!("{files} captures, {operations} answers, each as before");
     assert!(files >= 8 && operations > 1_500);
 }
 
@@ -491,11 +485,6 @@ fn policy() -> HashSet<&'static str> {
 }
 
 /// Size of the files that the model server would have to be filled with.
-fn initial_bytes(folder: &Path) -> u64 {
-    let entries = FolderReader::open(folder).unwrap().namespace().unwrap();
-    entries.map(|entry| entry.unwrap().size).sum()
-}
-
 /// How a workload runs against the model server.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Outcome {
@@ -718,7 +707,5 @@ const FILES: [&str; 4] = [
     "namespace.jsonl",
     "blobs.pack",
 ];
-/// Bytes that take seconds to make up.
-const LARGE: u64 = 32 << 20;
 /// Its listings are read in parts while names are deleted, so the order of names matters.
 const ORDER_OF_NAMES: &str = "smbtorture_smb2.dir.pcap";
