@@ -46,7 +46,7 @@ fn main() {
         [] => {
             in_memory();
             for name in SMALL {
-                against_tshark(&shared(name), 5);
+                against_tshark(&shared(name), 10);
             }
             let office = shared(SMALL[0]);
             if office.exists() {
