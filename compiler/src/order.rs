@@ -38,7 +38,7 @@ use std::thread;
 
 use self::edges::Edges;
 pub(crate) use self::{
-    edges::{EdgeCursor, EdgeList, Piece},
+    edges::{EdgeCursor, EdgeList, Piece, weakness},
     reduce::{Counts, WORKERS},
     table::Table,
 };

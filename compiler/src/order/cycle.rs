@@ -125,18 +125,15 @@ mod tests {
     };
 
     use super::*;
-    use crate::{order::edges::Link, wire_span::WireSpan};
+    use crate::{
+        order::{edges::Link, tests::dice},
+        wire_span::WireSpan,
+    };
 
     /// Operations in compounds of up to four, points, and edges by a seed: forward ones of any
     /// kind, and some from sending that go back.
     fn random(seed: u64, operations: u32) -> (Table, Vec<u64>, EdgeList) {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut below = move |limit: u32| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            u32::try_from(state % u64::from(limit)).expect("below a u32")
-        };
+        let mut below = dice(seed);
         let mut table = Table::default();
         let mut points = Vec::new();
         let mut first = 0;

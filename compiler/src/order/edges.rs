@@ -50,16 +50,20 @@ impl Link {
             Milestone::Interim => 1,
             Milestone::Sent => 2,
         };
-        let rule = match self.rule {
-            Rule::Handle => 0,
-            Rule::Setup => 1,
-            Rule::Break => 2,
-            Rule::Name => 3,
-            Rule::Resource => 4,
-            Rule::Outcome => 5,
-            Rule::Wire => 6,
-        };
-        (milestone, rule)
+        (milestone, weakness(self.rule))
+    }
+}
+
+/// How little an edge by a rule says, next to one by another.
+pub(crate) const fn weakness(rule: Rule) -> u8 {
+    match rule {
+        Rule::Handle => 0,
+        Rule::Setup => 1,
+        Rule::Break => 2,
+        Rule::Name => 3,
+        Rule::Resource => 4,
+        Rule::Outcome => 5,
+        Rule::Wire => 6,
     }
 }
 

@@ -388,7 +388,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::{order::edges::class, wire_span::WireSpan};
+    use crate::{
+        order::{edges::class, tests::dice},
+        wire_span::WireSpan,
+    };
 
     /// The same with the edges in a list; connections and clients have the same numbers.
     fn reduced(ops: &[Operation], counts: &mut BTreeMap<String, u64>) -> Vec<Operation> {
@@ -420,13 +423,7 @@ mod tests {
 
     /// A graph of `count` operations by a seed: clients, compounds, rules and milestones mixed.
     fn random(seed: u64, count: u32) -> Vec<Operation> {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut below = move |limit: u32| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            u32::try_from(state % u64::from(limit)).expect("below a u32")
-        };
+        let mut below = dice(seed);
         let mut first = 0;
         let mut ops: Vec<Operation> = Vec::new();
         for id in 0..count {

@@ -134,6 +134,17 @@ impl Story {
     }
 }
 
+/// Numbers by a seed, each below the limit asked for.
+pub(super) fn dice(seed: u64) -> impl FnMut(u32) -> u32 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |limit| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        u32::try_from(state % u64::from(limit)).expect("below a u32")
+    }
+}
+
 /// Puts `more` over `value`, objects into objects.
 fn merge(value: &mut Value, more: Value) {
     match (value, more) {

@@ -21,6 +21,7 @@ use smbench_core::{
 };
 
 use super::{SliceError, index::Index, keep::Kept};
+use crate::order::weakness;
 
 /// The order among what stays.
 #[derive(Debug)]
@@ -355,18 +356,6 @@ fn merge(ways: &mut Vec<Way>) {
 
 fn weaker(a: Rule, b: Rule) -> Rule {
     if weakness(a) >= weakness(b) { a } else { b }
-}
-
-const fn weakness(rule: Rule) -> u8 {
-    match rule {
-        Rule::Handle => 0,
-        Rule::Setup => 1,
-        Rule::Break => 2,
-        Rule::Name => 3,
-        Rule::Resource => 4,
-        Rule::Outcome => 5,
-        Rule::Wire => 6,
-    }
 }
 
 /// Operations that a search for implied edges visits at least.
