@@ -89,7 +89,7 @@ impl Names {
 
     /// Something was put into a folder or taken out of it.
     pub(super) fn touch_above(&mut self, place: &Place) {
-        if let Some(above) = place.above().and_then(|above| self.at(&above)) {
+        if let Some(above) = self.above(place) {
             self.touch(above);
         }
     }

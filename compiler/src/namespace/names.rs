@@ -421,6 +421,15 @@ impl Names {
         }
     }
 
+    /// The folder that something is in, or the file that a stream is of, if one is there now.
+    pub(super) fn above(&self, place: &Place) -> Option<usize> {
+        let slots = self.slots.get(place.share)?;
+        match slots.get(place.key_above()?)? {
+            Slot::There(file) => Some(*file),
+            Slot::Absent { .. } => None,
+        }
+    }
+
     fn slot(&self, place: &Place) -> Option<Slot> {
         self.slots.get(place.share)?.get(&place.key).copied()
     }
@@ -453,7 +462,6 @@ impl Names {
 
     /// What is in something that exists: its folder exists, or the file of the stream.
     fn parents(&mut self, place: &Place, proof: &Proof) {
-        let Some(above) = place.above() else { return };
         let proof = if place.is_stream() {
             // Attributes and times are the file's. [MS-FSA] 2.1.5.1
             Proof {
@@ -466,11 +474,10 @@ impl Names {
                 ..proof.bare()
             }
         };
-        match self.at(&above) {
-            Some(file) => self.learn(file, &proof),
-            None => {
-                self.found(&above, &proof);
-            }
+        if let Some(file) = self.above(place) {
+            self.learn(file, &proof);
+        } else if let Some(above) = place.above() {
+            self.found(&above, &proof);
         }
     }
 

@@ -51,26 +51,33 @@ impl Place {
 
     /// The file that a stream belongs to, or the folder that something is in; none for the root.
     pub(super) fn above(&self) -> Option<Self> {
-        let cut = |path: &str| {
-            let name = last_name(path);
-            let end = match memchr(b':', path.get(name..)?.as_bytes()) {
-                Some(colon) => name + colon,
-                None => name.saturating_sub(1),
-            };
-            path.get(..end).map(str::to_owned)
-        };
-        let path = cut(&self.path).filter(|path| !path.is_empty())?;
+        let path = above(&self.path)?;
         Some(Self {
             share: self.share,
-            stream: names_stream(&path),
-            path,
-            key: cut(&self.key)?,
+            path: path.to_owned(),
+            key: self.key_above()?.to_owned(),
+            stream: names_stream(path),
         })
+    }
+
+    /// The key of [`Place::above`].
+    pub(super) fn key_above(&self) -> Option<&str> {
+        above(&self.key)
     }
 
     pub(super) fn is_stream(&self) -> bool {
         self.stream
     }
+}
+
+/// The file that a stream belongs to, or the folder that a name is in; none for the root.
+fn above(path: &str) -> Option<&str> {
+    let name = last_name(path);
+    let end = match memchr(b':', path.get(name..)?.as_bytes()) {
+        Some(colon) => name + colon,
+        None => name.saturating_sub(1),
+    };
+    path.get(..end).filter(|above| !above.is_empty())
 }
 
 /// Where the last name of a path begins.
