@@ -172,8 +172,8 @@ impl Batch {
 /// Batches that go around.
 const BATCHES: usize = 4;
 /// No batch is longer, unless it is one frame.
-const BATCH_BYTES: usize = 256 * 1024;
-const BATCH_EVENTS: usize = 512;
+const BATCH_BYTES: usize = 512 * 1024;
+const BATCH_EVENTS: usize = 1024;
 /// Frames of this length are a batch of their own, so that they need not be copied.
 const LARGE: usize = 64 * 1024;
 /// Room that an empty batch may keep.

@@ -149,4 +149,4 @@ impl Read for Prefetch {
 /// Blocks of an input under way.
 const BLOCKS: usize = 4;
 /// Small enough for the processor's cache to hold it until it has been read.
-const BLOCK_BYTES: usize = 256 * 1024;
+const BLOCK_BYTES: usize = 512 * 1024;
