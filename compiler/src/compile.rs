@@ -11,7 +11,7 @@ use std::{
     iter,
     path::Path,
     sync::mpsc::sync_channel,
-    thread::{self, ScopedJoinHandle},
+    thread,
 };
 
 use smbench_core::{
@@ -28,7 +28,7 @@ use crate::{
     capture::{CaptureError, CaptureOptions, CaptureStats},
     dissect::Dissector,
     folder::{FolderError, FolderWriter},
-    order::{self, Counts},
+    order::{self, Counts, joined},
     scribe::Scribe,
     secrets::{Secrets, SessionKeys},
 };
@@ -192,13 +192,6 @@ fn write_lines(
         let counts = workers.into_iter().map(joined);
         Ok(counts.fold(Counts::default(), Counts::and).named())
     })
-}
-
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    match thread.join() {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
 }
 
 /// Pieces of the order that may wait for their lines.

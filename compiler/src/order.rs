@@ -70,8 +70,7 @@ impl Inferred {
 pub(crate) fn infer(table: &mut Table) -> Inferred {
     let (unexplained, points, found) = found(table);
     table.forget_facts();
-    let found: Vec<_> = found.iter().map(Vec::as_slice).collect();
-    let mut edges = EdgeList::settle(table, &found);
+    let mut edges = EdgeList::settle(table, &found.each_ref().map(Vec::as_slice));
     drop(found);
     let contradictions = cycle::untangle(table, &mut edges, &points);
     Inferred {
@@ -103,7 +102,8 @@ fn found(table: &Table) -> (u64, Vec<u64>, [FoundEdges; 2]) {
 /// Edges in no order, each with the operation that waits.
 type FoundEdges = Vec<(smbench_core::ids::OpId, edges::Link)>;
 
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+/// What a thread came to; its panic is this one's.
+pub(crate) fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     match thread.join() {
         Ok(value) => value,
         Err(panic) => std::panic::resume_unwind(panic),
