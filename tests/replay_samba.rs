@@ -25,7 +25,12 @@ struct Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.folder).ok();
+        if std::thread::panicking() {
+            // Its journals tell why.
+            println!("kept {}", self.folder.display());
+        } else {
+            std::fs::remove_dir_all(&self.folder).ok();
+        }
     }
 }
 

@@ -44,18 +44,20 @@ impl Desk {
             .map(|line| serde_json::from_value(line.clone()).unwrap())
             .collect();
         let connections = 1 + operations.iter().map(|op| op.conn.0).max().unwrap();
-        let connection = Connection {
-            client: ClientId(0),
+        let connection = |conn| Connection {
+            client: (operations.iter().find(|op| op.conn.0 == conn))
+                .map_or(ClientId(0), |op| op.client),
             from: String::new(),
             to: String::new(),
             at_us: 0,
             dialect: None,
             midstream: false,
         };
+        let clients = 1 + operations.iter().map(|op| op.client.0).max().unwrap();
         let workload = Workload {
             format: 1,
-            clients: vec![Client::default()],
-            connections: vec![connection; connections as usize],
+            clients: vec![Client::default(); clients as usize],
+            connections: (0..connections).map(connection).collect(),
             principals: vec![Principal::default(); 2],
             sessions: vec![Session {
                 principal: 0,
@@ -465,6 +467,39 @@ fn who_waits_for_the_end_of_a_connection_waits_as_in_the_recording() {
     assert_eq!(waits(0), 5);
     assert_eq!(waits(30_000), 30);
     assert_eq!(waits(7_000_000), 100);
+}
+
+/// Servers of several processes say that they watch a folder before all of them know.
+#[test]
+fn who_changes_a_watched_folder_waits_as_in_the_recording() {
+    let waits = |client: u32, recorded_us: u64| {
+        let notify = operation(
+            0,
+            "CHANGE_NOTIFY",
+            &json!({ "completion_filter": "0x1", "output_buffer_length": 64 }),
+            &json!({ "expect": { "frame": 0, "status": "CANCELLED", "latency_us": 10 } }),
+        );
+        let after = json!([{ "id": 0, "rule": "name", "on": "interim" }]);
+        let waiter = json!({
+            "at_us": recorded_us, "client": client, "conn": client, "after": after,
+        });
+        let mut desk = Desk::new(&[notify, echo(1, &waiter)]);
+        let since = desk.now;
+        desk.interim(15, 0, 0x77);
+        loop {
+            let conn = ConnId(client);
+            desk.tell(Input::Connected { conn });
+            if desk.sent.len() == 2 {
+                break;
+            }
+            desk.wake_up();
+        }
+        (desk.now - since) / 1_000_000
+    };
+    assert_eq!(waits(0, 30_000), 0, "one client needs no such wait");
+    assert_eq!(waits(1, 0), 0);
+    assert_eq!(waits(1, 30_000), 30);
+    assert_eq!(waits(1, 7_000_000), 100);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     event::{Divergence, Lateness, Milestone, Report, SkipReason},
     ids::{LogicalTime, OpId},
+    smb2::Command,
 };
 
 /// Whose turn it is.
@@ -23,12 +24,16 @@ pub(super) enum Turn {
     Due(OpId),
     /// An operation may have taken too long.
     Overdue(OpId),
+    /// What an operation waited for has come to pass, and the server has had time to take note.
+    Freed(OpId),
 }
 
 /// Everything that waits for time or rank.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Schedule {
     due: BinaryHeap<Reverse<(LogicalTime, OpId)>>,
+    /// Who waits on for a moment, until the server has taken note of what they waited for.
+    held: BinaryHeap<Reverse<(LogicalTime, OpId)>>,
     /// Ordinary requests: one time-out for all, so the oldest is in front.
     brief: VecDeque<(LogicalTime, OpId)>,
     /// What was recorded to take long, and break notifications that are waited for.
@@ -53,6 +58,9 @@ impl Schedule {
         if !stopping && self.due.peek().is_some_and(|Reverse((due, _))| *due <= now) {
             return self.due.pop().map(|Reverse((_, op))| Turn::Due(op));
         }
+        if !stopping && self.held.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            return self.held.pop().map(|Reverse((_, op))| Turn::Freed(op));
+        }
         if self
             .brief
             .front()
@@ -72,9 +80,10 @@ impl Schedule {
 
     pub(super) fn next_wake(&self) -> Option<LogicalTime> {
         let due = self.due.peek().map(|Reverse((at, _))| *at);
+        let held = self.held.peek().map(|Reverse((at, _))| *at);
         let brief = self.brief.front().map(|(at, _)| *at);
         let patient = self.patient.peek().map(|Reverse((at, _))| *at);
-        [due, brief, patient].into_iter().flatten().min()
+        [due, held, brief, patient].into_iter().flatten().min()
     }
 
     /// Forgets time-outs at the front whose operation is over.
@@ -94,6 +103,7 @@ impl Schedule {
     /// Drops every turn that has not come.
     pub(super) fn clear_due(&mut self) {
         self.due.clear();
+        self.held.clear();
         self.barrier.clear();
     }
 
@@ -178,6 +188,8 @@ impl Engine {
         match turn {
             Turn::Due(op) => self.due(op),
             Turn::Overdue(op) => self.overdue(op),
+            Turn::Freed(op) if self.progress.release(op) => self.release(op),
+            Turn::Freed(_) => Ok(()),
         }
     }
 
@@ -229,7 +241,9 @@ impl Engine {
     pub(super) fn reach(&mut self, op: OpId, on: Milestone) -> Result<(), EngineError> {
         let freed: Vec<OpId> = self.plan.graph.waiting(op, on).collect();
         for next in freed {
-            if self.progress.release(next) {
+            if let Some(at) = self.watches_from(op, on, next) {
+                self.schedule.held.push(Reverse((at, next)));
+            } else if self.progress.release(next) {
                 self.release(next)?;
             }
         }
@@ -240,6 +254,24 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// An interim response says that the server watches a folder, but servers of several processes
+    /// may take a moment more until all of them know. When `next`, of another client, may go on: as
+    /// long after that as in the recording, within limits.
+    fn watches_from(&self, op: OpId, on: Milestone, next: OpId) -> Option<LogicalTime> {
+        let watch = self
+            .plan
+            .op(op)
+            .filter(|it| on == Milestone::Interim && it.cmd == Command::CHANGE_NOTIFY)?;
+        let told = self.runs.get(op).is_some_and(|run| run.reached_interim);
+        let waiter = (self.plan.op(next)).filter(|it| told && it.client != watch.client)?;
+        let recorded = waiter
+            .at_us
+            .saturating_sub(watch.at_us)
+            .saturating_mul(1_000);
+        let at = self.now.plus_nanos(recorded.min(WATCHES_NS));
+        (at > self.now).then_some(at)
     }
 
     /// An operation is over, whatever came of it: everything it can reach is reached.
@@ -353,3 +385,6 @@ impl Engine {
         self.reach_all(op, was)
     }
 }
+
+/// How long a server is given at most until all of it knows that a folder is watched.
+const WATCHES_NS: u64 = 100_000_000;
