@@ -4,13 +4,15 @@ mod frames;
 mod input;
 mod lines;
 mod prefetch;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io::Read,
     iter,
     path::Path,
-    sync::mpsc::sync_channel,
+    sync::{Arc, mpsc::sync_channel},
     thread,
 };
 
@@ -29,6 +31,7 @@ use crate::{
     dissect::Dissector,
     folder::{FolderError, FolderWriter},
     order::{self, Counts, joined},
+    paged::Scratch,
     scribe::Scribe,
     secrets::{Secrets, SessionKeys},
 };
@@ -96,12 +99,22 @@ pub enum CompileError {
 /// [`CompileError`].
 pub fn compile(
     inputs: Vec<(String, Box<dyn Read + Send>)>,
-    mut options: CompileOptions<'_>,
+    options: CompileOptions<'_>,
     out: &Path,
 ) -> Result<Compiled, CompileError> {
     let folder = FolderWriter::create(out)?;
+    let scratch = Scratch::new(folder.scratch());
+    compile_with(inputs, options, folder, &scratch)
+}
+
+fn compile_with(
+    inputs: Vec<(String, Box<dyn Read + Send>)>,
+    mut options: CompileOptions<'_>,
+    folder: FolderWriter,
+    scratch: &Arc<Scratch>,
+) -> Result<Compiled, CompileError> {
     let secrets = Secrets::new(&options.keys, &options.passwords);
-    let mut dissector = Dissector::new(Scribe::start(&folder)?, secrets);
+    let mut dissector = Dissector::new(Scribe::start(&folder)?, secrets, scratch);
     let (inputs, readers) = Inputs::start(inputs)?;
     let capture = CaptureOptions {
         hash: inputs.hash(),
@@ -142,7 +155,7 @@ pub fn compile(
     let lines = Lines {
         spill: scribe.spill()?.read()?,
         aside: dissected.aside,
-        table: &dissected.table,
+        table: dissected.table.view(),
         names: dissected.names,
         disowned: dissected.disowned,
         epoch_ns: dissected.workload.provenance.epoch_ns,
@@ -150,10 +163,11 @@ pub fn compile(
     };
     dissected.workload.coverage.edges = thread::scope(|scope| {
         let namespace = scope.spawn(|| folder.namespace(&dissected.namespace));
-        let edges = write_lines(&folder, lines, &order);
+        let edges = write_lines(&folder, &dissected.table, lines, &order);
         joined(namespace).and(edges)
     })?;
     scribe.wait()?;
+    scratch.check()?;
     folder.finish(&dissected.workload)?;
     Ok(Compiled {
         workload: dissected.workload,
@@ -165,10 +179,10 @@ pub fn compile(
 /// Writes the operations while the edges that others imply are found; edges that stay, by rule.
 fn write_lines(
     folder: &FolderWriter,
+    table: &order::Table,
     mut lines: Lines<'_>,
     order: &order::Inferred,
 ) -> Result<BTreeMap<String, u64>, FolderError> {
-    let table = lines.table;
     thread::scope(|scope| {
         let mut workers = Vec::new();
         let mut turns = VecDeque::new();
@@ -186,7 +200,7 @@ fn write_lines(
             turns.rotate_left(1);
             turns.back()?.recv().ok()
         });
-        lines.write(folder, order.edges.cursor(pieces))?;
+        lines.write(folder, order.edges.view().cursor(pieces))?;
         // Nobody asks for what is left.
         drop(turns);
         let counts = workers.into_iter().map(joined);

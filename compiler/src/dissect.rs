@@ -17,7 +17,7 @@ mod request;
 mod response;
 mod state;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use smbench_core::{
     ids::{ClientId, OpId},
@@ -35,6 +35,7 @@ use crate::{
     folder::FolderError,
     namespace::Namespace,
     order::Table,
+    paged::Scratch,
     scribe::Scribe,
     secrets::{Secrets, Unsealer},
 };
@@ -78,13 +79,13 @@ pub(crate) struct Dissector {
 }
 
 impl Dissector {
-    pub(crate) fn new(scribe: Scribe, secrets: Secrets) -> Self {
+    pub(crate) fn new(scribe: Scribe, secrets: Secrets, scratch: &Arc<Scratch>) -> Self {
         Self {
             workload: Workload::default(),
             live: Live::default(),
-            table: Table::default(),
+            table: Table::new(scratch),
             conns: Vec::new(),
-            state: State::default(),
+            state: State::new(scratch),
             namespace: Namespace::default(),
             scribe,
             secrets,

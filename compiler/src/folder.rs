@@ -36,6 +36,8 @@ pub mod name {
     pub const BLOBS: &str = "blobs.pack";
     /// Operations on their way, while the folder is written.
     pub(super) const SPILL: &str = "ops.spill";
+    /// What is known of operations, for as long.
+    pub(super) const SCRATCH: &str = "table.scratch";
 }
 
 /// Why a workload folder could not be written or read.

@@ -12,6 +12,7 @@ pub mod folder;
 mod map;
 mod namespace;
 mod order;
+mod paged;
 pub mod prepare;
 mod scribe;
 pub mod secrets;

@@ -40,8 +40,9 @@ use self::edges::Edges;
 pub(crate) use self::{
     edges::{EdgeCursor, EdgeList, Piece, weakness},
     reduce::{Counts, WORKERS},
-    table::Table,
+    table::{Table, TableView},
 };
+use crate::paged::List;
 
 /// What order inference found.
 #[derive(Debug, Default)]
@@ -49,7 +50,7 @@ pub(crate) struct Inferred {
     /// The edges, also those that others imply.
     pub(crate) edges: EdgeList,
     /// The point of each operation.
-    points: Vec<u64>,
+    points: List<u64>,
     /// Operations whose outcome no order of the overlapping ones explains.
     pub(crate) unexplained: u64,
     /// Inferred edges dropped because they contradicted what is known of breaks.
@@ -68,11 +69,23 @@ impl Inferred {
 ///
 /// What does not depend on each other runs on two threads.
 pub(crate) fn infer(table: &mut Table) -> Inferred {
-    let (unexplained, points, found) = found(table);
+    let (line, points, mut found) = order_and_wire(table);
+    let view = table.view();
+    let triggers = breaks::infer(&view, &mut found);
+    let unexplained = {
+        let mut keys = keys::Keys::new(&view, &triggers);
+        line.walk(&view, |op, touches, gone| {
+            keys.touched(op, touches, &mut found);
+            gone.iter().for_each(|file| keys.forget(*file));
+        })
+    };
+    drop(line);
+    drop(view);
     table.forget_facts();
-    let mut edges = EdgeList::settle(table, &found.each_ref().map(Vec::as_slice));
-    drop(found);
-    let contradictions = cycle::untangle(table, &mut edges, &points);
+    let view = table.view();
+    let mut edges = EdgeList::settle(&view, found, &points.view(), table.scratch());
+    let contradictions = cycle::untangle(&view, &mut edges, &points.view());
+    drop(view);
     Inferred {
         edges,
         points,
@@ -81,26 +94,19 @@ pub(crate) fn infer(table: &mut Table) -> Inferred {
     }
 }
 
-/// What the rules find: how many operations no order explains, the points, and edges.
-fn found(table: &Table) -> (u64, Vec<u64>, [FoundEdges; 2]) {
-    let ((line, points), mut known) = thread::scope(|scope| {
-        let line = scope.spawn(|| linearize::linearize(table));
-        let mut known = Edges::default();
-        wire::infer(table, &mut known);
-        handles::infer(table, &mut known);
-        (joined(line), known)
-    });
-    known.keep_forward(&points);
-    let mut edges = Edges::forward(points);
-    let triggers = breaks::infer(table, &mut edges);
-    let mut keys = keys::Keys::new(table, &triggers);
-    let unexplained = line.walk(table, |op, touches| keys.touched(op, touches, &mut edges));
-    let (points, edges) = edges.into_parts();
-    (unexplained, points, [known.into_found(), edges])
+/// The order of operations that overlapped, and points; and beside that the edges of the rules that
+/// do not ask for them.
+fn order_and_wire(table: &Table) -> (linearize::Line, List<u64>, Edges) {
+    thread::scope(|scope| {
+        let line = scope.spawn(|| linearize::linearize(&table.view(), table.scratch()));
+        let view = table.view();
+        let mut found = Edges::new(table.scratch());
+        wire::infer(&view, &mut found);
+        handles::infer(&view, &mut found);
+        let (line, points) = joined(line);
+        (line, points, found)
+    })
 }
-
-/// Edges in no order, each with the operation that waits.
-type FoundEdges = Vec<(smbench_core::ids::OpId, edges::Link)>;
 
 /// What a thread came to; its panic is this one's.
 pub(crate) fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {

@@ -24,6 +24,8 @@ pub(super) struct Flows {
     flows: Vec<Flow>,
     last: Option<(Key, usize)>,
     limit: usize,
+    /// When there are so many, most that have ended are forgotten.
+    enough: usize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +52,7 @@ impl Flows {
             flows: Vec::new(),
             last: None,
             limit: limit.max(2),
+            enough: ENDED,
         }
     }
 
@@ -114,6 +117,8 @@ impl Flows {
         }
         if self.flows.len() >= self.limit {
             self.evict(out);
+        } else if self.flows.len() >= self.enough {
+            self.forget_ended();
         }
         let place = self.flows.len();
         self.flows.push(Flow::new(key, from, segment, at, out));
@@ -130,6 +135,23 @@ impl Flows {
             out.stats.evicted_flows += u64::from(!flow.closed);
             flow.end(out);
         }
+        self.number();
+    }
+
+    /// Forgets connections that have ended, but for the last.
+    fn forget_ended(&mut self) {
+        let ended = self.flows.iter().filter(|flow| flow.closed);
+        let mut ended: Vec<u64> = ended.map(|flow| flow.last.frame_no).collect();
+        ended.sort_unstable();
+        let kept = ended.len().checked_sub(ENDED / 2);
+        if let Some(since) = kept.and_then(|first| ended.get(first)) {
+            (self.flows).retain(|flow| !flow.closed || flow.last.frame_no >= *since);
+            self.number();
+        }
+        self.enough = self.flows.len() + ENDED / 2;
+    }
+
+    fn number(&mut self) {
         self.index.clear();
         self.index.extend(
             self.flows
@@ -357,5 +379,7 @@ impl Hasher for KeyHasher {
     }
 }
 
+/// How many connections that have ended are known at most, in case that they go on.
+const ENDED: usize = 2048;
 /// A segment without SYN this far from where a connection ended is of another one.
 const RESTART_DISTANCE: u32 = 16 * 1024 * 1024;

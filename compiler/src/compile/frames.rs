@@ -51,7 +51,6 @@ pub(super) fn read(
             });
         }
         batch.bytes.clear();
-        batch.bytes.shrink_to(SPARE_BYTES);
         // At the end nobody fills it again.
         let _ = give_back.try_send(batch);
     }
@@ -71,6 +70,9 @@ fn find(
         batch: Batch::default(),
         to,
         back,
+        empty: Vec::new(),
+        spare: None,
+        big_bytes: 0,
     };
     let inputs = inputs.into_iter().map(|input| input as Box<dyn Read>);
     let stats = read_capture_into(options, inputs.collect(), &mut batches);
@@ -83,6 +85,12 @@ struct Batches {
     batch: Batch,
     to: SyncSender<Batch>,
     back: Receiver<Batch>,
+    /// Batches that have come back.
+    empty: Vec<Batch>,
+    /// A large buffer that has.
+    spare: Option<Vec<u8>>,
+    /// Bytes in large buffers under way.
+    big_bytes: usize,
 }
 
 impl Batches {
@@ -90,9 +98,42 @@ impl Batches {
         if self.batch.events.is_empty() {
             return;
         }
-        let next = self.back.recv().unwrap_or_default();
+        if self.empty.is_empty() {
+            self.take_back();
+        }
+        let next = self.empty.pop().unwrap_or_default();
         // Who does not listen has failed, and says so.
         let _ = self.to.send(std::mem::replace(&mut self.batch, next));
+    }
+
+    /// Waits for a batch to come back; false where none will.
+    fn take_back(&mut self) -> bool {
+        let Ok(mut batch) = self.back.recv() else {
+            return false;
+        };
+        if batch.bytes.capacity() > BIG {
+            let bytes = std::mem::take(&mut batch.bytes);
+            self.big_bytes = self.big_bytes.saturating_sub(bytes.capacity());
+            self.spare = Some(bytes).filter(|bytes| bytes.capacity() <= SPARE_BYTES);
+        }
+        self.empty.push(batch);
+        true
+    }
+
+    /// Sends what is longer than other batches: not many at a time, nor with the buffer of one
+    /// that is not.
+    fn send_big(&mut self, payload: &mut Vec<u8>) {
+        while self.big_bytes > 0
+            && self.big_bytes + payload.capacity() > BIG_BYTES
+            && self.take_back()
+        {}
+        self.big_bytes += payload.capacity();
+        let bytes = std::mem::replace(payload, self.spare.take().unwrap_or_default());
+        let usual = std::mem::replace(&mut self.batch.bytes, bytes);
+        self.send();
+        if self.batch.bytes.capacity() == 0 {
+            self.batch.bytes = usual;
+        }
     }
 
     /// Makes room for an event with so many bytes.
@@ -122,11 +163,14 @@ impl Sink for Batches {
             return self.event(CaptureEvent::Frame(info, payload));
         }
         self.send();
-        std::mem::swap(&mut self.batch.bytes, payload);
-        let range = 0..self.batch.bytes.len();
+        let range = 0..payload.len();
         self.batch
             .events
             .push((CaptureEvent::Frame(info, &[]), range));
+        if payload.capacity() > BIG {
+            return self.send_big(payload);
+        }
+        std::mem::swap(&mut self.batch.bytes, payload);
         self.send();
     }
 }
@@ -176,5 +220,9 @@ const BATCH_BYTES: usize = 512 * 1024;
 const BATCH_EVENTS: usize = 1024;
 /// Frames of this length are a batch of their own, so that they need not be copied.
 const LARGE: usize = 64 * 1024;
-/// Room that an empty batch may keep.
+/// Larger buffers are few.
+const BIG: usize = 1 << 20;
+/// Bytes that may be under way in them, but for one that is larger.
+const BIG_BYTES: usize = 8 << 20;
+/// Room that one of them may keep while it is not needed.
 const SPARE_BYTES: usize = (8 << 20) + (1 << 16);

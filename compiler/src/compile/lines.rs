@@ -11,7 +11,7 @@ use smbench_core::{
 use crate::{
     dissect::{Disowned, Flight, OpenNames},
     folder::{FolderError, FolderWriter, name},
-    order::{EdgeCursor, Piece, Table},
+    order::{EdgeCursor, Piece, TableView},
     spill::{Gaps, Record, SpillReader, write_text},
 };
 
@@ -20,7 +20,7 @@ pub(super) struct Lines<'a> {
     pub(super) spill: SpillReader,
     /// Operations that are not in the spill.
     pub(super) aside: BTreeMap<OpId, Flight>,
-    pub(super) table: &'a Table,
+    pub(super) table: TableView<'a>,
     pub(super) names: OpenNames,
     pub(super) disowned: Disowned,
     pub(super) epoch_ns: u64,
@@ -50,12 +50,7 @@ impl Lines<'_> {
         })
     }
 
-    fn line(
-        &mut self,
-        id: OpId,
-        after: impl Iterator<Item = Edge>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), FolderError> {
+    fn line(&mut self, id: OpId, after: &[Edge], out: &mut Vec<u8>) -> Result<(), FolderError> {
         let mut own;
         let mut record = match self.aside.remove(&id) {
             Some(it) => {
@@ -81,15 +76,14 @@ impl Lines<'_> {
         let mut at = 0;
         if let Some(path_at) = gaps.path
             && let Some(open) = self.table.open(id)
-            && let Some(path) = self.paths.of(&self.names, open)?
+            && let Some(path) = self.paths.of(&mut self.names, open)?
         {
             at = path_at as usize;
             out.extend_from_slice(text.get(..at).unwrap_or_default());
             out.extend_from_slice(path);
         }
         out.extend_from_slice(text.get(at..after_at).unwrap_or_default());
-        let mut after = after.peekable();
-        if after.peek().is_some() {
+        if !after.is_empty() {
             out.extend_from_slice(b",\"after\":");
             write_edges(after, out).map_err(unwritable)?;
         }
@@ -128,7 +122,7 @@ impl Text {
 pub(super) struct Paths(Vec<Option<Box<[u8]>>>);
 
 impl Paths {
-    fn of(&mut self, names: &OpenNames, open: OpenRef) -> Result<Option<&[u8]>, FolderError> {
+    fn of(&mut self, names: &mut OpenNames, open: OpenRef) -> Result<Option<&[u8]>, FolderError> {
         let Some(number) = names.number(open) else {
             return Ok(None);
         };
@@ -151,10 +145,7 @@ impl Paths {
 }
 
 /// Appends edges as serde has them: one in four bytes of a workload is of edges.
-fn write_edges(
-    edges: impl Iterator<Item = Edge>,
-    out: &mut Vec<u8>,
-) -> Result<(), serde_json::Error> {
+fn write_edges(edges: &[Edge], out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     let mut before = b'[';
     for edge in edges {
         out.push(before);
@@ -211,7 +202,7 @@ mod tests {
             }
         }
         let mut out = Vec::new();
-        write_edges(edges.iter().copied(), &mut out).expect("JSON");
+        write_edges(&edges, &mut out).expect("JSON");
         assert_eq!(out, serde_json::to_vec(&edges).expect("JSON"));
     }
 }

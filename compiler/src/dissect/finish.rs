@@ -11,8 +11,13 @@ use smbench_core::{
     workload::{Action, Client, Entry, FORMAT, Operation, Workload},
 };
 
-use super::{Dissector, Flight, state::NameList};
-use crate::{capture::CaptureStats, folder::FolderError, order::Table, scribe::Finishing};
+use super::{
+    Dissector, Flight,
+    state::{NameList, OpenState},
+};
+use crate::{
+    capture::CaptureStats, folder::FolderError, order::Table, paged::List, scribe::Finishing,
+};
 
 /// A capture, taken apart.
 #[derive(Debug)]
@@ -32,15 +37,14 @@ pub(crate) struct Dissected {
 /// The name that each open was created with.
 #[derive(Debug)]
 pub(crate) struct OpenNames {
-    /// By open.
-    numbers: Vec<Option<u32>>,
+    opens: List<OpenState>,
     names: NameList,
 }
 
 impl OpenNames {
     /// Number of the name of an open, when it has one.
-    pub(crate) fn number(&self, open: OpenRef) -> Option<u32> {
-        self.numbers.get(open.index()).copied().flatten()
+    pub(crate) fn number(&mut self, open: OpenRef) -> Option<u32> {
+        self.opens.get(open.index())?.name
     }
 
     /// A name by its number.
@@ -106,7 +110,7 @@ impl Dissector {
             scribe: self.scribe.finish()?,
             aside: self.live.into_aside(),
             names: OpenNames {
-                numbers: self.state.opens.iter().map(|open| open.name).collect(),
+                opens: self.state.opens,
                 names: self.state.names,
             },
             disowned,
@@ -129,14 +133,14 @@ impl Dissector {
             return Disowned::default();
         }
         // Whether any use was not refused.
-        for (open, tree, accepted) in self.table.uses() {
+        self.table.each_use(|open, tree, accepted| {
             if let Some(real) = open.and_then(|open| opens.get_mut(&open)) {
                 *real |= accepted;
             }
             if let Some(real) = tree.and_then(|tree| trees.get_mut(&tree)) {
                 *real |= accepted;
             }
-        }
+        });
         opens.retain(|_, real| !*real);
         trees.retain(|_, real| !*real);
         let operations = self.table.disown(
@@ -151,11 +155,12 @@ impl Dissector {
                 *inferred = inferred.saturating_sub(u64::try_from(gone).unwrap_or(u64::MAX));
             }
         }
-        let open_id = |open: OpenRef| self.file_id(Some(open));
-        let tree_id = |tree: TreeRef| self.tree_id(Some(tree));
+        let tree_id = |tree: TreeRef| (tree, self.tree_id(Some(tree)));
+        let trees = trees.into_keys().map(tree_id).collect();
+        let open_id = |open: OpenRef| (open, self.file_id(Some(open)));
         Disowned {
-            opens: opens.into_keys().map(|it| (it, open_id(it))).collect(),
-            trees: trees.into_keys().map(|it| (it, tree_id(it))).collect(),
+            opens: opens.into_keys().map(open_id).collect(),
+            trees,
             operations,
         }
     }

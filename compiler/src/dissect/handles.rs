@@ -181,7 +181,18 @@ impl Dissector {
         }
     }
 
-    pub(super) fn file_id(&self, open: Option<OpenRef>) -> FileId {
+    /// A CLOSE was answered.
+    pub(super) fn closes(&mut self, conn: usize, op: OpId) {
+        let op = self
+            .live
+            .get(op)
+            .and_then(|op| Some((op.open?, op.session?)));
+        if let (Some((open, session)), Some(it)) = (op, self.conns.get(conn)) {
+            self.state.closed(open, session, it.server);
+        }
+    }
+
+    pub(super) fn file_id(&mut self, open: Option<OpenRef>) -> FileId {
         open.and_then(|open| self.state.open(open))
             .map(|open| open.wire)
             .unwrap_or_default()

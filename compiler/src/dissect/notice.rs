@@ -69,10 +69,10 @@ impl Dissector {
         others.sort_unstable();
         for session in named.into_iter().chain(others) {
             let state = self.state.sessions.get(session.index());
-            if let Some(open) = state.and_then(|state| state.opens.get(&id)) {
-                op.open = Some(*open);
+            if let Some(open) = state.and_then(|state| state.opens.get(&id)).copied() {
+                op.open = Some(open);
                 op.session = Some(session);
-                op.tree = self.state.open(*open).and_then(|open| open.tree);
+                op.tree = self.state.open(open).and_then(|open| open.tree);
                 return;
             }
         }
@@ -86,6 +86,7 @@ impl Dissector {
         };
         let pending = std::mem::take(&mut it.pending);
         it.asynchronous = crate::map::Map::default();
+        it.sessions = crate::map::Map::default();
         it.unsealer = None;
         let silent = it.requests == 0 || how == CloseKind::End;
         let mut unanswered: Vec<OpId> = pending.values().map(|pending| pending.op).collect();

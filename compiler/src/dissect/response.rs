@@ -166,6 +166,9 @@ impl Dissector {
             it.span.response = Some(seq);
         }
         self.body(conn, header, piece, pending, &mut expect);
+        if header.command == Command::CLOSE && expect.status == NtStatus::SUCCESS {
+            self.closes(conn, pending.op);
+        }
         self.namespace_hears(pending.op, &expect);
         if let Some(op) = self.live.get_mut(pending.op) {
             op.expect = Some(expect);

@@ -1,6 +1,6 @@
 //! What is open on the captured wire: connections, sessions, trees, handles.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use smbench_core::{
     ids::{OpId, OpenRef, SessionRef, TreeRef},
@@ -8,7 +8,11 @@ use smbench_core::{
 };
 
 use super::Stamp;
-use crate::{map::Map, secrets::Unsealer};
+use crate::{
+    map::Map,
+    paged::{Bytes, List, Record, Scratch},
+    secrets::Unsealer,
+};
 
 /// A request that waits for its answer.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ pub(super) struct Conn {
     /// ClientGuid of its NEGOTIATE, unless it is zero.
     pub(super) guid: Option<Guid>,
     pub(super) server: IpAddr,
-    pub(super) unsealer: Option<Unsealer>,
+    pub(super) unsealer: Option<Box<Unsealer>>,
     /// By MessageId.
     pub(super) pending: Map<u64, Pending>,
     /// Responses without requests, by MessageId.
@@ -56,7 +60,7 @@ impl Conn {
             client,
             guid: None,
             server,
-            unsealer,
+            unsealer: unsealer.map(Box::new),
             pending: Map::default(),
             early: Map::default(),
             asynchronous: Map::default(),
@@ -66,7 +70,8 @@ impl Conn {
     }
 }
 
-/// What belongs to a session, by ids of the wire. What was closed stays, as clients may use it on.
+/// What belongs to a session, by ids of the wire. What was closed stays for long, as clients may
+/// use it on.
 #[derive(Debug, Default)]
 pub(super) struct SessionState {
     pub(super) trees: Map<u32, TreeRef>,
@@ -89,6 +94,44 @@ pub(crate) struct OpenState {
     pub(crate) first_use: u64,
     /// Number of the name that the CREATE asked for.
     pub(crate) name: Option<u32>,
+}
+
+impl Record for OpenState {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.wire.to_bytes());
+        let refs = [
+            self.create.map(|it| it.0),
+            self.tree.map(|it| it.0),
+            self.name,
+        ];
+        for number in refs {
+            number.unwrap_or(NONE).write(out);
+        }
+        self.first_use.write(out);
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Self {
+        let wire = FileId {
+            persistent: from.u64(),
+            volatile: from.u64(),
+        };
+        let [create, tree, name] = [(); 3].map(|()| Some(from.u32()).filter(|it| *it != NONE));
+        Self {
+            wire,
+            create: create.map(OpId),
+            tree: tree.map(TreeRef),
+            first_use: from.u64(),
+            name,
+        }
+    }
+}
+
+/// An open that was closed.
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    open: OpenRef,
+    session: SessionRef,
+    server: IpAddr,
 }
 
 /// Names, each once.
@@ -121,7 +164,9 @@ pub(super) struct State {
     pub(super) sessions: Vec<SessionState>,
     /// The latest session of a server with that id.
     pub(super) by_id: Map<(IpAddr, u64), SessionRef>,
-    pub(super) opens: Vec<OpenState>,
+    pub(super) opens: List<OpenState>,
+    /// The last that were closed.
+    closed: VecDeque<Closed>,
     /// Names of opens.
     pub(super) names: NameList,
     /// The latest open of a server with that id, for durable reconnects.
@@ -132,11 +177,100 @@ pub(super) struct State {
 }
 
 impl State {
+    pub(super) fn new(scratch: &Arc<Scratch>) -> Self {
+        Self {
+            opens: List::new(Some(scratch)),
+            ..Self::default()
+        }
+    }
+
+    /// An open was closed. The ids of those that were long ago are forgotten.
+    pub(super) fn closed(&mut self, open: OpenRef, session: SessionRef, server: IpAddr) {
+        self.closed.push_back(Closed {
+            open,
+            session,
+            server,
+        });
+        if self.closed.len() <= CLOSED {
+            return;
+        }
+        let Some(it) = self.closed.pop_front() else {
+            return;
+        };
+        let Some(wire) = self.open(it.open).map(|open| open.wire) else {
+            return;
+        };
+        if let Some(session) = self.session(it.session)
+            && session.opens.get(&wire) == Some(&it.open)
+        {
+            session.opens.remove(&wire);
+            if session.opens.len() < session.opens.capacity() / 8 {
+                session.opens.shrink_to_fit();
+            }
+        }
+        let durable = (it.server, wire);
+        if self.durable.get(&durable) == Some(&it.open) {
+            self.durable.remove(&durable);
+        }
+    }
+
     pub(super) fn session(&mut self, session: SessionRef) -> Option<&mut SessionState> {
         self.sessions.get_mut(session.index())
     }
 
-    pub(super) fn open(&self, open: OpenRef) -> Option<&OpenState> {
+    pub(super) fn open(&mut self, open: OpenRef) -> Option<OpenState> {
         self.opens.get(open.index())
+    }
+}
+
+/// How many closed opens are still known by their ids.
+const CLOSED: usize = 1 << 14;
+/// Stands for nothing where there are numbers.
+const NONE: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// Whatever is open, and whoever reuses the id of what is closed, stays.
+    #[test]
+    fn only_ids_that_were_closed_long_ago_are_forgotten() {
+        let server = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut state = State::default();
+        state.sessions.push(SessionState::default());
+        let wire = |id: u32| FileId {
+            persistent: u64::from(id % 50_000),
+            volatile: 1,
+        };
+        let session = SessionRef(0);
+        for id in 0..60_000 {
+            state.opens.push(OpenState {
+                wire: wire(id),
+                create: None,
+                tree: None,
+                first_use: 0,
+                name: None,
+            });
+            let opens = &mut state.sessions[0].opens;
+            opens.insert(wire(id), OpenRef(id));
+            state.durable.insert((server, wire(id)), OpenRef(id));
+            if !id.is_multiple_of(100) {
+                state.closed(OpenRef(id), session, server);
+            }
+        }
+        let known = |id: u32| {
+            let of_session = state.sessions[0].opens.get(&wire(id)).copied();
+            let durable = state.durable.get(&(server, wire(id))).copied();
+            assert_eq!(of_session, durable);
+            of_session.map(|it| it.0)
+        };
+        assert_eq!(known(20_000), Some(20_000), "still open");
+        assert_eq!(known(20_001), None, "closed long ago");
+        assert_eq!(known(5_001), Some(55_001), "closed long ago, and open again");
+        assert_eq!(known(59_999), Some(59_999), "closed just now");
+        let left = state.sessions[0].opens.len();
+        assert!((CLOSED..CLOSED + 600).contains(&left), "{left}");
     }
 }

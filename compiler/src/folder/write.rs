@@ -80,6 +80,11 @@ impl FolderWriter {
         self.temporary.join(name::SPILL)
     }
 
+    /// Where a file may be whose name goes as soon as it is open.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.temporary.join(name::SCRATCH)
+    }
+
     /// Writes the operations, as lines of JSON.
     ///
     /// `next` appends the next lines to its argument, which is empty, and says whether there are

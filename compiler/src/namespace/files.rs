@@ -3,7 +3,7 @@
 //! The beginning is meant. What an answer tells counts only as long as nobody in the recording had
 //! asked for a change; what is known already is compared with it, and a difference is a problem.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use smbench_core::workload::{Entry, EntryKind, Extent};
 
@@ -11,6 +11,7 @@ use super::{
     names::{Names, Proof},
     place::Place,
 };
+use crate::map::Map;
 
 /// A file, folder or stream.
 #[derive(Debug, Default)]
@@ -44,6 +45,49 @@ impl File {
     /// Whether its name is about to go.
     pub(super) fn is_going(&self) -> bool {
         self.doomed || self.leaving
+    }
+}
+
+/// All files, by number.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    known: Map<usize, File>,
+    next: usize,
+    /// The last that were deleted and had not been there before the recording.
+    deleted: VecDeque<usize>,
+}
+
+impl Files {
+    pub(super) fn get(&self, number: usize) -> Option<&File> {
+        self.known.get(&number)
+    }
+
+    pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut File> {
+        self.known.get_mut(&number)
+    }
+
+    /// Number of a new one.
+    pub(super) fn add(&mut self, file: File) -> usize {
+        let number = self.next;
+        self.next += 1;
+        self.known.insert(number, file);
+        number
+    }
+
+    /// A file is deleted. Of those that were long ago and tell nothing about the beginning nothing
+    /// is kept.
+    pub(super) fn delete(&mut self, number: usize) {
+        let made = self.get(number).is_some_and(|file| file.entry.is_none());
+        if !made {
+            return;
+        }
+        self.deleted.push_back(number);
+        if self.deleted.len() > DELETED
+            && let Some(oldest) = self.deleted.pop_front()
+            && self.get(oldest).is_some_and(|file| file.opens == 0)
+        {
+            self.known.remove(&oldest);
+        }
     }
 }
 
@@ -256,6 +300,9 @@ impl Names {
         }
     }
 }
+
+/// How many deleted files are still known.
+const DELETED: usize = 4096;
 
 fn ends(extent: &Extent) -> u64 {
     extent.offset.saturating_add(extent.data.len.into())

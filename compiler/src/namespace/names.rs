@@ -12,7 +12,10 @@ use smbench_core::{
     workload::{Entry, EntryKind, Times},
 };
 
-use super::{files::File, place::Place};
+use super::{
+    files::{File, Files},
+    place::Place,
+};
 use crate::{map::Map, wire_span::WireSpan};
 
 /// What shows that something exists, or does not.
@@ -66,7 +69,7 @@ pub(super) struct Names {
     shares: Vec<String>,
     share_numbers: Map<String, usize>,
     slots: Vec<BTreeMap<String, Slot>>,
-    pub(super) files: Vec<File>,
+    pub(super) files: Files,
     /// What was there; none for what turned out to have been made.
     pub(super) entries: Vec<Option<Entry>>,
     /// Where it was.
@@ -175,6 +178,7 @@ impl Names {
             if !overlaps && !known.is_going() {
                 self.problem("made, though it was there", proof.op);
             }
+            self.files.delete(file);
         }
         let file = self.appear(place, proof);
         if let Some(file) = self.files.get_mut(file) {
@@ -289,6 +293,7 @@ impl Names {
             let was = Some(file);
             self.set_slot(&place, Slot::Absent { since, was });
             self.touch_above(&place);
+            self.files.delete(file);
         }
     }
 
@@ -359,9 +364,12 @@ impl Names {
             if let Some(file) = self.files.get_mut(file) {
                 file.opens = file.opens.saturating_add(opens);
             }
-        } else if !replaces && !known.is_going() {
+            return;
+        }
+        if !replaces && !known.is_going() {
             self.problem("renamed to a name that was taken", proof.op);
         }
+        self.files.delete(other);
     }
 
     /// Everything that was there, folders before what is in them, and what did not fit.
@@ -451,8 +459,7 @@ impl Names {
 
     /// A file that was not there at the beginning.
     fn appear(&mut self, place: &Place, proof: &Proof) -> usize {
-        let file = self.files.len();
-        self.files.push(File {
+        let file = self.files.add(File {
             folder: proof.directory,
             ..File::default()
         });
@@ -524,8 +531,7 @@ impl Names {
             content: Vec::new(),
             seen_by: proof.op,
         }));
-        let file = self.files.len();
-        self.files.push(File {
+        let file = self.files.add(File {
             entry: Some(number),
             ..File::default()
         });

@@ -1,6 +1,8 @@
 //! What an operation does to names and files, as far as its order matters.
 
-use std::num::NonZeroU32;
+mod record;
+
+use std::{num::NonZeroU32, sync::Arc};
 
 use smbench_core::{
     ids::{ConnId, OpenRef, SessionRef, TreeRef},
@@ -8,7 +10,10 @@ use smbench_core::{
     workload::{Action, Expect, Operation, Workload},
 };
 
-use crate::map::Map;
+use crate::{
+    map::Map,
+    paged::{List, Scratch},
+};
 
 /// A name on a share, case folded.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -31,8 +36,8 @@ pub(super) enum Deed {
     /// Nothing that order matters to.
     #[default]
     Nothing,
-    /// Opens, or fails to: the number of the opening.
-    Open(u32),
+    /// Opens, or fails to.
+    Open(Opening),
     /// Gives up a handle.
     Close(OpenRef),
     /// Gives up every handle of a connection, a session or a tree.
@@ -118,7 +123,8 @@ impl Facts {
 pub(super) struct Names {
     /// Looked up, never iterated.
     ids: Map<String, NameId>,
-    of_open: Map<OpenRef, (NameId, Option<NameId>)>,
+    /// By open.
+    of_open: List<Option<(NameId, Option<NameId>)>>,
     /// The file that each stream with a name is of.
     files: Map<NameId, NameId>,
     /// Room for the name that is looked up.
@@ -126,12 +132,27 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn facts(
-        &mut self,
-        workload: &Workload,
-        op: &Operation,
-        openings: &mut Vec<Opening>,
-    ) -> Facts {
+    pub(super) fn new(scratch: &Arc<Scratch>) -> Self {
+        Self {
+            of_open: List::new(Some(scratch)),
+            ..Self::default()
+        }
+    }
+
+    fn of_open(&mut self, open: OpenRef) -> Option<(NameId, Option<NameId>)> {
+        self.of_open.get(open.index())?
+    }
+
+    fn opened(&mut self, open: OpenRef, name: NameId, parent: Option<NameId>) {
+        while self.of_open.len() <= open.index() {
+            self.of_open.push(None);
+        }
+        if let Some(slot) = self.of_open.get_mut(open.index()) {
+            *slot = Some((name, parent));
+        }
+    }
+
+    pub(super) fn facts(&mut self, workload: &Workload, op: &Operation) -> Facts {
         let Some(tree) = op.tree.and_then(|tree| workload.trees.get(tree.index())) else {
             return self.without_tree(op);
         };
@@ -147,11 +168,10 @@ impl Names {
                     return Facts::default();
                 };
                 // What goes on keeps its name, whatever the request says. [MS-SMB2] 3.3.5.9.7
-                let kept = op.reclaims.and_then(|old| self.of_open.get(&old));
-                let kept = kept.copied();
+                let kept = op.reclaims.and_then(|old| self.of_open(old));
                 let (name, parent) = kept.unwrap_or_else(|| self.name(&share(), path));
                 if let Some(open) = op.open {
-                    self.of_open.insert(open, (name, parent));
+                    self.opened(open, name, parent);
                 }
                 let expect = op.expect.as_ref();
                 let opening = Opening {
@@ -169,8 +189,7 @@ impl Names {
                     durable: asks_durable(create) && expect.is_some_and(keeps_handles),
                 };
                 let deed = if answered {
-                    openings.push(opening);
-                    Deed::Open(u32::try_from(openings.len() - 1).unwrap_or(u32::MAX))
+                    Deed::Open(opening)
                 } else {
                     Deed::Nothing
                 };
@@ -185,12 +204,12 @@ impl Names {
         }
     }
 
-    fn without_tree(&self, op: &Operation) -> Facts {
+    fn without_tree(&mut self, op: &Operation) -> Facts {
         self.named(op, ends(op).map_or(Deed::Nothing, Deed::End))
     }
 
-    fn named(&self, op: &Operation, deed: Deed) -> Facts {
-        let of = op.open.and_then(|open| self.of_open.get(&open).copied());
+    fn named(&mut self, op: &Operation, deed: Deed) -> Facts {
+        let of = op.open.and_then(|open| self.of_open(open));
         Facts {
             name: of.map(|it| it.0),
             parent: of.and_then(|it| it.1),

@@ -11,8 +11,8 @@ use smbench_core::{
 
 use super::{
     access::{Deed, Facts, NameId},
-    edges::Edges,
-    table::{Kind, LeaseKey, Row, Table},
+    edges::{Edges, Link},
+    table::{Kind, LeaseKey, Row, TableView},
 };
 
 /// Operations that had to wait for breaks, with the notifications.
@@ -25,7 +25,7 @@ pub(super) struct Notified {
     pub(super) client: ClientId,
 }
 
-pub(super) fn infer(table: &Table, edges: &mut Edges) -> Triggers {
+pub(super) fn infer(table: &TableView<'_>, edges: &mut Edges) -> Triggers {
     let leases = lease_names(table);
     let mut triggers = Triggers::new();
     for (id, what) in table.notices() {
@@ -34,11 +34,13 @@ pub(super) fn infer(table: &Table, edges: &mut Edges) -> Triggers {
         };
         let name = match what {
             BreakNotice::Oplock { .. } => facts.name,
-            BreakNotice::Lease { key, .. } => last_before(&leases, (table.client_of(row), key), id),
+            BreakNotice::Lease { key, .. } => {
+                last_before(&leases, (table.client_of(&row), key), id)
+            }
         };
         let notice = Notice {
             id,
-            row,
+            row: &row,
             name,
             key: match what {
                 BreakNotice::Oplock { .. } => None,
@@ -63,21 +65,19 @@ fn last_before(names: &LeaseNames, key: (ClientId, LeaseKey), at: OpId) -> Optio
 }
 
 /// The names of the leases that break.
-fn lease_names(table: &Table) -> LeaseNames {
+fn lease_names(table: &TableView<'_>) -> LeaseNames {
     let broken = table.notices().filter_map(|(_, notice)| match notice {
         BreakNotice::Lease { key, .. } => Some(key),
         BreakNotice::Oplock { .. } => None,
     });
     let broken: BTreeSet<LeaseKey> = broken.collect();
     let mut names = LeaseNames::new();
-    let asked = table
-        .leases()
-        .iter()
-        .filter(|(_, key)| broken.contains(key));
-    for (op, key) in asked {
-        if let Some(name) = table.facts(*op).and_then(|facts| facts.name) {
-            let of_key = names.entry((table.client(*op), *key)).or_default();
-            of_key.push((*op, name));
+    let leases = table.leases();
+    let asked = leases.iter(0..leases.len());
+    for (op, key) in asked.filter(|(_, key)| broken.contains(key)) {
+        if let Some(name) = table.facts(op).and_then(|facts| facts.name) {
+            let of_key = names.entry((table.client(op), key)).or_default();
+            of_key.push((op, name));
         }
     }
     for of_key in names.values_mut() {
@@ -98,7 +98,7 @@ struct Notice<'a> {
 
 impl Notice<'_> {
     /// Finds the operation in flight whose conflict made the server break: the last one sent.
-    fn trigger(&self, table: &Table, edges: &mut Edges, triggers: &mut Triggers) -> bool {
+    fn trigger(&self, table: &TableView<'_>, edges: &mut Edges, triggers: &mut Triggers) -> bool {
         let Some(name) = self.name else {
             return false;
         };
@@ -112,15 +112,15 @@ impl Notice<'_> {
             | Deed::Dispose { .. } => facts.name == Some(name),
             _ => false,
         };
-        let before = table.before(self.id).rev().take(LOOK_BACK);
+        let before = table.before(self.id).take(LOOK_BACK);
         for (id, row) in before {
             let span = row.span();
             let in_flight = span.request < when && span.response.is_none_or(|over| over > when);
             if in_flight
                 && row.cmd != Command::OPLOCK_BREAK
-                && table.facts(id).is_some_and(conflicts)
+                && table.facts(id).is_some_and(|facts| conflicts(&facts))
             {
-                edges.add_sent(id, self.id, Rule::Break);
+                edges.push(self.id, Link::new(id, Rule::Break, Milestone::Sent));
                 let client = table.client_of(self.row);
                 let told = triggers.entry(id).or_default();
                 told.push(Notified { when, client });
@@ -131,23 +131,23 @@ impl Notice<'_> {
     }
 
     /// Where nothing tells what made the server break: it came after whatever was sent last.
-    fn sent_last(&self, table: &Table, edges: &mut Edges) {
-        let mut before = table.before(self.id).rev();
+    fn sent_last(&self, table: &TableView<'_>, edges: &mut Edges) {
+        let mut before = table.before(self.id);
         if let Some((last, _)) = before.find(|(_, row)| row.is_request()) {
-            edges.add_sent(last, self.id, Rule::Break);
+            edges.push(self.id, Link::new(last, Rule::Break, Milestone::Sent));
         }
     }
 
     /// What the client did about the notification: everything on that file until it acknowledged,
     /// or closed.
-    fn reactions(&self, table: &Table, edges: &mut Edges) {
+    fn reactions(&self, table: &TableView<'_>, edges: &mut Edges) {
         let client = table.client_of(self.row);
         let later = table.behind(self.id).take(LOOK_AHEAD);
         for (id, row) in later.filter(|(_, row)| table.client_of(row) == client) {
             if !row.is_request() {
                 continue;
             }
-            let ours = self.is_acknowledged_by(table, id, row);
+            let ours = self.is_acknowledged_by(table, id, &row);
             let same_file =
                 self.name.is_some() && table.facts(id).is_some_and(|it| it.name == self.name);
             if !ours && !same_file {
@@ -160,7 +160,7 @@ impl Notice<'_> {
         }
     }
 
-    fn is_acknowledged_by(&self, table: &Table, id: OpId, row: &Row) -> bool {
+    fn is_acknowledged_by(&self, table: &TableView<'_>, id: OpId, row: &Row) -> bool {
         match self.key {
             None => {
                 let open = row.open();

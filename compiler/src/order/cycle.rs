@@ -14,9 +14,10 @@ use smbench_core::{
 };
 
 use super::{
-    edges::EdgeList,
-    table::{Row, Table},
+    edges::{EdgeList, EdgeView},
+    table::TableView,
 };
+use crate::paged::ListView;
 
 /// A place in the order of the points.
 type Place = (u64, OpId);
@@ -24,14 +25,18 @@ type Place = (u64, OpId);
 /// Drops inferred edges, and edges from the mere sending of an operation, where they close a
 /// circle. Those from sending are the only ones that the points do not keep in order. Returns how
 /// many it were.
-pub(super) fn untangle(table: &Table, edges: &mut EdgeList, points: &[u64]) -> u64 {
+pub(super) fn untangle(
+    table: &TableView<'_>,
+    edges: &mut EdgeList,
+    points: &ListView<'_, u64>,
+) -> u64 {
     let mut dropped = 0;
-    while let Some(operations) = find(table, edges, points) {
+    while let Some(operations) = find(table, &edges.view(), points) {
         let before = dropped;
-        edges.retain(|to, link| {
-            let on_circle = |op: &OpId| operations.binary_search(op).is_ok();
+        edges.retain(&operations, |link| {
+            let on_circle = operations.binary_search(&link.from).is_ok();
             let weak = link.rule == Rule::Outcome || link.on == Milestone::Sent;
-            let keep = !(weak && on_circle(&to) && on_circle(&link.from));
+            let keep = !(weak && on_circle);
             dropped += u64::from(!keep);
             keep
         });
@@ -43,8 +48,12 @@ pub(super) fn untangle(table: &Table, edges: &mut EdgeList, points: &[u64]) -> u
 }
 
 /// Operations that wait for each other, ascending, if there are any.
-fn find(table: &Table, edges: &EdgeList, points: &[u64]) -> Option<Vec<OpId>> {
-    let place = |op: OpId| -> Place { (points.get(op.index()).copied().unwrap_or(0), op) };
+fn find(
+    table: &TableView<'_>,
+    edges: &EdgeView<'_>,
+    points: &ListView<'_, u64>,
+) -> Option<Vec<OpId>> {
+    let place = |op: OpId| -> Place { (points.get(op.index()).unwrap_or(0), op) };
     let mut back: Vec<(Place, Place)> = Vec::new();
     each_arc(table, edges, |arc| {
         let (from, to) = (place(arc.from), place(arc.to));
@@ -94,18 +103,18 @@ fn merged(mut spans: Vec<(Place, Place)>) -> Vec<(Place, Place)> {
 }
 
 /// The edges as a plan has them: a compound is sent as one.
-fn each_arc(table: &Table, edges: &EdgeList, mut tell: impl FnMut(Arc)) {
-    for (id, row) in table.rows() {
-        let to = row.leader();
-        for link in edges.of(id) {
-            if table.row(link.from).map_or(link.from, Row::leader) != to {
+fn each_arc(table: &TableView<'_>, edges: &EdgeView<'_>, mut tell: impl FnMut(Arc)) {
+    for id in table.ids() {
+        let to = table.leader(id);
+        edges.each(id.index(), |_, link| {
+            if table.leader(link.from) != to {
                 tell(Arc {
                     from: link.from,
                     to,
                     on: link.on,
                 });
             }
-        }
+        });
         // A member of a compound is sent with its leader.
         if to != id {
             tell(Arc {
@@ -126,16 +135,21 @@ mod tests {
 
     use super::*;
     use crate::{
-        order::{edges::Link, tests::dice},
+        order::{
+            edges::{Edges, Link},
+            table::Table,
+            tests::dice,
+        },
+        paged::List,
         wire_span::WireSpan,
     };
 
     /// Operations in compounds of up to four, points, and edges by a seed: forward ones of any
     /// kind, and some from sending that go back.
-    fn random(seed: u64, operations: u32) -> (Table, Vec<u64>, EdgeList) {
+    fn random(seed: u64, operations: u32) -> (Table, List<u64>, EdgeList) {
         let mut below = dice(seed);
         let mut table = Table::default();
-        let mut points = Vec::new();
+        let mut points = List::default();
         let mut first = 0;
         for id in 0..operations {
             if id - first >= 4 || below(3) > 0 {
@@ -151,22 +165,25 @@ mod tests {
             points.push(u64::from(id) * 4 + u64::from(below(12)));
         }
         table.settle_clients(vec![ClientId(0)]);
-        let mut found = Vec::new();
+        let mut found = Edges::default();
+        let mut point = |op: u32| points.get(op as usize);
         for to in 0..operations {
             for _ in 0..below(4) {
                 let from = below(operations).abs_diff(below(4) * 3).min(operations - 1);
-                let forward = points[from as usize] < points[to as usize];
+                let forward = point(from) < point(to);
                 let on = match below(3) {
                     _ if !forward => Milestone::Sent,
                     0 => Milestone::Interim,
                     _ => Milestone::Response,
                 };
                 if (forward || below(12) == 0) && from != to {
-                    found.push((OpId(to), Link::new(OpId(from), Rule::Wire, on)));
+                    // Of those that go back, only edges from what made a server break are kept.
+                    let rule = if forward { Rule::Wire } else { Rule::Break };
+                    found.push(OpId(to), Link::new(OpId(from), rule, on));
                 }
             }
         }
-        let edges = EdgeList::settle(&table, &[&found]);
+        let edges = EdgeList::settle(&table.view(), found, &points.view(), None);
         (table, points, edges)
     }
 
@@ -175,19 +192,22 @@ mod tests {
         let mut circles = 0;
         for seed in 1..=400 {
             let (table, points, mut edges) = random(seed, 24);
+            let (table, points) = (table.view(), points.view());
             let mut arcs = Vec::new();
-            each_arc(&table, &edges, |arc| arcs.push(arc));
+            each_arc(&table, &edges.view(), |arc| arcs.push(arc));
             let whole = OrderGraph::build(table.len(), &arcs);
-            let found = find(&table, &edges, &points);
+            let found = find(&table, &edges.view(), &points);
             assert_eq!(found.is_some(), whole.is_err(), "seed {seed}: {whole:?}");
             circles += u32::from(found.is_some());
             untangle(&table, &mut edges, &points);
             // What is left has no edge that could go.
-            let left = find(&table, &edges, &points).unwrap_or_default();
+            let left = find(&table, &edges.view(), &points).unwrap_or_default();
             let weak = |op: &OpId| {
-                let links = edges.of(*op).iter();
-                let mut sent = links.filter(|link| link.on == Milestone::Sent);
-                sent.any(|link| left.contains(&link.from))
+                let mut weak = false;
+                edges.view().each(op.index(), |_, link| {
+                    weak |= link.on == Milestone::Sent && left.contains(&link.from);
+                });
+                weak
             };
             assert!(!left.iter().any(weak), "seed {seed}: {left:?}");
         }

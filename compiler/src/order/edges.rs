@@ -1,9 +1,9 @@
 //! Edges while they are found, and all of them once they are settled.
 //!
-//! What is found is a list in no order. Settled edges lie by the operation that waits, eight bytes
-//! each, with one place an operation that says where its own begin.
+//! What is found lies in no order. Settled edges lie by the operation that waits, eight bytes each,
+//! [`PAGE`] operations to a page; each has a place, a number that is larger than those before.
 
-use std::ops::Range;
+use std::sync::Arc;
 
 use smbench_core::{
     event::Milestone,
@@ -11,7 +11,8 @@ use smbench_core::{
     workload::{Edge, Rule},
 };
 
-use super::table::{Kind, Table};
+use super::table::{Kind, Row, TableView};
+use crate::paged::{Bins, Bytes, Held, ListView, Page, Pages, Record, Scratch, View};
 
 /// An edge, without the operation that waits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,6 +44,12 @@ impl Link {
         }
     }
 
+    /// It is from the mere sending of an operation, whose point may lie behind what waits for it: a
+    /// break comes while the operation that made the server break is in flight.
+    fn may_go_back(self) -> bool {
+        self.rule == Rule::Break && self.on == Milestone::Sent
+    }
+
     /// Of several edges between the same two, the one that says most comes first.
     fn rank(self) -> (u8, u8) {
         let milestone = match self.on {
@@ -67,55 +74,71 @@ pub(crate) const fn weakness(rule: Rule) -> u8 {
     }
 }
 
-/// Edges as they are found, each with the operation that waits.
-#[derive(Debug, Default)]
-pub(super) struct Edges {
-    /// Once they are known.
-    points: Option<Vec<u64>>,
-    found: Vec<(OpId, Link)>,
+impl Record for Link {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.from.0.write(out);
+        let rule = Rule::ALL.iter().position(|it| *it == self.rule);
+        let rule = rule
+            .and_then(|it| u8::try_from(it).ok())
+            .unwrap_or_default();
+        let on = match self.on {
+            Milestone::Sent => 0,
+            Milestone::Interim => 1,
+            Milestone::Response => 2,
+        };
+        out.extend_from_slice(&[rule << 4 | on, self.class]);
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Self {
+        let id = OpId(from.u32());
+        let (kind, class) = (from.u8(), from.u8());
+        let rule = Rule::ALL.get(usize::from(kind >> 4));
+        Self {
+            from: id,
+            rule: rule.copied().unwrap_or(Rule::Wire),
+            on: match kind & 15 {
+                0 => Milestone::Sent,
+                1 => Milestone::Interim,
+                _ => Milestone::Response,
+            },
+            class,
+        }
+    }
 }
+
+/// An edge, with the operation that waits.
+impl Record for (OpId, Link) {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.0.write(out);
+        self.1.write(out);
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Self {
+        (OpId(from.u32()), Link::read(from))
+    }
+}
+
+/// Edges as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Edges(Bins<(OpId, Link)>);
 
 impl Edges {
-    /// Takes edges only that go forward.
-    pub(super) fn forward(points: Vec<u64>) -> Self {
-        Self {
-            points: Some(points),
-            found: Vec::new(),
-        }
+    pub(super) fn new(scratch: Option<&Arc<Scratch>>) -> Self {
+        Self(Bins::new(scratch))
     }
 
-    /// Drops the edges that go backwards.
-    pub(super) fn keep_forward(&mut self, points: &[u64]) {
-        self.found
-            .retain(|(to, link)| is_forward(points, link.from, *to));
-    }
-
-    /// Adds an edge, unless it goes backwards.
+    /// Adds an edge, which counts unless it goes backwards.
     pub(super) fn add(&mut self, from: OpId, to: OpId, rule: Rule, on: Milestone) {
-        let points = self.points.as_deref();
-        if points.is_none_or(|points| is_forward(points, from, to)) {
-            self.found.push((to, Link::new(from, rule, on)));
-        }
+        self.push(to, Link::new(from, rule, on));
     }
 
-    /// Adds an edge from the sending of an operation, whose point may lie behind what waits for it:
-    /// a break comes while the operation that made the server break is in flight.
-    pub(super) fn add_sent(&mut self, from: OpId, to: OpId, rule: Rule) {
-        self.found
-            .push((to, Link::new(from, rule, Milestone::Sent)));
-    }
-
-    pub(super) fn into_parts(self) -> (Vec<u64>, Vec<(OpId, Link)>) {
-        (self.points.unwrap_or_default(), self.found)
-    }
-
-    pub(super) fn into_found(self) -> Vec<(OpId, Link)> {
-        self.found
+    pub(super) fn push(&mut self, to: OpId, link: Link) {
+        self.0.add(to.index() / PAGE, (to, link));
     }
 }
 
-fn is_forward(points: &[u64], from: OpId, to: OpId) -> bool {
-    let point = |op: OpId| points.get(op.index()).copied().unwrap_or(u64::MAX);
+fn is_forward(points: &ListView<'_, u64>, from: OpId, to: OpId) -> bool {
+    let point = |op: OpId| points.get(op.index()).unwrap_or(u64::MAX);
     point(from) < point(to)
 }
 
@@ -130,24 +153,23 @@ pub(super) fn class(rule: Rule, same_client: bool, disconnect: bool) -> u8 {
     }
 }
 
-/// All edges, by the operation that waits, then by the one waited for.
+/// The edges of [`PAGE`] operations, by the operation that waits, then by the one waited for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct EdgeList {
-    /// Where the edges of each operation begin, and where the last end.
+pub(super) struct EdgePage {
+    /// The place of the first.
+    base: u32,
+    /// Where the edges of each operation begin on this page, and where the last end.
     starts: Vec<u32>,
     links: Vec<Link>,
 }
 
-impl EdgeList {
-    /// Puts found edges in order; of several between the same two the one that says most stays.
-    pub(super) fn settle(table: &Table, found: &[&[(OpId, Link)]]) -> Self {
-        let all = || found.iter().copied().flatten();
-        let mut starts = vec![0_u32; table.len() + 1];
-        let mut total = 0_usize;
-        for (to, _) in all() {
-            if let Some(count) = starts.get_mut(to.index() + 1) {
+impl EdgePage {
+    /// Puts edges to where they belong.
+    fn sorted(base: u32, found: &[(OpId, Link)]) -> Self {
+        let mut starts = vec![0_u32; PAGE + 1];
+        for (to, _) in found {
+            if let Some(count) = starts.get_mut(to.index() % PAGE + 1) {
                 *count += 1;
-                total += 1;
             }
         }
         let mut sum = 0;
@@ -156,12 +178,9 @@ impl EdgeList {
             *start = sum;
         }
         let nothing = Link::new(OpId(0), Rule::Wire, Milestone::Sent);
-        let mut links = vec![nothing; total];
-        for (to, link) in all() {
-            let Some(place) = starts
-                .get_mut(to.index())
-                .filter(|_| to.index() < table.len())
-            else {
+        let mut links = vec![nothing; found.len()];
+        for (to, link) in found {
+            let Some(place) = starts.get_mut(to.index() % PAGE) else {
                 continue;
             };
             if let Some(slot) = links.get_mut(*place as usize) {
@@ -169,24 +188,24 @@ impl EdgeList {
             }
             *place += 1;
         }
-        let mut list = Self { starts, links };
-        list.tidy(table);
-        list
+        Self {
+            base,
+            starts,
+            links,
+        }
     }
 
     /// Sorts the edges of each operation, whose place says where they end, and drops those that
     /// say no more than another.
-    fn tidy(&mut self, table: &Table) {
+    fn tidy(&mut self, table: &TableView<'_>, rows: impl Iterator<Item = (OpId, Row)>) {
         let (mut begin, mut kept) = (0, 0);
-        for (to, row) in table.rows() {
-            let Some(place) = self.starts.get_mut(to.index()) else {
-                return;
-            };
+        // In this order: what is zipped takes no row too many.
+        for (place, (_, row)) in self.starts.iter_mut().take(PAGE).zip(rows) {
             let end = std::mem::replace(place, count(kept)) as usize;
             if let Some(own) = self.links.get_mut(begin..end) {
                 own.sort_unstable_by_key(|link| (link.from, link.rank()));
             }
-            let client = table.client_of(row);
+            let client = table.client_of(&row);
             let mut last = None;
             for at in begin..end {
                 let Some(mut link) = self.links.get(at).copied() else {
@@ -195,8 +214,7 @@ impl EdgeList {
                 if last.replace(link.from) == Some(link.from) {
                     continue;
                 }
-                let from = table.row(link.from);
-                let same_client = from.is_some_and(|from| table.client_of(from) == client);
+                let same_client = table.client(link.from) == client;
                 link.class = class(link.rule, same_client, row.kind == Kind::Disconnect);
                 if let Some(slot) = self.links.get_mut(kept) {
                     *slot = link;
@@ -205,67 +223,147 @@ impl EdgeList {
             }
             begin = end;
         }
-        if let Some(end) = self.starts.last_mut() {
-            *end = count(kept);
-        }
-        self.links.truncate(kept);
-    }
-
-    /// How many operations there are.
-    pub(super) fn operations(&self) -> usize {
-        self.starts.len().saturating_sub(1)
-    }
-
-    /// Where the edges of some operations are.
-    pub(super) fn range(&self, operations: Range<usize>) -> Range<usize> {
-        let place = |op: usize| self.starts.get(op).or(self.starts.last());
-        let place = |op: usize| place(op).map_or(0, |place| *place as usize);
-        place(operations.start)..place(operations.end)
-    }
-
-    pub(super) fn links(&self, range: Range<usize>) -> &[Link] {
-        self.links.get(range).unwrap_or_default()
-    }
-
-    /// The edges of one operation.
-    pub(super) fn of(&self, op: OpId) -> &[Link] {
-        self.links(self.range(op.index()..op.index() + 1))
-    }
-
-    /// Drops the edges that `keep` refuses.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(OpId, &Link) -> bool) {
-        let mut kept = 0;
-        for (op, id) in (0..self.operations()).zip(0..) {
-            let range = self.range(op..op + 1);
-            if let Some(place) = self.starts.get_mut(op) {
-                *place = count(kept);
-            }
-            for at in range {
-                let Some(link) = self.links.get(at).copied() else {
-                    break;
-                };
-                if keep(OpId(id), &link) {
-                    if let Some(slot) = self.links.get_mut(kept) {
-                        *slot = link;
-                    }
-                    kept += 1;
-                }
-            }
+        // Behind the last operation there are no edges.
+        for start in &mut self.starts {
+            *start = (*start).min(count(kept));
         }
         if let Some(end) = self.starts.last_mut() {
             *end = count(kept);
         }
         self.links.truncate(kept);
+    }
+
+    /// The edges of one operation of this page, and the place of the first.
+    pub(super) fn of(&self, op: usize) -> (u32, &[Link]) {
+        let at = op % PAGE;
+        let bounds = self.starts.get(at).zip(self.starts.get(at + 1));
+        let (begin, end) = bounds.map_or((0, 0), |(begin, end)| (*begin, *end));
+        let links = self.links.get(begin as usize..end as usize);
+        (self.base + begin, links.unwrap_or_default())
+    }
+
+    /// Drops the edges of one operation that `keep` refuses.
+    fn retain(&mut self, op: usize, mut keep: impl FnMut(&Link) -> bool) {
+        let at = op % PAGE;
+        let Some((begin, end)) = self.starts.get(at).zip(self.starts.get(at + 1)) else {
+            return;
+        };
+        let (begin, end) = (*begin, *end);
+        let mut place = 0;
+        let mut gone = 0;
+        self.links.retain(|link| {
+            let own = (begin..end).contains(&place);
+            place += 1;
+            let stays = !own || keep(link);
+            gone += u32::from(!stays);
+            stays
+        });
+        for start in self.starts.iter_mut().skip(at + 1) {
+            *start -= gone;
+        }
+    }
+}
+
+impl Page for EdgePage {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.base.write(out);
+        for start in &self.starts {
+            start.write(out);
+        }
+        for link in &self.links {
+            link.write(out);
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        let mut from = Bytes::new(bytes);
+        let base = from.u32();
+        let mut starts = Vec::with_capacity(PAGE + 1);
+        starts.extend((0..=PAGE).map(|_| from.u32()));
+        let count = starts.last().map_or(0, |last| *last as usize);
+        let links = (0..count).map(|_| Link::read(&mut from)).collect();
+        Self {
+            base,
+            starts,
+            links,
+        }
+    }
+}
+
+/// All edges.
+#[derive(Debug, Default)]
+pub(crate) struct EdgeList {
+    pages: Pages<EdgePage>,
+}
+
+impl EdgeList {
+    /// Puts found edges in order; those that go backwards are dropped, and of several between the
+    /// same two the one that says most stays.
+    pub(super) fn settle(
+        table: &TableView<'_>,
+        mut found: Edges,
+        points: &ListView<'_, u64>,
+        scratch: Option<&Arc<Scratch>>,
+    ) -> Self {
+        let mut pages = Pages::new(scratch, ROOM);
+        let mut rows = table.rows();
+        let mut base = 0;
+        let mut unsorted = Vec::new();
+        for bin in 0..table.len().div_ceil(PAGE) {
+            unsorted.clear();
+            found.0.take(bin, &mut unsorted);
+            unsorted.retain(|(to, link)| link.may_go_back() || is_forward(points, link.from, *to));
+            let mut page = EdgePage::sorted(base, &unsorted);
+            page.tidy(table, rows.by_ref());
+            base += count(page.links.len());
+            pages.push(page);
+        }
+        Self { pages }
+    }
+
+    /// Drops those edges of some operations that `keep` refuses.
+    pub(super) fn retain(&mut self, of: &[OpId], mut keep: impl FnMut(&Link) -> bool) {
+        for op in of {
+            if let Some(page) = self.pages.get_mut(op.index() / PAGE) {
+                page.retain(op.index(), &mut keep);
+            }
+        }
+    }
+
+    /// The edges as one thread reads them.
+    pub(crate) fn view(&self) -> EdgeView<'_> {
+        EdgeView(self.pages.view(ROOM))
+    }
+}
+
+/// An [`EdgeList`] as one thread reads it.
+pub(crate) struct EdgeView<'a>(View<'a, EdgePage>);
+
+impl<'a> EdgeView<'a> {
+    /// The page that has the edges of an operation.
+    pub(super) fn page(&self, op: usize) -> Option<Held<'a, EdgePage>> {
+        self.0.get(op / PAGE)
+    }
+
+    /// Tells of each edge of an operation, and its place.
+    pub(super) fn each(&self, op: usize, mut tell: impl FnMut(u32, &Link)) {
+        if let Some(page) = self.page(op) {
+            let (first, links) = page.of(op);
+            for (place, link) in (first..).zip(links) {
+                tell(place, link);
+            }
+        }
     }
 
     /// The edges that stay; `gone` tells in pieces which do not.
-    pub(crate) fn cursor<I: Iterator<Item = Piece>>(&self, gone: I) -> EdgeCursor<'_, I> {
+    pub(crate) fn cursor<I: Iterator<Item = Piece>>(self, gone: I) -> EdgeCursor<'a, I> {
         EdgeCursor {
-            list: self,
+            edges: self,
             pieces: gone,
             known: 0,
             gone: Vec::new().into_iter(),
             next_gone: None,
+            left: Vec::new(),
         }
     }
 }
@@ -279,19 +377,21 @@ pub(crate) struct Piece {
     pub(super) gone: Vec<u32>,
 }
 
-/// See [`EdgeList::cursor`].
+/// See [`EdgeView::cursor`].
 pub(crate) struct EdgeCursor<'a, I> {
-    list: &'a EdgeList,
+    edges: EdgeView<'a>,
     pieces: I,
     /// Operations before this one are known.
     known: u32,
     gone: std::vec::IntoIter<u32>,
     next_gone: Option<u32>,
+    /// Room for what is left of an operation's.
+    left: Vec<Edge>,
 }
 
-impl<'a, I: Iterator<Item = Piece>> EdgeCursor<'a, I> {
+impl<I: Iterator<Item = Piece>> EdgeCursor<'_, I> {
     /// What `op` waits for; operations must be asked for in ascending order.
-    pub(crate) fn of(&mut self, op: OpId) -> impl Iterator<Item = Edge> + use<'_, 'a, I> {
+    pub(crate) fn of(&mut self, op: OpId) -> &[Edge] {
         while op.0 >= self.known
             && let Some(piece) = self.pieces.next()
         {
@@ -299,15 +399,22 @@ impl<'a, I: Iterator<Item = Piece>> EdgeCursor<'a, I> {
             self.gone = piece.gone.into_iter();
             self.next_gone = self.gone.next();
         }
-        let range = self.list.range(op.index()..op.index() + 1);
-        let links = self.list.links(range.clone());
-        range.zip(links).filter_map(move |(at, link)| {
-            let at = count(at);
-            while self.next_gone.is_some_and(|gone| gone < at) {
-                self.next_gone = self.gone.next();
+        let Self {
+            gone,
+            next_gone,
+            left,
+            ..
+        } = self;
+        left.clear();
+        self.edges.each(op.index(), |at, link| {
+            while next_gone.is_some_and(|gone| gone < at) {
+                *next_gone = gone.next();
             }
-            (self.next_gone != Some(at)).then(|| link.edge())
-        })
+            if *next_gone != Some(at) {
+                left.push(link.edge());
+            }
+        });
+        left
     }
 }
 
@@ -318,3 +425,7 @@ fn count(place: usize) -> u32 {
 
 /// The class of an edge before all are settled.
 const UNKNOWN: u8 = u8::MAX;
+/// Operations whose edges are on one page.
+const PAGE: usize = 512;
+/// Pages that are in memory.
+const ROOM: usize = 48;

@@ -12,8 +12,9 @@ use smbench_core::{
 use super::{
     access::{Deed, Scope},
     edges::Edges,
-    table::{Kind, Row, Table},
+    table::{Kind, Row, TableView},
 };
+use crate::{map::Map, paged::List};
 
 /// What has been set up so far.
 #[derive(Debug, Default)]
@@ -25,7 +26,10 @@ struct Known {
     /// SESSION_SETUPs from other connections to sessions of this one.
     visits: BTreeMap<ConnId, Vec<OpId>>,
     trees: BTreeMap<TreeRef, OpId>,
-    opens: BTreeMap<OpenRef, Handle>,
+    /// By open: the CREATE that made it.
+    made_by: List<Option<OpId>>,
+    /// Who used an open, until it is closed.
+    used_by: Map<OpenRef, Vec<OpId>>,
     /// Sessions that a login replaces.
     replaced: BTreeMap<SessionRef, Replaced>,
 }
@@ -36,23 +40,18 @@ struct Replaced {
     by: Option<OpId>,
 }
 
-#[derive(Debug)]
-struct Handle {
-    by: OpId,
-    used_by: Vec<OpId>,
-}
-
-pub(super) fn infer(table: &Table, edges: &mut Edges) {
+pub(super) fn infer(table: &TableView<'_>, edges: &mut Edges) {
     let replaced = table.replaced().map(|it| (it, Replaced::default()));
     let mut known = Known {
+        made_by: List::new(table.scratch()),
         replaced: replaced.collect(),
         ..Known::default()
     };
     for (id, row) in table.rows() {
-        known.set_up(id, row, edges);
-        known.visit(id, row, table, edges);
-        known.use_handle(id, row, table, edges);
-        known.replace_session(id, row, table, edges);
+        known.set_up(id, &row, edges);
+        known.visit(id, &row, table, edges);
+        known.use_handle(id, &row, table, edges);
+        known.replace_session(id, &row, table, edges);
     }
 }
 
@@ -98,7 +97,7 @@ impl Known {
     }
 
     /// A login that replaces a session ends what is done in it. [MS-SMB2] 3.3.5.5.3
-    fn replace_session(&mut self, id: OpId, row: &Row, table: &Table, edges: &mut Edges) {
+    fn replace_session(&mut self, id: OpId, row: &Row, table: &TableView<'_>, edges: &mut Edges) {
         let sent = row.span().request;
         let answered = |op: OpId| {
             let response = table.span(op).and_then(|span| span.response);
@@ -131,7 +130,7 @@ impl Known {
 
     /// A session ends with its last connection ([MS-SMB2] 3.3.7.1): that waits for others who were
     /// answered while it was there, of whatever client, as binding names sessions across clients.
-    fn visit(&mut self, id: OpId, row: &Row, table: &Table, edges: &mut Edges) {
+    fn visit(&mut self, id: OpId, row: &Row, table: &TableView<'_>, edges: &mut Edges) {
         let conn = row.conn();
         match (row.kind, row.cmd, row.session()) {
             (Kind::Disconnect, ..) => {
@@ -154,10 +153,14 @@ impl Known {
         }
     }
 
-    fn use_handle(&mut self, id: OpId, row: &Row, table: &Table, edges: &mut Edges) {
+    fn made_by(&mut self, open: OpenRef) -> Option<OpId> {
+        self.made_by.get(open.index())?
+    }
+
+    fn use_handle(&mut self, id: OpId, row: &Row, table: &TableView<'_>, edges: &mut Edges) {
         let links = table.links(id);
-        if let Some(handle) = links.reclaims.and_then(|open| self.opens.get(&open)) {
-            edges.add(handle.by, id, Rule::Handle, Milestone::Response);
+        if let Some(by) = links.reclaims.and_then(|open| self.made_by(open)) {
+            edges.add(by, id, Rule::Handle, Milestone::Response);
         }
         if let Some(key_from) = links.resume_key_of {
             edges.add(key_from, id, Rule::Handle, Milestone::Response);
@@ -169,25 +172,25 @@ impl Known {
             return;
         };
         if row.cmd == Command::CREATE {
-            self.opens.insert(
-                open,
-                Handle {
-                    by: id,
-                    used_by: Vec::new(),
-                },
-            );
+            while self.made_by.len() <= open.index() {
+                self.made_by.push(None);
+            }
+            if let Some(slot) = self.made_by.get_mut(open.index()) {
+                *slot = Some(id);
+            }
+            self.used_by.remove(&open);
             return;
         }
-        let Some(handle) = self.opens.get_mut(&open) else {
+        let Some(by) = self.made_by(open) else {
             return;
         };
-        edges.add(handle.by, id, Rule::Handle, Milestone::Response);
+        edges.add(by, id, Rule::Handle, Milestone::Response);
         if row.cmd != Command::CLOSE {
-            handle.used_by.push(id);
+            self.used_by.entry(open).or_default().push(id);
             return;
         }
         let sent = row.span().request;
-        for user in std::mem::take(&mut handle.used_by) {
+        for user in self.used_by.remove(&open).unwrap_or_default() {
             let answered = table.span(user).and_then(|span| span.response);
             if answered.is_some_and(|at| at < sent) {
                 edges.add(user, id, Rule::Handle, Milestone::Response);

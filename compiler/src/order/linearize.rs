@@ -6,85 +6,74 @@
 //! sense, up to [`WINDOW`] operations and [`PATIENCE`] tries. What no order explains is taken as
 //! it came, and counted.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, iter::Peekable, sync::Arc};
 
 use smbench_core::ids::OpId;
 
 use super::{
     access::{Deed, Scope},
-    model::{Model, Touch},
-    table::{Row, Table},
+    model::{FileNo, Model, Touch},
+    table::{Row, TableView},
 };
+use crate::paged::{List, Scratch};
 
 /// The order that was found: operations that touch names or files.
 #[derive(Debug, Default)]
-pub(super) struct Line(Vec<OpId>);
+pub(super) struct Line(List<u32>);
 
 #[derive(Clone, Copy, Debug)]
 struct Item {
     op: OpId,
-    /// Messages from its request to its end.
-    lasts: u32,
-}
-
-impl Item {
-    fn begin(self, table: &Table) -> u64 {
-        table.row(self.op).map_or(u64::MAX, Row::sent)
-    }
-
-    fn end(self, table: &Table) -> u64 {
-        self.begin(table).saturating_add(self.lasts.into())
-    }
+    begin: u64,
+    end: u64,
 }
 
 /// Finds the order, and the point of each operation of the table.
-pub(super) fn linearize(table: &Table) -> (Line, Vec<u64>) {
-    let items = table.rows().filter_map(|(id, row)| item(table, id, row));
-    let mut items: Vec<Item> = items.collect();
-    items.sort_by_key(|item| item.begin(table));
-    let mut search = Search::new(&items, table);
-    search.run();
-    let order = search.order;
-    let in_order = || order.iter().filter_map(|at| items.get(*at as usize));
-    let points = points(table, in_order());
-    (Line(in_order().map(|item| item.op).collect()), points)
-}
-
-fn points<'a>(table: &Table, in_order: impl Iterator<Item = &'a Item>) -> Vec<u64> {
-    let own = |row: &Row| {
+pub(super) fn linearize(
+    table: &TableView<'_>,
+    scratch: Option<&Arc<Scratch>>,
+) -> (Line, List<u64>) {
+    let mut points = List::new(scratch);
+    for (_, row) in table.rows() {
         let span = row.span();
-        span.response.unwrap_or(span.request) << POINT_BITS
-    };
-    let mut points: Vec<u64> = table.rows().map(|(_, row)| own(row)).collect();
+        points.push(span.response.unwrap_or(span.request) << POINT_BITS);
+    }
+    let mut line = List::new(scratch);
     let mut last = 0;
-    for item in in_order {
-        let point = (last + 1).max(item.begin(table) << POINT_BITS);
+    Search::new(table).run(|item| {
+        let point = (last + 1).max(item.begin << POINT_BITS);
         last = point;
         if let Some(slot) = points.get_mut(item.op.index()) {
             *slot = point;
         }
-    }
-    points
+        line.push(item.op.0);
+    });
+    (Line(line), points)
 }
 
 impl Line {
     /// Goes through the operations in their order and tells what each touches, which depends on
-    /// all before it. Returns how many no order explains.
-    pub(super) fn walk(&self, table: &Table, mut touched: impl FnMut(OpId, &[Touch])) -> u64 {
+    /// all before it, and which files nobody can use any more. Returns how many no order explains.
+    pub(super) fn walk(
+        &self,
+        table: &TableView<'_>,
+        mut touched: impl FnMut(OpId, &[Touch], &[FileNo]),
+    ) -> u64 {
         let mut unexplained = 0;
         let mut model = Model::default();
-        for op in &self.0 {
-            if !model.apply(*op, table) {
+        let line = self.0.view();
+        for op in line.iter(0..line.len()).map(OpId) {
+            if !model.apply(op, table) {
                 unexplained += 1;
             }
             model.commit();
-            touched(*op, model.touches());
+            touched(op, model.touches(), model.gone_files());
         }
         unexplained
     }
 }
 
-fn item(table: &Table, op: OpId, row: &Row) -> Option<Item> {
+fn item(table: &TableView<'_>, op: OpId, row: &Row) -> Option<Item> {
     let span = row.span();
     let end = match table.facts(op)?.deed {
         Deed::Nothing => return None,
@@ -94,57 +83,69 @@ fn item(table: &Table, op: OpId, row: &Row) -> Option<Item> {
         Deed::List { .. } => span.interim.or(span.response)?,
         _ => span.response?,
     };
-    let lasts = end.saturating_sub(span.request);
     Some(Item {
         op,
-        lasts: u32::try_from(lasts).unwrap_or(u32::MAX),
+        begin: span.request,
+        end,
     })
 }
 
 /// One choice of the search.
 struct Choice {
-    candidates: Vec<u32>,
+    candidates: Vec<Item>,
     next: usize,
     mark: usize,
 }
 
-struct Search<'a> {
-    items: &'a [Item],
-    table: &'a Table,
+struct Search<'a, I: Iterator> {
+    table: &'a TableView<'a>,
     model: Model,
-    /// Operations before `frontier` that are still to be taken, ascending.
-    left: Vec<u32>,
-    frontier: usize,
-    order: Vec<u32>,
+    /// Operations that are still to come, in the order of their requests.
+    coming: Peekable<I>,
+    /// Others that are still to be taken, in the same order.
+    left: Vec<Item>,
+    /// Operations that were taken, one for each choice.
+    taken: VecDeque<Item>,
     choices: VecDeque<Choice>,
     /// Lists of candidates to be used again.
-    spare: Vec<Vec<u32>>,
+    spare: Vec<Vec<Item>>,
     tries: u32,
     /// Operations to be taken as they come, after a search that failed.
     greedy: u32,
 }
 
-impl<'a> Search<'a> {
-    fn new(items: &'a [Item], table: &'a Table) -> Self {
-        Self {
-            items,
+impl<'a> Search<'a, std::iter::Empty<Item>> {
+    /// Requests come in the order of their ids.
+    fn new(table: &'a TableView<'a>) -> Search<'a, impl Iterator<Item = Item> + 'a> {
+        let items = table.rows();
+        Search {
             table,
             model: Model::default(),
+            coming: items
+                .filter_map(|(id, row)| item(table, id, &row))
+                .peekable(),
             left: Vec::new(),
-            frontier: 0,
-            order: Vec::with_capacity(items.len()),
+            taken: VecDeque::new(),
             choices: VecDeque::new(),
             spare: Vec::new(),
             tries: 0,
             greedy: 0,
         }
     }
+}
 
-    fn run(&mut self) {
-        while self.order.len() < self.items.len() {
+impl<I: Iterator<Item = Item>> Search<'_, I> {
+    /// Tells of each operation in the order that is found.
+    fn run(mut self, mut tell: impl FnMut(Item)) {
+        loop {
             let candidates = self.candidates();
+            if candidates.is_empty() {
+                break;
+            }
             if self.greedy > 0 {
-                self.take_as_it_comes(&candidates);
+                self.take_as_it_comes(&candidates)
+                    .into_iter()
+                    .for_each(&mut tell);
                 self.spare.push(candidates);
                 continue;
             }
@@ -159,11 +160,13 @@ impl<'a> Search<'a> {
             } else if self.choices.len() > WINDOW {
                 let settled = self.choices.pop_front();
                 self.spare.extend(settled.map(|choice| choice.candidates));
+                self.taken.pop_front().into_iter().for_each(&mut tell);
                 if let Some(first) = self.choices.front() {
                     self.model.forget(first.mark);
                 }
             }
         }
+        self.taken.drain(..).for_each(tell);
     }
 
     /// Takes the next candidate that makes sense, going back where there is none.
@@ -201,7 +204,7 @@ impl<'a> Search<'a> {
         self.greedy = GREEDY;
     }
 
-    fn take_as_it_comes(&mut self, candidates: &[u32]) {
+    fn take_as_it_comes(&mut self, candidates: &[Item]) -> Option<Item> {
         let mark = self.model.mark();
         let mut chosen = None;
         for candidate in candidates {
@@ -211,33 +214,40 @@ impl<'a> Search<'a> {
             }
             self.model.roll_back(mark);
         }
-        let Some(chosen) = chosen.or_else(|| candidates.first().copied()) else {
-            return;
-        };
+        let chosen = chosen.or_else(|| candidates.first().copied())?;
         self.model.roll_back(mark);
         self.fits(chosen);
         self.model.commit();
-        self.take(chosen);
+        self.leave(chosen);
         self.greedy -= 1;
+        Some(chosen)
     }
 
-    fn fits(&mut self, candidate: u32) -> bool {
-        let item = self.items.get(candidate as usize);
-        item.is_none_or(|item| self.model.apply(item.op, self.table))
+    fn fits(&mut self, candidate: Item) -> bool {
+        self.model.apply(candidate.op, self.table)
     }
 
-    fn take(&mut self, candidate: u32) {
-        self.order.push(candidate);
-        if let Ok(at) = self.left.binary_search(&candidate) {
+    fn take(&mut self, candidate: Item) {
+        self.taken.push_back(candidate);
+        self.leave(candidate);
+    }
+
+    /// It is no longer to be taken.
+    fn leave(&mut self, item: Item) {
+        if let Ok(at) = self.place(item) {
             self.left.remove(at);
         }
     }
 
+    fn place(&self, item: Item) -> Result<usize, usize> {
+        self.left.binary_search_by_key(&item.op, |left| left.op)
+    }
+
     fn untake(&mut self) {
-        if let Some(candidate) = self.order.pop()
-            && let Err(at) = self.left.binary_search(&candidate)
+        if let Some(item) = self.taken.pop_back()
+            && let Err(at) = self.place(item)
         {
-            self.left.insert(at, candidate);
+            self.left.insert(at, item);
         }
         if let Some(choice) = self.choices.back() {
             self.model.roll_back(choice.mark);
@@ -246,22 +256,17 @@ impl<'a> Search<'a> {
 
     /// Those that may come next: nothing that is left was over before they began. In the order of
     /// their responses.
-    fn candidates(&mut self) -> Vec<u32> {
-        let item = |at: &u32| self.items.get(*at as usize);
-        let begin = |at: &u32| item(at).map_or(u64::MAX, |it| it.begin(self.table));
-        let end = |at: &u32| item(at).map_or(u64::MAX, |it| it.end(self.table));
-        let mut soonest = self.left.iter().map(end).min().unwrap_or(u64::MAX);
-        let mut frontier = u32::try_from(self.frontier).unwrap_or(u32::MAX);
-        while item(&frontier).is_some() && begin(&frontier) <= soonest {
-            soonest = soonest.min(end(&frontier));
-            self.left.push(frontier);
-            frontier += 1;
+    fn candidates(&mut self) -> Vec<Item> {
+        let ends = self.left.iter().map(|it| it.end);
+        let mut soonest = ends.min().unwrap_or(u64::MAX);
+        while let Some(item) = self.coming.next_if(|it| it.begin <= soonest) {
+            soonest = soonest.min(item.end);
+            self.left.push(item);
         }
-        self.frontier = frontier as usize;
         let mut found = self.spare.pop().unwrap_or_default();
         found.clear();
-        found.extend(self.left.iter().filter(|at| begin(at) <= soonest));
-        found.sort_unstable_by_key(|at| (end(at), *at));
+        found.extend(self.left.iter().filter(|it| it.begin <= soonest));
+        found.sort_unstable_by_key(|it| (it.end, it.op));
         found
     }
 }

@@ -15,7 +15,7 @@ use smbench_core::{
 
 use super::{
     access::{Deed, Facts, NOT_TOLD, NameId, Opening},
-    table::{Row, Table},
+    table::{Row, TableView},
 };
 use crate::map::Map;
 
@@ -94,6 +94,10 @@ enum Undo {
     Name(NameId, NameState),
     File(FileNo, File),
     Open(OpenRef, Option<FileNo>),
+    /// A file was not there before.
+    New(FileNo),
+    /// Nobody can use a file any more, unless this is taken back.
+    Gone(FileNo),
 }
 
 /// The state of the shares at one point of the order.
@@ -101,6 +105,8 @@ enum Undo {
 pub(super) struct Model {
     names: Map<NameId, NameState>,
     files: Vec<File>,
+    /// Places in `files` that are free again.
+    free: Vec<FileNo>,
     opens: Map<OpenRef, FileNo>,
     /// Files that somebody may have open.
     held: BTreeSet<FileNo>,
@@ -110,25 +116,27 @@ pub(super) struct Model {
     /// Steps that were forgotten, before those in `undo`.
     forgotten: usize,
     touches: Vec<Touch>,
+    /// Files that were gone for good with the last commit.
+    gone: Vec<FileNo>,
 }
 
 impl Model {
     /// Carries out an operation as recorded; whether its outcome makes sense.
-    pub(super) fn apply(&mut self, op: OpId, table: &Table) -> bool {
+    pub(super) fn apply(&mut self, op: OpId, table: &TableView<'_>) -> bool {
         self.touches.clear();
+        self.gone.clear();
         let (Some(facts), Some(row)) = (table.facts(op), table.row(op)) else {
             return true;
         };
         match facts.deed {
             Deed::Nothing => true,
             Deed::Open(opening) => {
-                let (Some(it), Some(name)) = (table.openings().get(opening as usize), facts.name)
-                else {
+                let Some(name) = facts.name else {
                     return true;
                 };
                 self.open(&Asked {
-                    it,
-                    row,
+                    it: &opening,
+                    row: &row,
                     name,
                     parent: facts.parent,
                     file: table.file_of(name),
@@ -148,7 +156,7 @@ impl Model {
             Deed::Resize { open, size, done } => self.resize(open, size, done),
             Deed::Change { open, done } => self.change(open, done),
             Deed::Look { open } => self.look(open),
-            Deed::Rename { .. } => self.rename(facts),
+            Deed::Rename { .. } => self.rename(&facts),
             Deed::Dispose { open, delete, done } => self.dispose(open, delete, done),
             Deed::List { .. } => {
                 self.touches
@@ -161,6 +169,11 @@ impl Model {
     /// What the last applied operation touched.
     pub(super) fn touches(&self) -> &[Touch] {
         &self.touches
+    }
+
+    /// Files that nobody can use any more since the last commit.
+    pub(super) fn gone_files(&self) -> &[FileNo] {
+        &self.gone
     }
 
     /// A mark to [`Model::roll_back`] to.
@@ -176,7 +189,13 @@ impl Model {
     /// Forgets how to go back behind `mark`.
     pub(super) fn forget(&mut self, mark: usize) {
         let steps = mark.saturating_sub(self.forgotten).min(self.undo.len());
-        self.undo.drain(..steps);
+        for step in self.undo.drain(..steps) {
+            if let Undo::Gone(file) = step {
+                self.held.remove(&file);
+                self.free.push(file);
+                self.gone.push(file);
+            }
+        }
         self.forgotten += steps;
     }
 
@@ -201,6 +220,8 @@ impl Model {
                 Some(Undo::Open(open, None)) => {
                     self.opens.remove(&open);
                 }
+                Some(Undo::New(file)) => self.free.push(file),
+                Some(Undo::Gone(_)) => {}
                 None => return,
             }
         }
@@ -325,11 +346,15 @@ impl Model {
             slot.delete = Some(true);
         }
         let gone = slot.delete == Some(true) && slot.holders.iter().all(|it| it.detached);
+        let for_good = gone && slot.holders.is_empty();
         if gone {
             self.touches.push((Key::Name(holder.name), true));
             self.touches
                 .extend(holder.parent.map(|parent| (Key::Children(parent), true)));
             self.gone(holder.name);
+        }
+        if for_good {
+            self.undo.push_back(Undo::Gone(file));
         }
         Some(holder)
     }
@@ -416,11 +441,14 @@ impl Model {
         let target = self.state(to);
         self.touches.push((Key::Share(file), done));
         self.touches.push((Key::Name(to), done));
+        let mut replaced = None;
         let in_the_way = match target {
             NameState::Present(other) if other != file => {
                 self.touches.push((Key::Share(other), done));
-                self.file(other)
-                    .is_some_and(|it| it.holders.iter().any(|it| !it.detached))
+                let holders = self.file(other).map(|it| it.holders.as_slice());
+                let holders = holders.unwrap_or_default();
+                replaced = holders.is_empty().then_some(other);
+                holders.iter().any(|it| !it.detached)
             }
             _ => false,
         };
@@ -441,6 +469,7 @@ impl Model {
             self.gone(from);
             self.learn(to, NameState::Present(file));
             self.forget_streams(to);
+            self.undo.extend(replaced.map(Undo::Gone));
         }
         self.save_file(file);
         if let Some(slot) = self.files.get_mut(file.0 as usize) {
@@ -489,11 +518,17 @@ impl Model {
     }
 
     fn new_file(&mut self, name: NameId, strangers: bool) -> FileNo {
-        let file = FileNo(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
-        self.files.push(File {
+        let next = || FileNo(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
+        let file = self.free.pop().unwrap_or_else(next);
+        let new = File {
             strangers,
             ..File::default()
-        });
+        };
+        match self.files.get_mut(file.0 as usize) {
+            Some(slot) => *slot = new,
+            None => self.files.push(new),
+        }
+        self.undo.push_back(Undo::New(file));
         self.learn(name, NameState::Present(file));
         file
     }

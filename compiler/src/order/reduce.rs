@@ -19,9 +19,10 @@ use std::{
 use smbench_core::{event::Milestone, ids::OpId, workload::Rule};
 
 use super::{
-    edges::{EdgeList, Link, Piece},
-    table::Table,
+    edges::{EdgeList, EdgeView, Link, Piece},
+    table::{Table, TableView},
 };
+use crate::paged::{List, ListView};
 
 /// Finds the edges that others imply, and tells of them in pieces of some [`PIECE`] operations.
 /// Returns how many edges of each rule stay.
@@ -35,23 +36,20 @@ use super::{
 pub(super) fn implied(
     table: &Table,
     edges: &EdgeList,
-    points: &[u64],
+    points: &List<u64>,
     worker: usize,
     mut tell: impl FnMut(Piece),
 ) -> Counts {
     let graph = Graph {
-        table,
-        edges,
-        points,
+        table: table.view(),
+        edges: edges.view(),
+        points: points.view(),
     };
-    let mut search = Search::new(table.len());
+    let operations = graph.table.len();
+    let mut search = Search::new();
     let mut counts = Counts::default();
-    for start in (0..table.len())
-        .step_by(PIECE)
-        .skip(worker)
-        .step_by(WORKERS)
-    {
-        let all = graph.whole(start)..graph.whole((start + PIECE).min(table.len()));
+    for start in (0..operations).step_by(PIECE).skip(worker).step_by(WORKERS) {
+        let all = graph.whole(start)..graph.whole((start + PIECE).min(operations));
         let mut gone = Vec::new();
         let mut group = all.start;
         while group < all.end {
@@ -59,7 +57,7 @@ pub(super) fn implied(
             group = graph.behind(group);
         }
         gone.sort_unstable();
-        counts.add(edges, all.clone(), &gone);
+        counts.add(&graph.edges, all.clone(), &gone);
         tell(Piece {
             behind: OpId(u32::try_from(all.end).unwrap_or(u32::MAX)),
             gone,
@@ -74,17 +72,18 @@ pub(crate) struct Counts([u64; Rule::ALL.len()]);
 
 impl Counts {
     /// Counts what stays of some operations' edges.
-    fn add(&mut self, edges: &EdgeList, operations: Range<usize>, gone: &[u32]) {
-        let places = edges.range(operations);
+    fn add(&mut self, edges: &EdgeView<'_>, operations: Range<usize>, gone: &[u32]) {
         let mut gone = gone.iter().peekable();
-        for (at, link) in places.clone().zip(edges.links(places)) {
-            if gone.next_if(|gone| **gone as usize == at).is_some() {
-                continue;
-            }
-            let rule = Rule::ALL.iter().position(|rule| *rule == link.rule);
-            if let Some(count) = rule.and_then(|rule| self.0.get_mut(rule)) {
-                *count += 1;
-            }
+        for op in operations {
+            edges.each(op, |at, link| {
+                if gone.next_if(|gone| **gone == at).is_some() {
+                    return;
+                }
+                let rule = Rule::ALL.iter().position(|rule| *rule == link.rule);
+                if let Some(count) = rule.and_then(|rule| self.0.get_mut(rule)) {
+                    *count += 1;
+                }
+            });
         }
     }
 
@@ -127,19 +126,17 @@ struct Incoming {
 
 /// Edges by the compound that they lead to; an operation alone is a compound of one.
 struct Graph<'a> {
-    table: &'a Table,
-    edges: &'a EdgeList,
+    table: TableView<'a>,
+    edges: EdgeView<'a>,
     /// The point of each operation.
-    points: &'a [u64],
+    points: ListView<'a, u64>,
 }
 
 impl Graph<'_> {
     /// The first operation behind a compound, whose members follow each other.
     fn behind(&self, group: usize) -> usize {
-        let leader = |op: usize| self.table.leader_at(op);
-        let first = leader(group);
         let mut behind = group + 1;
-        while first.is_some() && leader(behind) == first {
+        while self.table.follows(behind) {
             behind += 1;
         }
         behind
@@ -147,31 +144,30 @@ impl Graph<'_> {
 
     /// The first operation from `op` on that is no later member of a compound.
     fn whole(&self, mut op: usize) -> usize {
-        while self.table.leader_at(op).is_some_and(|it| it.index() < op) {
+        while self.table.follows(op) {
             op += 1;
         }
         op
     }
 
-    /// Edges into a compound, from others.
-    fn into(&self, group: u32) -> impl Iterator<Item = Incoming> + '_ {
+    /// Tells of each edge into a compound, from others.
+    fn each_into(&self, group: u32, mut tell: impl FnMut(Incoming)) {
         let first = group as usize;
-        let places = self.edges.range(first..self.behind(first));
-        let links = self.edges.links(places.clone());
-        (places.zip(links))
-            .filter(move |(_, link)| self.group_of(link.from) != group)
-            .map(|(at, link)| Incoming {
-                link: *link,
-                at: u32::try_from(at).unwrap_or(u32::MAX),
-            })
+        for op in first..self.behind(first) {
+            self.edges.each(op, |at, link| {
+                if self.group_of(link.from) != group {
+                    tell(Incoming { link: *link, at });
+                }
+            });
+        }
     }
 
     fn group_of(&self, op: OpId) -> u32 {
-        self.table.leader_at(op.index()).unwrap_or(op).0
+        self.table.leader(op).0
     }
 
     fn point(&self, op: OpId) -> u64 {
-        self.points.get(op.index()).copied().unwrap_or(0)
+        self.points.get(op.index()).unwrap_or(0)
     }
 
     /// Whether having waited for `known` implies `edge`.
@@ -194,46 +190,27 @@ impl Graph<'_> {
 
 /// Room for one search after the other.
 struct Search {
-    /// The search that last came by each compound.
-    seen: Vec<u32>,
-    search: u32,
+    seen: Seen,
     next: VecDeque<u32>,
     into: Vec<Incoming>,
     open: Open,
 }
 
 impl Search {
-    fn new(operations: usize) -> Self {
+    fn new() -> Self {
         Self {
-            seen: vec![0; operations],
-            search: 0,
+            seen: Seen::new(),
             next: VecDeque::new(),
             into: Vec::new(),
             open: Open::default(),
         }
     }
 
-    /// Begins a search that has been nowhere.
-    fn begin(&mut self) {
-        if self.search == u32::MAX {
-            self.seen.fill(0);
-            self.search = 0;
-        }
-        self.search += 1;
-        self.next.clear();
-    }
-
-    /// Whether this search comes by for the first time.
-    fn enter(&mut self, group: u32) -> bool {
-        let slot = self.seen.get_mut(group as usize);
-        slot.is_some_and(|slot| std::mem::replace(slot, self.search) != self.search)
-    }
-
     /// Finds the edges into `group` that others imply.
     fn implied(&mut self, graph: &Graph<'_>, group: usize, gone: &mut Vec<u32>) {
-        self.into.clear();
-        self.into
-            .extend(graph.into(u32::try_from(group).unwrap_or(u32::MAX)));
+        let (group, into) = (u32::try_from(group).unwrap_or(u32::MAX), &mut self.into);
+        into.clear();
+        graph.each_into(group, |edge| into.push(edge));
         if self.into.len() < 2 {
             return;
         }
@@ -247,29 +224,73 @@ impl Search {
     }
 
     fn walk(&mut self, graph: &Graph<'_>, class: u8, gone: &mut Vec<u32>) {
-        self.begin();
+        self.seen.clear();
+        self.next.clear();
         let starts = self.into.iter().filter(|edge| edge.link.class <= class);
         self.next
             .extend(starts.map(|edge| graph.group_of(edge.link.from)));
         let mut seen = 0;
         while let (Some(at), Some(least)) = (self.next.pop_front(), self.open.oldest()) {
-            if !self.enter(at) {
+            if !self.seen.enter(at) {
                 continue;
             }
             seen += 1;
             if seen > REACH {
                 return;
             }
-            for known in graph.into(at) {
+            let (open, next) = (&mut self.open, &mut self.next);
+            graph.each_into(at, |known| {
                 if known.link.class > class {
-                    continue;
+                    return;
                 }
                 let from = graph.group_of(known.link.from);
-                self.open.cover(graph, from, &known.link, gone);
+                open.cover(graph, from, &known.link, gone);
                 if graph.point(known.link.from) > least {
-                    self.next.push_back(from);
+                    next.push_back(from);
                 }
+            });
+        }
+    }
+}
+
+/// The compounds that a search has come by, which are no more than [`REACH`].
+struct Seen {
+    /// Each with the search that came by it; it is at its number, or behind others there.
+    slots: Vec<(u32, u32)>,
+    search: u32,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self {
+            slots: vec![(0, 0); SEEN],
+            search: 0,
+        }
+    }
+
+    /// Begins a search that has been nowhere.
+    fn clear(&mut self) {
+        if self.search == u32::MAX {
+            *self = Self::new();
+        }
+        self.search += 1;
+    }
+
+    /// Whether the search comes by for the first time.
+    fn enter(&mut self, group: u32) -> bool {
+        let mut at = group as usize;
+        loop {
+            let Some(slot) = self.slots.get_mut(at % SEEN) else {
+                return false;
+            };
+            if slot.1 != self.search {
+                *slot = (group, self.search);
+                return true;
             }
+            if slot.0 == group {
+                return false;
+            }
+            at += 1;
         }
     }
 }
@@ -373,6 +394,8 @@ fn range(edges: &[(u32, Incoming)], group: u32) -> Range<usize> {
 const FEW: usize = 8;
 /// Compounds looked at for one operation.
 const REACH: usize = 256;
+/// Room for so many, with few collisions.
+const SEEN: usize = 4 * REACH;
 /// Operations that are told of at once.
 const PIECE: usize = 512;
 /// Threads that may search at once.
@@ -389,22 +412,27 @@ mod tests {
 
     use super::*;
     use crate::{
-        order::{edges::class, tests::dice},
+        order::{
+            edges::{Edges, class},
+            tests::dice,
+        },
         wire_span::WireSpan,
     };
 
     /// The same with the edges in a list; connections and clients have the same numbers.
     fn reduced(ops: &[Operation], counts: &mut BTreeMap<String, u64>) -> Vec<Operation> {
         let mut table = Table::default();
-        let mut found = Vec::new();
-        for op in ops {
+        let mut points = List::default();
+        let mut found = Edges::default();
+        for (op, point) in ops.iter().zip(0_u64..) {
             table.push(&Workload::default(), op, WireSpan::default());
-            let links = op.after.iter();
-            found.extend(links.map(|it| (op.id, Link::new(it.id, it.rule, it.on))));
+            points.push(point);
+            for it in &op.after {
+                found.add(it.id, op.id, it.rule, it.on);
+            }
         }
         table.settle_clients((0..3).map(ClientId).collect());
-        let edges = EdgeList::settle(&table, &[&found]);
-        let points: Vec<u64> = (0..).take(ops.len()).collect();
+        let edges = EdgeList::settle(&table.view(), found, &points.view(), None);
         let mut pieces = Vec::new();
         let mut found = Counts::default();
         for worker in 0..WORKERS {
@@ -413,10 +441,10 @@ mod tests {
         }
         pieces.sort_by_key(|piece| piece.behind);
         *counts = found.named();
-        let mut cursor = edges.cursor(pieces.into_iter());
+        let mut cursor = edges.view().cursor(pieces.into_iter());
         let mut ops = ops.to_vec();
         for op in &mut ops {
-            op.after = cursor.of(op.id).collect();
+            op.after = cursor.of(op.id).to_vec();
         }
         ops
     }

@@ -1,7 +1,7 @@
-//! What order inference knows of each operation: some fifty bytes, so that a workload of millions
-//! fits in memory while the operations themselves wait on disk.
+//! What order inference knows of each operation: some seventy bytes, most of which wait on disk, as
+//! the operations themselves do, where there are many.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use smbench_core::{
     ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
@@ -9,8 +9,11 @@ use smbench_core::{
     workload::{Action, BreakNotice, Operation, Workload},
 };
 
-use super::access::{Facts, NameId, Names, Opening};
-use crate::wire_span::WireSpan;
+use super::access::{Facts, NameId, Names};
+use crate::{
+    paged::{Bytes, List, ListView, Record, Scratch},
+    wire_span::WireSpan,
+};
 
 /// What kind of operation it is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -24,6 +27,14 @@ pub(super) enum Kind {
     Disconnect,
 }
 
+const KINDS: [Kind; 5] = [
+    Kind::Request,
+    Kind::OplockAck,
+    Kind::Smb1,
+    Kind::Break,
+    Kind::Disconnect,
+];
+
 /// One operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
@@ -35,12 +46,39 @@ pub(super) struct Row {
     session: u32,
     tree: u32,
     open: u32,
-    /// The first of its compound, or itself.
-    first: u32,
+    times: Times,
+}
+
+/// When an operation was on the wire, in few bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
     request: u64,
     /// Messages from the request to the interim and final responses.
     interim: u32,
     response: u32,
+}
+
+impl Times {
+    fn new(span: WireSpan) -> Self {
+        let since = |at: Option<u64>| {
+            let distance = at.map(|at| at.saturating_sub(span.request));
+            distance.map_or(NONE, |it| u32::try_from(it).unwrap_or(NONE).min(NONE - 1))
+        };
+        Self {
+            request: span.request,
+            interim: since(span.interim),
+            response: since(span.response),
+        }
+    }
+
+    pub(super) fn span(self) -> WireSpan {
+        let after = |distance| Some(self.request.saturating_add(some(distance)?.into()));
+        WireSpan {
+            request: self.request,
+            interim: after(self.interim),
+            response: after(self.response),
+        }
+    }
 }
 
 impl Row {
@@ -60,27 +98,47 @@ impl Row {
         some(self.open).map(OpenRef)
     }
 
-    /// The operation that names its compound, or itself.
-    pub(super) fn leader(&self) -> OpId {
-        OpId(self.first)
-    }
-
-    /// When it was sent.
-    pub(super) fn sent(&self) -> u64 {
-        self.request
+    pub(super) fn times(&self) -> Times {
+        self.times
     }
 
     pub(super) fn span(&self) -> WireSpan {
-        let after = |distance| Some(self.request.saturating_add(some(distance)?.into()));
-        WireSpan {
-            request: self.request,
-            interim: after(self.interim),
-            response: after(self.response),
-        }
+        self.times.span()
     }
 
     pub(super) fn is_request(&self) -> bool {
         matches!(self.kind, Kind::Request | Kind::OplockAck)
+    }
+}
+
+impl Record for Row {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.cmd.0.to_le_bytes());
+        out.extend_from_slice(&[self.kind as u8, u8::from(self.refused)]);
+        out.extend_from_slice(&self.times.request.to_le_bytes());
+        let times = [self.times.interim, self.times.response];
+        let refs = [self.conn, self.session, self.tree, self.open];
+        let fields = times.into_iter().chain(refs);
+        out.extend(fields.flat_map(u32::to_le_bytes));
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Self {
+        let cmd = u16::from_le_bytes([from.u8(), from.u8()]);
+        let kind = from.u8();
+        Self {
+            cmd: Command(cmd),
+            kind: (KINDS.into_iter().find(|it| *it as u8 == kind)).unwrap_or_default(),
+            refused: from.u8() != 0,
+            times: Times {
+                request: from.u64(),
+                interim: from.u32(),
+                response: from.u32(),
+            },
+            conn: from.u32(),
+            session: from.u32(),
+            tree: from.u32(),
+            open: from.u32(),
+        }
     }
 }
 
@@ -97,24 +155,54 @@ pub(super) struct Links {
 /// The key of a lease.
 pub(super) type LeaseKey = [u8; 16];
 
+impl Record for (OpId, LeaseKey) {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.0.write(out);
+        out.extend_from_slice(&self.1);
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Self {
+        (OpId(from.u32()), from.take())
+    }
+}
+
 /// All operations, by id.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    rows: Vec<Row>,
-    facts: Vec<Facts>,
-    openings: Vec<Opening>,
+    rows: List<Row>,
+    facts: List<Facts>,
+    /// Has a bit for each operation: whether it is in a compound with the one before.
+    follows: Vec<u64>,
     links: BTreeMap<OpId, Links>,
     notices: BTreeMap<OpId, BreakNotice>,
     /// CREATEs that asked for a lease, and which.
-    leases: Vec<(OpId, LeaseKey)>,
+    leases: List<(OpId, LeaseKey)>,
     /// Acknowledgements of lease breaks.
     lease_acks: BTreeMap<OpId, LeaseKey>,
     /// By connection.
     clients: Vec<ClientId>,
     names: Names,
+    scratch: Option<Arc<Scratch>>,
 }
 
 impl Table {
+    /// An empty one; what there is no room for waits in `scratch`.
+    pub(crate) fn new(scratch: &Arc<Scratch>) -> Self {
+        Self {
+            rows: List::new(Some(scratch)),
+            facts: List::new(Some(scratch)),
+            leases: List::new(Some(scratch)),
+            names: Names::new(scratch),
+            scratch: Some(Arc::clone(scratch)),
+            ..Self::default()
+        }
+    }
+
+    /// Where lists as long as this one may wait.
+    pub(super) fn scratch(&self) -> Option<&Arc<Scratch>> {
+        self.scratch.as_ref()
+    }
+
     /// Notes the next operation, which has its final form.
     pub(crate) fn push(&mut self, workload: &Workload, op: &Operation, span: WireSpan) {
         self.reserve();
@@ -123,7 +211,7 @@ impl Table {
 
     /// Leaves the next place to an operation that [`Table::set`] notes later.
     pub(crate) fn reserve(&mut self) {
-        let first = u32::try_from(self.rows.len()).unwrap_or(NONE);
+        self.follows.resize(self.rows.len() / 64 + 1, 0);
         self.rows.push(Row {
             cmd: Command(0),
             kind: Kind::Request,
@@ -132,24 +220,17 @@ impl Table {
             session: NONE,
             tree: NONE,
             open: NONE,
-            first,
-            request: 0,
-            interim: NONE,
-            response: NONE,
+            times: Times::new(WireSpan::default()),
         });
         self.facts.push(Facts::default());
     }
 
     /// Notes an operation in its place.
     pub(crate) fn set(&mut self, workload: &Workload, op: &Operation, span: WireSpan) {
-        let facts = self.names.facts(workload, op, &mut self.openings);
+        let facts = self.names.facts(workload, op);
         if let Some(slot) = self.facts.get_mut(op.id.index()) {
             *slot = facts;
         }
-        let since = |at: Option<u64>| {
-            let distance = at.map(|at| at.saturating_sub(span.request));
-            distance.map_or(NONE, |it| u32::try_from(it).unwrap_or(NONE).min(NONE - 1))
-        };
         let status = op.expect.as_ref().map(|expect| expect.status);
         let row = Row {
             cmd: op.cmd,
@@ -159,13 +240,15 @@ impl Table {
             session: op.session.map_or(NONE, |it| it.0),
             tree: op.tree.map_or(NONE, |it| it.0),
             open: op.open.map_or(NONE, |it| it.0),
-            first: op.compound.map_or(op.id, |compound| compound.first).0,
-            request: span.request,
-            interim: since(span.interim),
-            response: since(span.response),
+            times: Times::new(span),
         };
         if let Some(slot) = self.rows.get_mut(op.id.index()) {
             *slot = row;
+        }
+        if op.compound.is_some_and(|it| it.first != op.id)
+            && let Some(word) = self.follows.get_mut(op.id.index() / 64)
+        {
+            *word |= 1 << (op.id.index() % 64);
         }
         let links = Links {
             reclaims: op.reclaims,
@@ -185,7 +268,7 @@ impl Table {
                     ContextData::Lease(Lease { key, .. }) => Some(key.0),
                     _ => None,
                 });
-                self.leases.extend(keys.map(|key| (op.id, key)));
+                keys.for_each(|key| self.leases.push((op.id, key)));
                 Kind::Request
             }
             Action::Request(Request::OplockBreak(_)) => Kind::OplockAck,
@@ -210,10 +293,10 @@ impl Table {
 
     /// The open and the tree that each operation uses, and whether it was not refused as if the
     /// server did not know them.
-    pub(crate) fn uses(
-        &self,
-    ) -> impl Iterator<Item = (Option<OpenRef>, Option<TreeRef>, bool)> + '_ {
-        (self.rows.iter()).map(|row| (row.open(), row.tree(), !row.refused))
+    pub(crate) fn each_use(&self, mut tell: impl FnMut(Option<OpenRef>, Option<TreeRef>, bool)) {
+        for row in self.rows.view().iter(0..self.rows.len()) {
+            tell(row.open(), row.tree(), !row.refused);
+        }
     }
 
     /// Takes opens and trees that no server knew from the operations that named them; returns
@@ -224,92 +307,123 @@ impl Table {
         bogus_tree: impl Fn(TreeRef) -> bool,
     ) -> Vec<OpId> {
         let mut changed = Vec::new();
-        for ((row, facts), id) in self.rows.iter_mut().zip(&mut self.facts).zip(0..) {
+        for (at, id) in (0..self.rows.len()).zip(0..) {
+            let Some(row) = self.rows.get(at) else {
+                break;
+            };
             let open = row.open().is_some_and(&bogus_open);
             let tree = row.tree().is_some_and(&bogus_tree);
-            if open {
-                row.open = NONE;
+            if !open && !tree {
+                continue;
             }
-            if tree {
-                row.tree = NONE;
+            if let Some(row) = self.rows.get_mut(at) {
+                row.open = if open { NONE } else { row.open };
+                row.tree = if tree { NONE } else { row.tree };
             }
-            if open || tree {
+            if let Some(facts) = self.facts.get_mut(at) {
                 facts.disown(open, tree, row.cmd);
-                changed.push(OpId(id));
             }
+            changed.push(OpId(id));
         }
         changed
     }
 
     /// Forgets what operations do to names and files, when all edges are found.
     pub(super) fn forget_facts(&mut self) {
-        self.facts = Vec::new();
-        self.openings = Vec::new();
+        self.facts = List::default();
         self.names = Names::default();
-        self.leases = Vec::new();
+        self.leases = List::default();
     }
 
+    /// The table as one thread reads it.
+    pub(crate) fn view(&self) -> TableView<'_> {
+        TableView {
+            table: self,
+            rows: self.rows.view(),
+            facts: self.facts.view(),
+        }
+    }
+}
+
+/// A [`Table`] as one thread reads it.
+pub(crate) struct TableView<'a> {
+    table: &'a Table,
+    rows: ListView<'a, Row>,
+    facts: ListView<'a, Facts>,
+}
+
+impl TableView<'_> {
     /// The ids of all operations.
     pub(crate) fn ids(&self) -> impl Iterator<Item = OpId> + use<> {
         (0..u32::try_from(self.rows.len()).unwrap_or(NONE)).map(OpId)
+    }
+
+    /// See [`Table::scratch`].
+    pub(super) fn scratch(&self) -> Option<&Arc<Scratch>> {
+        self.table.scratch()
     }
 
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    pub(super) fn row(&self, op: OpId) -> Option<&Row> {
+    pub(super) fn row(&self, op: OpId) -> Option<Row> {
         self.rows.get(op.index())
     }
 
-    /// What [`Row::leader`] says of the operation at a place.
-    pub(super) fn leader_at(&self, at: usize) -> Option<OpId> {
-        self.rows.get(at).map(Row::leader)
+    /// The first of the compound that an operation is in, which may be itself.
+    pub(super) fn leader(&self, op: OpId) -> OpId {
+        let mut first = op;
+        while self.follows(first.index()) {
+            first.0 -= 1;
+        }
+        first
+    }
+
+    /// Whether an operation is in a compound with the one before.
+    pub(super) fn follows(&self, at: usize) -> bool {
+        let word = self.table.follows.get(at / 64).copied().unwrap_or_default();
+        word >> (at % 64) & 1 != 0
     }
 
     /// Every operation, in order.
-    pub(super) fn rows(&self) -> impl DoubleEndedIterator<Item = (OpId, &Row)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (OpId, Row)> + '_ {
         self.rows_in(0..self.rows.len())
     }
 
-    /// The operations before one.
-    pub(super) fn before(&self, op: OpId) -> impl DoubleEndedIterator<Item = (OpId, &Row)> {
-        self.rows_in(0..op.index())
+    /// The operations before one, the last first.
+    pub(super) fn before(&self, op: OpId) -> impl Iterator<Item = (OpId, Row)> + '_ {
+        let before = (0..op.0).rev().map(OpId);
+        before.map_while(|op| Some((op, self.row(op)?)))
     }
 
     /// The operations behind one.
-    pub(super) fn behind(&self, op: OpId) -> impl DoubleEndedIterator<Item = (OpId, &Row)> {
+    pub(super) fn behind(&self, op: OpId) -> impl Iterator<Item = (OpId, Row)> + '_ {
         self.rows_in(op.index() + 1..self.rows.len())
     }
 
-    fn rows_in(&self, range: Range<usize>) -> impl DoubleEndedIterator<Item = (OpId, &Row)> {
+    fn rows_in(&self, range: Range<usize>) -> impl Iterator<Item = (OpId, Row)> + '_ {
         let first = u32::try_from(range.start).unwrap_or(NONE);
-        let rows = self.rows.get(range).unwrap_or_default();
-        let last = first.saturating_add(u32::try_from(rows.len()).unwrap_or(NONE));
-        (first..last).map(OpId).zip(rows)
+        (first..).map(OpId).zip(self.rows.iter(range))
     }
 
     pub(super) fn span(&self, op: OpId) -> Option<WireSpan> {
-        self.row(op).map(Row::span)
+        self.row(op).map(|row| row.span())
     }
 
-    pub(super) fn facts(&self, op: OpId) -> Option<&Facts> {
+    pub(super) fn facts(&self, op: OpId) -> Option<Facts> {
         self.facts.get(op.index())
     }
 
-    pub(super) fn openings(&self) -> &[Opening] {
-        &self.openings
-    }
-
     pub(super) fn client_of(&self, row: &Row) -> ClientId {
-        let client = self.clients.get(row.conn().index());
+        let client = self.table.clients.get(row.conn().index());
         client.copied().unwrap_or_default()
     }
 
     /// The client that an operation is of.
     pub(crate) fn client(&self, op: OpId) -> ClientId {
         self.row(op)
-            .map(|row| self.client_of(row))
+            .map(|row| self.client_of(&row))
             .unwrap_or_default()
     }
 
@@ -319,30 +433,30 @@ impl Table {
     }
 
     pub(super) fn links(&self, op: OpId) -> Links {
-        self.links.get(&op).copied().unwrap_or_default()
+        self.table.links.get(&op).copied().unwrap_or_default()
     }
 
     /// Sessions that logins replace.
     pub(super) fn replaced(&self) -> impl Iterator<Item = SessionRef> + '_ {
-        self.links.values().filter_map(|links| links.replaces)
+        self.table.links.values().filter_map(|links| links.replaces)
     }
 
     /// The file that a stream with a name is of.
     pub(super) fn file_of(&self, stream: NameId) -> Option<NameId> {
-        self.names.file_of(stream)
+        self.table.names.file_of(stream)
     }
 
     pub(super) fn notices(&self) -> impl Iterator<Item = (OpId, BreakNotice)> + '_ {
-        self.notices.iter().map(|(op, notice)| (*op, *notice))
+        self.table.notices.iter().map(|(op, notice)| (*op, *notice))
     }
 
     /// CREATEs that asked for leases.
-    pub(super) fn leases(&self) -> &[(OpId, LeaseKey)] {
-        &self.leases
+    pub(super) fn leases(&self) -> ListView<'_, (OpId, LeaseKey)> {
+        self.table.leases.view()
     }
 
     pub(super) fn lease_ack(&self, op: OpId) -> Option<LeaseKey> {
-        self.lease_acks.get(&op).copied()
+        self.table.lease_acks.get(&op).copied()
     }
 }
 

@@ -171,9 +171,10 @@ fn ordered(table: &mut Table) -> Ordered {
         inferred.implied(table, worker, |piece| pieces.push(piece));
     }
     pieces.sort_by_key(|piece: &Piece| piece.behind);
-    let mut cursor = inferred.edges.cursor(pieces.into_iter());
+    let mut cursor = inferred.edges.view().cursor(pieces.into_iter());
+    let ids = table.view().ids();
     Ordered {
-        after: table.ids().map(|op| cursor.of(op).collect()).collect(),
+        after: ids.map(|op| cursor.of(op).to_vec()).collect(),
         unexplained: inferred.unexplained,
     }
 }
@@ -294,4 +295,42 @@ fn what_is_deleted_on_close_may_go_with_the_connection() {
     let inferred = story.ends();
     assert_eq!(after(&inferred, made), [(ended, Rule::Name)]);
     assert_eq!(inferred.unexplained, 0);
+}
+
+#[test]
+fn readers_that_read_again_need_not_be_waited_for() {
+    let mut story = Story::new(2);
+    let mut last = OpId(0);
+    for open in 0..400 {
+        story.opens(1, "f", open);
+        last = story.closes(1, open);
+    }
+    let delete = json!({"do": {"request": {"CREATE": {"options": "0x1000"}}}});
+    let opened = story.creates(0, "f", 400, delete);
+    let deletion = story.closes(0, 400);
+    let ordered = story.ends();
+    assert_eq!(after(&ordered, opened), [(last, Rule::Resource)]);
+    // All 400 found the name before it went, and the last of them came after the others.
+    assert_eq!(after(&ordered, deletion), [(opened, Rule::Handle)]);
+}
+
+#[test]
+fn files_that_are_gone_are_forgotten_and_new_ones_are_not_taken_for_them() {
+    let mut story = Story::new(2);
+    let mut deletions = Vec::new();
+    for open in 0..40 {
+        let made = json!({"do": {"request": {"CREATE": {"options": "0x1000"}}},
+                          "expect": {"action": 2}});
+        story.creates(open % 2, "f", open, made);
+        deletions.push(story.closes(open % 2, open));
+    }
+    let ordered = story.ends();
+    assert_eq!(ordered.unexplained, 0);
+    // Whoever makes it again waits for the other's deletion, and for nothing more by that name.
+    for deletion in deletions.windows(2) {
+        let made = OpId(deletion[1].0 - 1);
+        let by_name = after(&ordered, made).into_iter();
+        let by_name: Vec<_> = by_name.filter(|it| it.1 != Rule::Wire).collect();
+        assert_eq!(by_name, [(deletion[0], Rule::Name)], "{made}");
+    }
 }

@@ -14,18 +14,17 @@ use smbench_core::{event::Milestone, ids::OpId, workload::Rule};
 
 use super::{
     edges::Edges,
-    table::{Kind, Row, Table},
+    table::{Kind, Row, TableView},
 };
 
 /// An answer that is still to come: when, to which operation, and what it is.
 type Answer = Reverse<(u64, OpId, Milestone)>;
 
-pub(super) fn infer(table: &Table, edges: &mut Edges) {
+pub(super) fn infer(table: &TableView<'_>, edges: &mut Edges) {
     let mut rule = Wire {
         table,
         clients: Vec::new(),
         last_sent: Vec::new(),
-        answered: vec![false; table.len()],
     };
     // Requests come in the order of their ids. Answers wait here for their time; of several at one
     // count, the PDUs of one frame, that of the first operation comes first.
@@ -38,7 +37,7 @@ pub(super) fn infer(table: &Table, edges: &mut Edges) {
             answers.pop();
             rule.learn(op, on);
         }
-        rule.send(id, row, edges);
+        rule.send(id, &row, edges);
         let interim = span.interim.map(|at| (at, id, Milestone::Interim));
         let response = span.response.map(|at| (at, id, Milestone::Response));
         answers.extend([interim, response].into_iter().flatten().map(Reverse));
@@ -48,12 +47,11 @@ pub(super) fn infer(table: &Table, edges: &mut Edges) {
 
 /// What each client knows.
 struct Wire<'a> {
-    table: &'a Table,
+    table: &'a TableView<'a>,
     /// By client.
     clients: Vec<Frontier>,
     /// By connection.
-    last_sent: Vec<Option<OpId>>,
-    answered: Vec<bool>,
+    last_sent: Vec<Option<Sent>>,
 }
 
 impl Wire<'_> {
@@ -69,11 +67,6 @@ impl Wire<'_> {
     }
 
     fn learn(&mut self, id: OpId, on: Milestone) {
-        if on == Milestone::Response
-            && let Some(slot) = self.answered.get_mut(id.index())
-        {
-            *slot = true;
-        }
         if let Some(frontier) = self.clients.get_mut(self.table.client(id).index()) {
             frontier.learn(id, on);
         }
@@ -81,17 +74,29 @@ impl Wire<'_> {
 
     /// Requests in flight together on one connection go out in the order they did.
     fn keep_order(&mut self, id: OpId, row: &Row, edges: &mut Edges) {
-        let group = |id: OpId| self.table.row(id).map_or(id, Row::leader);
+        let span = row.span();
+        let this = Sent {
+            op: id,
+            leader: self.table.leader(id),
+            over: span.response,
+        };
         let last = slot(&mut self.last_sent, row.conn().index());
-        let before = last.and_then(|last| last.replace(id));
-        let Some(before) = before.filter(|it| group(*it) != row.leader()) else {
+        let before = last.and_then(|last| last.replace(this));
+        let Some(before) = before.filter(|it| it.leader != this.leader) else {
             return;
         };
-        let over = self.answered.get(before.index()).copied().unwrap_or(true);
-        if !over {
-            edges.add(before, id, Rule::Wire, Milestone::Sent);
+        if before.over.is_none_or(|over| over > span.request) {
+            edges.add(before.op, id, Rule::Wire, Milestone::Sent);
         }
     }
+}
+
+/// A request, and when its answer came.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    op: OpId,
+    leader: OpId,
+    over: Option<u64>,
 }
 
 /// A place in a list that is made longer where it has to be.

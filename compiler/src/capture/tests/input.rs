@@ -348,6 +348,22 @@ fn too_many_connections_forget_the_stillest() {
 }
 
 #[test]
+fn connections_that_have_ended_are_forgotten_after_many_others() {
+    let message = framed(&smb2(64, false));
+    let of = |port: u16, flags, payload: &[u8]| {
+        let segment = tcp(port, 445, 1, 0, flags, payload);
+        ether(0x0800, &ipv4(CLIENT.0, SERVER.0, 6, &segment))
+    };
+    let end = |port| [of(port, ACK, &message), of(port, RST, &[])];
+    let mut packets: Vec<_> = (1..=5_000).flat_map(end).collect();
+    // One that is known says no more, one that is forgotten is another connection.
+    packets.extend([of(5_000, ACK, &message), of(1, ACK, &message)]);
+    let seen = ethernet(&packets);
+    assert_eq!((seen.frames.len(), seen.stats.smb_flows), (5_001, 5_001));
+    assert_eq!((seen.stats.late_segments, seen.stats.evicted_flows), (1, 0));
+}
+
+#[test]
 fn no_bytes_make_it_panic() {
     let message = framed(&smb2(200, false));
     let packets: Vec<_> = (0..12).map(|n| up(100 + n * 150, ACK, &message)).collect();

@@ -1,0 +1,106 @@
+//! Records by a number, in no order: each number has a bin.
+
+use std::sync::Arc;
+
+use super::{Bytes, Record, Scratch, scratch::Place};
+
+/// Bins that are filled from the first on, more or less, and then emptied from the first on.
+#[derive(Debug)]
+pub(crate) struct Bins<T> {
+    bins: Vec<Bin<T>>,
+    scratch: Option<Arc<Scratch>>,
+    /// Records in memory, and how many may be.
+    here: usize,
+    room: usize,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Bin<T> {
+    here: Vec<T>,
+    away: Vec<Place>,
+}
+
+impl<T> Default for Bins<T> {
+    fn default() -> Self {
+        Self {
+            bins: Vec::new(),
+            scratch: None,
+            here: 0,
+            room: usize::MAX,
+            buffer: Vec::new(),
+        }
+    }
+}
+
+impl<T: Record> Bins<T> {
+    pub(crate) fn new(scratch: Option<&Arc<Scratch>>) -> Self {
+        let scratch = scratch.cloned();
+        Self {
+            room: scratch.as_ref().map_or(usize::MAX, |it| it.room(ROOM)),
+            scratch,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn add(&mut self, bin: usize, record: T) {
+        while self.bins.len() <= bin {
+            self.bins.push(Bin {
+                here: Vec::new(),
+                away: Vec::new(),
+            });
+        }
+        if let Some(bin) = self.bins.get_mut(bin) {
+            bin.here.push(record);
+            self.here += 1;
+        }
+        if self.here > self.room {
+            self.put_away();
+        }
+    }
+
+    /// The first bins are the least likely to get more.
+    fn put_away(&mut self) {
+        let Some(scratch) = &self.scratch else {
+            return;
+        };
+        for bin in self.bins.iter_mut().filter(|bin| !bin.here.is_empty()) {
+            if self.here <= self.room / 2 {
+                return;
+            }
+            self.buffer.clear();
+            for record in &bin.here {
+                record.write(&mut self.buffer);
+            }
+            // Where that fails everything stays in memory.
+            let Some(place) = scratch.write(&self.buffer) else {
+                return;
+            };
+            bin.away.push(place);
+            self.here -= bin.here.len();
+            bin.here = Vec::new();
+        }
+    }
+
+    /// Empties a bin into `out`.
+    pub(crate) fn take(&mut self, bin: usize, out: &mut Vec<T>) {
+        let Some(bin) = self.bins.get_mut(bin) else {
+            return;
+        };
+        for place in std::mem::take(&mut bin.away) {
+            let read = self.scratch.as_ref();
+            if read.is_some_and(|it| it.read(place, &mut self.buffer)) {
+                let mut from = Bytes(&self.buffer);
+                while !from.0.is_empty() {
+                    out.push(T::read(&mut from));
+                }
+            }
+        }
+        let here = std::mem::take(&mut bin.here);
+        self.here -= here.len();
+        out.extend(here);
+    }
+}
+
+/// Records that may be in memory.
+const ROOM: usize = 1 << 17;
