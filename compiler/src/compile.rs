@@ -155,7 +155,6 @@ fn compile_with(
     let lines = Lines {
         spill: scribe.spill()?.read()?,
         aside: dissected.aside,
-        table: dissected.table.view(),
         names: dissected.names,
         disowned: dissected.disowned,
         epoch_ns: dissected.workload.provenance.epoch_ns,
@@ -180,7 +179,7 @@ fn compile_with(
 fn write_lines(
     folder: &FolderWriter,
     table: &order::Table,
-    mut lines: Lines<'_>,
+    mut lines: Lines,
     order: &order::Inferred,
 ) -> Result<BTreeMap<String, u64>, FolderError> {
     thread::scope(|scope| {
@@ -200,7 +199,7 @@ fn write_lines(
             turns.rotate_left(1);
             turns.back()?.recv().ok()
         });
-        lines.write(folder, order.edges.view().cursor(pieces))?;
+        lines.write(folder, &table.view(), order.edges.view().cursor(pieces))?;
         // Nobody asks for what is left.
         drop(turns);
         let counts = workers.into_iter().map(joined);

@@ -16,6 +16,7 @@
 mod files;
 mod names;
 mod place;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -35,9 +36,9 @@ use smbench_core::{
 pub(crate) use self::told::{create_times, tells};
 use self::{
     names::{Names, Proof},
-    place::Place,
+    place::{Inside, Place},
 };
-use crate::wire_span::WireSpan;
+use crate::{map::Map, wire_span::WireSpan};
 
 /// An open that has not been closed.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,10 @@ struct Opened {
 pub(crate) struct Namespace {
     names: Names,
     opens: BTreeMap<OpenRef, Opened>,
+    /// The folder that was listed last.
+    listed: Option<Inside>,
+    /// Numbers of the shares of trees, as far as they were asked for.
+    share_of_tree: Map<usize, usize>,
     /// Opens that delete their file when they are closed.
     deleting: BTreeSet<OpenRef>,
     /// The times that the CREATE that is being answered told.
@@ -175,7 +180,11 @@ impl Namespace {
 
     /// Number of the share that an operation works on; none when it holds no files.
     fn share(&mut self, workload: &Workload, op: &Operation) -> Option<usize> {
-        let tree = workload.trees.get(op.tree?.index())?;
+        let at = op.tree?.index();
+        if let Some(known) = self.share_of_tree.get(&at) {
+            return Some(*known);
+        }
+        let tree = workload.trees.get(at)?;
         if !matches!(tree.share_type, UNKNOWN | DISK) || tree.share().eq_ignore_ascii_case("IPC$") {
             return None;
         }
@@ -183,7 +192,9 @@ impl Namespace {
             self.names.problem("share unknown", op.id);
             return None;
         }
-        Some(self.names.share(tree.share()))
+        let share = self.names.share(tree.share());
+        self.share_of_tree.insert(at, share);
+        Some(share)
     }
 
     fn create(

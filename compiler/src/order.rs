@@ -40,7 +40,7 @@ use self::edges::Edges;
 pub(crate) use self::{
     edges::{EdgeCursor, EdgeList, Piece, weakness},
     reduce::{Counts, WORKERS},
-    table::{Table, TableView},
+    table::{Table, TableView, User},
 };
 use crate::paged::List;
 
@@ -69,18 +69,7 @@ impl Inferred {
 ///
 /// What does not depend on each other runs on two threads.
 pub(crate) fn infer(table: &mut Table) -> Inferred {
-    let (line, points, mut found) = order_and_wire(table);
-    let view = table.view();
-    let triggers = breaks::infer(&view, &mut found);
-    let unexplained = {
-        let mut keys = keys::Keys::new(&view, &triggers);
-        line.walk(&view, |op, touches, gone| {
-            keys.touched(op, touches, &mut found);
-            gone.iter().for_each(|file| keys.forget(*file));
-        })
-    };
-    drop(line);
-    drop(view);
+    let (points, unexplained, found) = found(table);
     table.forget_facts();
     let view = table.view();
     let mut edges = EdgeList::settle(&view, found, &points.view(), table.scratch());
@@ -94,17 +83,26 @@ pub(crate) fn infer(table: &mut Table) -> Inferred {
     }
 }
 
-/// The order of operations that overlapped, and points; and beside that the edges of the rules that
-/// do not ask for them.
-fn order_and_wire(table: &Table) -> (linearize::Line, List<u64>, Edges) {
+/// The point of each operation, how many operations no order explains, and edges.
+fn found(table: &Table) -> (List<u64>, u64, [Edges; 2]) {
     thread::scope(|scope| {
-        let line = scope.spawn(|| linearize::linearize(&table.view(), table.scratch()));
+        let by_order = scope.spawn(|| {
+            let view = table.view();
+            let mut found = Edges::new(table.scratch());
+            let triggers = breaks::infer(&view, &mut found);
+            let mut keys = keys::Keys::new(&view, &triggers);
+            let (points, unexplained) = linearize::linearize(&view, |placed| {
+                keys.touched(placed.op, placed.touches, &mut found);
+                placed.gone.iter().for_each(|file| keys.forget(*file));
+            });
+            (points, unexplained, found)
+        });
         let view = table.view();
-        let mut found = Edges::new(table.scratch());
-        wire::infer(&view, &mut found);
-        handles::infer(&view, &mut found);
-        let (line, points) = joined(line);
-        (line, points, found)
+        let mut by_wire = Edges::new(table.scratch());
+        wire::infer(&view, &mut by_wire);
+        handles::infer(&view, &mut by_wire);
+        let (points, unexplained, by_order) = joined(by_order);
+        (points, unexplained, [by_wire, by_order])
     })
 }
 

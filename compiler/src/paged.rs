@@ -78,16 +78,19 @@ impl<P: Page> Pages<P> {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     pub(crate) fn push(&mut self, page: P) {
         let at = self.slots.len();
         self.slots.push(Slot::Here { page, copy: None });
         self.came(at);
     }
 
+    /// The last page.
+    #[inline]
+    pub(crate) fn last_mut(&mut self) -> Option<&mut P> {
+        self.get_mut(self.slots.len().checked_sub(1)?)
+    }
+
+    #[inline]
     pub(crate) fn get(&mut self, at: usize) -> Option<&P> {
         self.fetch(at);
         match self.slots.get(at)? {
@@ -96,6 +99,7 @@ impl<P: Page> Pages<P> {
         }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut P> {
         self.fetch(at);
         match self.slots.get_mut(at)? {
@@ -107,15 +111,21 @@ impl<P: Page> Pages<P> {
         }
     }
 
+    #[inline]
     fn fetch(&mut self, at: usize) {
         if let Some(Slot::Away(place)) = self.slots.get(at) {
-            let copy = Some(*place);
-            let page = read(self.scratch.as_deref(), *place, &mut self.buffer);
-            if let Some(slot) = self.slots.get_mut(at) {
-                *slot = Slot::Here { page, copy };
-            }
-            self.came(at);
+            self.read_back(at, *place);
         }
+    }
+
+    #[cold]
+    fn read_back(&mut self, at: usize, place: Place) {
+        let page = read(self.scratch.as_deref(), place, &mut self.buffer);
+        if let Some(slot) = self.slots.get_mut(at) {
+            let copy = Some(place);
+            *slot = Slot::Here { page, copy };
+        }
+        self.came(at);
     }
 
     /// A page is in memory now; others may have to go.
@@ -185,6 +195,7 @@ struct Cache<P> {
 }
 
 impl<'a, P: Page> View<'a, P> {
+    #[inline]
     pub(crate) fn get(&self, at: usize) -> Option<Held<'a, P>> {
         match self.pages.slots.get(at)? {
             Slot::Here { page, .. } => Some(Held::Here(page)),
@@ -214,6 +225,7 @@ pub(crate) enum Held<'a, P> {
 impl<P> Deref for Held<'_, P> {
     type Target = P;
 
+    #[inline]
     fn deref(&self) -> &P {
         match self {
             Self::Here(page) => page,

@@ -268,7 +268,11 @@ mod tests {
         };
         assert_eq!(known(20_000), Some(20_000), "still open");
         assert_eq!(known(20_001), None, "closed long ago");
-        assert_eq!(known(5_001), Some(55_001), "closed long ago, and open again");
+        assert_eq!(
+            known(5_001),
+            Some(55_001),
+            "closed long ago, and open again"
+        );
         assert_eq!(known(59_999), Some(59_999), "closed just now");
         let left = state.sessions[0].opens.len();
         assert!((CLOSED..CLOSED + 600).contains(&left), "{left}");

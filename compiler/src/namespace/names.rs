@@ -5,7 +5,7 @@
 //! it says what it says, and what was there before; `found`, `made`, `missing` and `renamed` ask
 //! whether they overlapped with that.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use smbench_core::{
     ids::OpId,
@@ -15,6 +15,7 @@ use smbench_core::{
 use super::{
     files::{File, Files},
     place::Place,
+    slots::Slots,
 };
 use crate::{map::Map, wire_span::WireSpan};
 
@@ -68,7 +69,7 @@ pub(super) type Problems = BTreeMap<&'static str, (u64, OpId)>;
 pub(super) struct Names {
     shares: Vec<String>,
     share_numbers: Map<String, usize>,
-    slots: Vec<BTreeMap<String, Slot>>,
+    slots: Vec<Slots<Slot>>,
     pub(super) files: Files,
     /// What was there; none for what turned out to have been made.
     pub(super) entries: Vec<Option<Entry>>,
@@ -93,7 +94,7 @@ impl Names {
             .or_insert(next);
         if number == next {
             self.shares.push(name.to_owned());
-            self.slots.push(BTreeMap::new());
+            self.slots.push(Slots::default());
         }
         number
     }
@@ -270,8 +271,7 @@ impl Names {
         let prefix = format!("{}\\", place.key);
         let slots = self.slots.get(place.share);
         slots.is_some_and(|slots| {
-            let below = slots.range(prefix.clone()..);
-            let mut below = below.take_while(|(key, _)| key.starts_with(&prefix));
+            let mut below = slots.below(&prefix);
             below.any(|(_, slot)| matches!(slot, Slot::There(_)))
         })
     }
@@ -319,22 +319,17 @@ impl Names {
         self.settle(file, to.clone(), since);
         for separator in ['\\', ':'] {
             let prefix = format!("{}{separator}", from.key);
-            let below: Vec<(String, Slot)> = self
-                .slots
-                .get(from.share)
-                .map(|slots| {
-                    let from = slots.range(prefix.clone()..);
-                    let inside = from.take_while(|(key, _)| key.starts_with(&prefix));
-                    inside.map(|(key, slot)| (key.clone(), *slot)).collect()
-                })
-                .unwrap_or_default();
+            let slots = self.slots.get(from.share);
+            let below = slots.into_iter().flat_map(|slots| slots.below(&prefix));
+            let below: Vec<(Arc<str>, Slot)> =
+                below.map(|(key, slot)| (Arc::clone(key), slot)).collect();
             for (key, slot) in below {
                 let child = match slot {
                     Slot::There(child) => Some(child),
                     Slot::Absent { .. } => None,
                 };
                 if let Some(slots) = self.slots.get_mut(from.share) {
-                    slots.insert(key.clone(), Slot::Absent { since, was: child });
+                    slots.set(&key, Slot::Absent { since, was: child });
                 }
                 let Some(child) = child else { continue };
                 let old = self.path_of(child).to_owned();
@@ -433,18 +428,18 @@ impl Names {
     pub(super) fn above(&self, place: &Place) -> Option<usize> {
         let slots = self.slots.get(place.share)?;
         match slots.get(place.key_above()?)? {
-            Slot::There(file) => Some(*file),
+            Slot::There(file) => Some(file),
             Slot::Absent { .. } => None,
         }
     }
 
     fn slot(&self, place: &Place) -> Option<Slot> {
-        self.slots.get(place.share)?.get(&place.key).copied()
+        self.slots.get(place.share)?.get(&place.key)
     }
 
     fn set_slot(&mut self, place: &Place, slot: Slot) {
         if let Some(slots) = self.slots.get_mut(place.share) {
-            slots.insert(place.key.clone(), slot);
+            slots.set(&place.key, slot);
         }
     }
 

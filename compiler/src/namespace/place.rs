@@ -91,6 +91,7 @@ fn names_stream(path: &str) -> bool {
 }
 
 /// One place after the other in the same folder.
+#[derive(Debug)]
 pub(super) struct Inside {
     place: Place,
     /// Lengths of path and key up to where names begin.
@@ -111,6 +112,12 @@ impl Inside {
             key: place.key.len(),
             place,
         }
+    }
+
+    /// Whether it is the folder `above` of a share.
+    pub(super) fn is_of(&self, share: usize, above: &str) -> bool {
+        let path = self.place.path.get(..self.path).unwrap_or_default();
+        self.place.share == share && path.strip_suffix('\\').unwrap_or(path) == above
     }
 
     /// Where something of that name is.
@@ -138,12 +145,14 @@ mod tests {
     fn places_inside_are_plain_places() {
         for above in ["", "Team", "ΣΑΣ", "a\\b\u{130}"] {
             let mut inside = Inside::of(3, above);
+            assert!(inside.is_of(3, above) && !inside.is_of(2, above) && !inside.is_of(3, "z"));
             for name in ["Plan.XLSX", "", "ÄΣ", "x", "\u{130}\u{3a3}"] {
                 let path = match above {
                     "" => name.to_owned(),
                     above => format!("{above}\\{name}"),
                 };
                 assert_eq!(*inside.place(name), Place::plain(3, &path));
+                assert!(inside.is_of(3, above));
             }
         }
     }

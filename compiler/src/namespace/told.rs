@@ -144,7 +144,9 @@ impl Namespace {
             let what = "directory listing that does not parse";
             return self.names.problem(what, op.id);
         };
-        let mut inside = Inside::of(share, self.names.path_of(folder));
+        let path = self.names.path_of(folder);
+        let last = self.listed.take().filter(|it| it.is_of(share, path));
+        let mut inside = last.unwrap_or_else(|| Inside::of(share, path));
         let mut above_is_known = false;
         for entry in &entries {
             // FileNamesInformation has nothing but names. [MS-FSCC] 2.4.33
@@ -178,6 +180,7 @@ impl Namespace {
                 None => self.names.problem("name that is not UTF-16", op.id),
             }
         }
+        self.listed = Some(inside);
     }
 
     /// A QUERY_DIRECTORY found nothing; without wildcards that is one name. [MS-FSA] 2.1.5.6.3

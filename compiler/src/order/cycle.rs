@@ -55,10 +55,12 @@ fn find(
 ) -> Option<Vec<OpId>> {
     let place = |op: OpId| -> Place { (points.get(op.index()).unwrap_or(0), op) };
     let mut back: Vec<(Place, Place)> = Vec::new();
-    each_arc(table, edges, |arc| {
-        let (from, to) = (place(arc.from), place(arc.to));
-        if from > to {
-            back.push((to, from));
+    each_arc(table, edges, |arc, may_go_back| {
+        if may_go_back {
+            let (from, to) = (place(arc.from), place(arc.to));
+            if from > to {
+                back.push((to, from));
+            }
         }
     });
     if back.is_empty() {
@@ -75,7 +77,7 @@ fn find(
     let numbers: BTreeMap<OpId, u32> = nodes.iter().copied().zip(0..).collect();
     let number = |op: OpId| numbers.get(&op).copied().map(OpId);
     let mut arcs = Vec::new();
-    each_arc(table, edges, |arc| {
+    each_arc(table, edges, |arc, _| {
         if let (Some(from), Some(to)) = (number(arc.from), number(arc.to)) {
             arcs.push(Arc { from, to, ..arc });
         }
@@ -102,26 +104,28 @@ fn merged(mut spans: Vec<(Place, Place)>) -> Vec<(Place, Place)> {
     merged
 }
 
-/// The edges as a plan has them: a compound is sent as one.
-fn each_arc(table: &TableView<'_>, edges: &EdgeView<'_>, mut tell: impl FnMut(Arc)) {
+/// The edges as a plan has them, where a compound is sent as one; and of each whether it may go back.
+fn each_arc(table: &TableView<'_>, edges: &EdgeView<'_>, mut tell: impl FnMut(Arc, bool)) {
     for id in table.ids() {
         let to = table.leader(id);
-        edges.each(id.index(), |_, link| {
+        edges.each(id.index(), |_, link, _| {
             if table.leader(link.from) != to {
-                tell(Arc {
+                let arc = Arc {
                     from: link.from,
                     to,
                     on: link.on,
-                });
+                };
+                tell(arc, to != id || link.may_go_back());
             }
         });
         // A member of a compound is sent with its leader.
         if to != id {
-            tell(Arc {
+            let arc = Arc {
                 from: to,
                 to: id,
                 on: Milestone::Sent,
-            });
+            };
+            tell(arc, true);
         }
     }
 }
@@ -183,7 +187,12 @@ mod tests {
                 }
             }
         }
-        let edges = EdgeList::settle(&table.view(), found, &points.view(), None);
+        let edges = EdgeList::settle(
+            &table.view(),
+            [found, Edges::default()],
+            &points.view(),
+            None,
+        );
         (table, points, edges)
     }
 
@@ -194,7 +203,7 @@ mod tests {
             let (table, points, mut edges) = random(seed, 24);
             let (table, points) = (table.view(), points.view());
             let mut arcs = Vec::new();
-            each_arc(&table, &edges.view(), |arc| arcs.push(arc));
+            each_arc(&table, &edges.view(), |arc, _| arcs.push(arc));
             let whole = OrderGraph::build(table.len(), &arcs);
             let found = find(&table, &edges.view(), &points);
             assert_eq!(found.is_some(), whole.is_err(), "seed {seed}: {whole:?}");
@@ -204,7 +213,7 @@ mod tests {
             let left = find(&table, &edges.view(), &points).unwrap_or_default();
             let weak = |op: &OpId| {
                 let mut weak = false;
-                edges.view().each(op.index(), |_, link| {
+                edges.view().each(op.index(), |_, link, _| {
                     weak |= link.on == Milestone::Sent && left.contains(&link.from);
                 });
                 weak

@@ -46,7 +46,7 @@ impl Link {
 
     /// It is from the mere sending of an operation, whose point may lie behind what waits for it: a
     /// break comes while the operation that made the server break is in flight.
-    fn may_go_back(self) -> bool {
+    pub(super) fn may_go_back(self) -> bool {
         self.rule == Rule::Break && self.on == Milestone::Sent
     }
 
@@ -137,11 +137,6 @@ impl Edges {
     }
 }
 
-fn is_forward(points: &ListView<'_, u64>, from: OpId, to: OpId) -> bool {
-    let point = |op: OpId| points.get(op.index()).unwrap_or(u64::MAX);
-    point(from) < point(to)
-}
-
 /// In which orders an edge binds: 0 in all, 1 with `client` and more, 2 with `resource` and more.
 /// What the plan of a run makes of it is `engine::plan`'s `binds`.
 pub(super) fn class(rule: Rule, same_client: bool, disconnect: bool) -> u8 {
@@ -161,6 +156,8 @@ pub(super) struct EdgePage {
     /// Where the edges of each operation begin on this page, and where the last end.
     starts: Vec<u32>,
     links: Vec<Link>,
+    /// The point of what each is from.
+    points: Vec<u64>,
 }
 
 impl EdgePage {
@@ -191,29 +188,42 @@ impl EdgePage {
         Self {
             base,
             starts,
+            points: Vec::with_capacity(links.len()),
             links,
         }
     }
 
-    /// Sorts the edges of each operation, whose place says where they end, and drops those that
-    /// say no more than another.
-    fn tidy(&mut self, table: &TableView<'_>, rows: impl Iterator<Item = (OpId, Row)>) {
+    /// Sorts the edges of each operation, whose place says where they end, and drops those that go
+    /// back or say no more than another.
+    fn tidy(
+        &mut self,
+        table: &TableView<'_>,
+        points: &ListView<'_, u64>,
+        rows: impl Iterator<Item = (OpId, Row)>,
+    ) {
+        let point = |op: OpId| points.get(op.index()).unwrap_or(u64::MAX);
         let (mut begin, mut kept) = (0, 0);
         // In this order: what is zipped takes no row too many.
-        for (place, (_, row)) in self.starts.iter_mut().take(PAGE).zip(rows) {
+        for (place, (to, row)) in self.starts.iter_mut().take(PAGE).zip(rows) {
             let end = std::mem::replace(place, count(kept)) as usize;
             if let Some(own) = self.links.get_mut(begin..end) {
                 own.sort_unstable_by_key(|link| (link.from, link.rank()));
             }
-            let client = table.client_of(&row);
+            let (client, to_point) = (table.client_of(&row), point(to));
             let mut last = None;
             for at in begin..end {
                 let Some(mut link) = self.links.get(at).copied() else {
                     break;
                 };
-                if last.replace(link.from) == Some(link.from) {
+                if last == Some(link.from) {
                     continue;
                 }
+                let from_point = point(link.from);
+                if from_point >= to_point && !link.may_go_back() {
+                    continue;
+                }
+                last = Some(link.from);
+                self.points.push(from_point);
                 let same_client = table.client(link.from) == client;
                 link.class = class(link.rule, same_client, row.kind == Kind::Disconnect);
                 if let Some(slot) = self.links.get_mut(kept) {
@@ -233,13 +243,17 @@ impl EdgePage {
         self.links.truncate(kept);
     }
 
-    /// The edges of one operation of this page, and the place of the first.
-    pub(super) fn of(&self, op: usize) -> (u32, &[Link]) {
+    /// The edges of one operation of this page, each with the point of what it is from, and the
+    /// place of the first.
+    #[inline]
+    fn of(&self, op: usize) -> (u32, impl Iterator<Item = (&Link, u64)>) {
         let at = op % PAGE;
         let bounds = self.starts.get(at).zip(self.starts.get(at + 1));
         let (begin, end) = bounds.map_or((0, 0), |(begin, end)| (*begin, *end));
-        let links = self.links.get(begin as usize..end as usize);
-        (self.base + begin, links.unwrap_or_default())
+        let range = begin as usize..end as usize;
+        let links = self.links.get(range.clone()).unwrap_or_default();
+        let points = self.points.get(range).unwrap_or_default();
+        (self.base + begin, links.iter().zip(points.iter().copied()))
     }
 
     /// Drops the edges of one operation that `keep` refuses.
@@ -249,15 +263,18 @@ impl EdgePage {
             return;
         };
         let (begin, end) = (*begin, *end);
-        let mut place = 0;
-        let mut gone = 0;
-        self.links.retain(|link| {
-            let own = (begin..end).contains(&place);
-            place += 1;
-            let stays = !own || keep(link);
-            gone += u32::from(!stays);
-            stays
-        });
+        let own = begin as usize..end as usize;
+        let links = self.links.get(own.clone()).unwrap_or_default();
+        let stays: Vec<bool> = links.iter().map(&mut keep).collect();
+        let gone = count(stays.iter().filter(|stays| !**stays).count());
+        let mut places = 0..self.links.len();
+        let stays_at = |place: Option<usize>| {
+            let own = place.and_then(|place| stays.get(place.checked_sub(own.start)?));
+            own.copied().unwrap_or(true)
+        };
+        self.links.retain(|_| stays_at(places.next()));
+        let mut places = 0..self.points.len();
+        self.points.retain(|_| stays_at(places.next()));
         for start in self.starts.iter_mut().skip(at + 1) {
             *start -= gone;
         }
@@ -270,8 +287,9 @@ impl Page for EdgePage {
         for start in &self.starts {
             start.write(out);
         }
-        for link in &self.links {
+        for (link, point) in self.links.iter().zip(&self.points) {
             link.write(out);
+            point.write(out);
         }
     }
 
@@ -281,11 +299,13 @@ impl Page for EdgePage {
         let mut starts = Vec::with_capacity(PAGE + 1);
         starts.extend((0..=PAGE).map(|_| from.u32()));
         let count = starts.last().map_or(0, |last| *last as usize);
-        let links = (0..count).map(|_| Link::read(&mut from)).collect();
+        let edges = (0..count).map(|_| (Link::read(&mut from), from.u64()));
+        let (links, points) = edges.unzip();
         Self {
             base,
             starts,
             links,
+            points,
         }
     }
 }
@@ -301,7 +321,7 @@ impl EdgeList {
     /// same two the one that says most stays.
     pub(super) fn settle(
         table: &TableView<'_>,
-        mut found: Edges,
+        mut found: [Edges; 2],
         points: &ListView<'_, u64>,
         scratch: Option<&Arc<Scratch>>,
     ) -> Self {
@@ -311,10 +331,11 @@ impl EdgeList {
         let mut unsorted = Vec::new();
         for bin in 0..table.len().div_ceil(PAGE) {
             unsorted.clear();
-            found.0.take(bin, &mut unsorted);
-            unsorted.retain(|(to, link)| link.may_go_back() || is_forward(points, link.from, *to));
+            for found in &mut found {
+                found.0.take(bin, &mut unsorted);
+            }
             let mut page = EdgePage::sorted(base, &unsorted);
-            page.tidy(table, rows.by_ref());
+            page.tidy(table, points, rows.by_ref());
             base += count(page.links.len());
             pages.push(page);
         }
@@ -341,16 +362,18 @@ pub(crate) struct EdgeView<'a>(View<'a, EdgePage>);
 
 impl<'a> EdgeView<'a> {
     /// The page that has the edges of an operation.
-    pub(super) fn page(&self, op: usize) -> Option<Held<'a, EdgePage>> {
+    #[inline]
+    fn page(&self, op: usize) -> Option<Held<'a, EdgePage>> {
         self.0.get(op / PAGE)
     }
 
-    /// Tells of each edge of an operation, and its place.
-    pub(super) fn each(&self, op: usize, mut tell: impl FnMut(u32, &Link)) {
+    /// Tells of each edge of an operation, its place, and the point of what it is from.
+    #[inline]
+    pub(super) fn each(&self, op: usize, mut tell: impl FnMut(u32, &Link, u64)) {
         if let Some(page) = self.page(op) {
             let (first, links) = page.of(op);
-            for (place, link) in (first..).zip(links) {
-                tell(place, link);
+            for (place, (link, point)) in (first..).zip(links) {
+                tell(place, link, point);
             }
         }
     }
@@ -406,7 +429,7 @@ impl<I: Iterator<Item = Piece>> EdgeCursor<'_, I> {
             ..
         } = self;
         left.clear();
-        self.edges.each(op.index(), |at, link| {
+        self.edges.each(op.index(), |at, link, _| {
             while next_gone.is_some_and(|gone| gone < at) {
                 *next_gone = gone.next();
             }

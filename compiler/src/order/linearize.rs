@@ -6,7 +6,7 @@
 //! sense, up to [`WINDOW`] operations and [`PATIENCE`] tries. What no order explains is taken as
 //! it came, and counted.
 
-use std::{collections::VecDeque, iter::Peekable, sync::Arc};
+use std::{collections::VecDeque, iter::Peekable};
 
 use smbench_core::ids::OpId;
 
@@ -15,11 +15,7 @@ use super::{
     model::{FileNo, Model, Touch},
     table::{Row, TableView},
 };
-use crate::paged::{List, Scratch};
-
-/// The order that was found: operations that touch names or files.
-#[derive(Debug, Default)]
-pub(super) struct Line(List<u32>);
+use crate::paged::List;
 
 #[derive(Clone, Copy, Debug)]
 struct Item {
@@ -28,48 +24,42 @@ struct Item {
     end: u64,
 }
 
-/// Finds the order, and the point of each operation of the table.
+/// An operation in its place of the order.
+pub(super) struct Placed<'a> {
+    pub(super) op: OpId,
+    /// What it touches, which depends on all before it.
+    pub(super) touches: &'a [Touch],
+    /// Files that nobody can use any more.
+    pub(super) gone: &'a [FileNo],
+}
+
+/// Finds the order of the operations that touch names or files, and tells it; the point of each
+/// operation of the table, and how many no order explains.
 pub(super) fn linearize(
     table: &TableView<'_>,
-    scratch: Option<&Arc<Scratch>>,
-) -> (Line, List<u64>) {
-    let mut points = List::new(scratch);
+    mut tell: impl FnMut(Placed<'_>),
+) -> (List<u64>, u64) {
+    let mut points = List::new(table.scratch());
     for (_, row) in table.rows() {
         let span = row.span();
         points.push(span.response.unwrap_or(span.request) << POINT_BITS);
     }
-    let mut line = List::new(scratch);
     let mut last = 0;
-    Search::new(table).run(|item| {
+    let unexplained = Search::new(table).run(|item, placed| {
         let point = (last + 1).max(item.begin << POINT_BITS);
         last = point;
         if let Some(slot) = points.get_mut(item.op.index()) {
             *slot = point;
         }
-        line.push(item.op.0);
+        tell(placed);
     });
-    (Line(line), points)
+    (points, unexplained)
 }
 
-impl Line {
-    /// Goes through the operations in their order and tells what each touches, which depends on
-    /// all before it, and which files nobody can use any more. Returns how many no order explains.
-    pub(super) fn walk(
-        &self,
-        table: &TableView<'_>,
-        mut touched: impl FnMut(OpId, &[Touch], &[FileNo]),
-    ) -> u64 {
-        let mut unexplained = 0;
-        let mut model = Model::default();
-        let line = self.0.view();
-        for op in line.iter(0..line.len()).map(OpId) {
-            if !model.apply(op, table) {
-                unexplained += 1;
-            }
-            model.commit();
-            touched(op, model.touches(), model.gone_files());
-        }
-        unexplained
+impl<'a> Placed<'a> {
+    fn new(item: Item, touches: &'a [Touch], gone: &'a [FileNo]) -> Self {
+        let op = item.op;
+        Self { op, touches, gone }
     }
 }
 
@@ -104,11 +94,13 @@ struct Search<'a, I: Iterator> {
     coming: Peekable<I>,
     /// Others that are still to be taken, in the same order.
     left: Vec<Item>,
-    /// Operations that were taken, one for each choice.
-    taken: VecDeque<Item>,
+    /// Operations that were taken, one for each choice, and what each touches.
+    taken: VecDeque<(Item, Vec<Touch>)>,
     choices: VecDeque<Choice>,
-    /// Lists of candidates to be used again.
+    /// Lists to be used again.
     spare: Vec<Vec<Item>>,
+    spare_touches: Vec<Vec<Touch>>,
+    unexplained: u64,
     tries: u32,
     /// Operations to be taken as they come, after a search that failed.
     greedy: u32,
@@ -128,6 +120,8 @@ impl<'a> Search<'a, std::iter::Empty<Item>> {
             taken: VecDeque::new(),
             choices: VecDeque::new(),
             spare: Vec::new(),
+            spare_touches: Vec::new(),
+            unexplained: 0,
             tries: 0,
             greedy: 0,
         }
@@ -135,17 +129,15 @@ impl<'a> Search<'a, std::iter::Empty<Item>> {
 }
 
 impl<I: Iterator<Item = Item>> Search<'_, I> {
-    /// Tells of each operation in the order that is found.
-    fn run(mut self, mut tell: impl FnMut(Item)) {
+    /// Tells of each operation in the order that is found; how many no order explains.
+    fn run(mut self, mut tell: impl FnMut(Item, Placed<'_>)) -> u64 {
         loop {
             let candidates = self.candidates();
             if candidates.is_empty() {
                 break;
             }
             if self.greedy > 0 {
-                self.take_as_it_comes(&candidates)
-                    .into_iter()
-                    .for_each(&mut tell);
+                self.take_as_it_comes(&candidates, &mut tell);
                 self.spare.push(candidates);
                 continue;
             }
@@ -158,15 +150,26 @@ impl<I: Iterator<Item = Item>> Search<'_, I> {
             if !self.advance() {
                 self.give_up();
             } else if self.choices.len() > WINDOW {
-                let settled = self.choices.pop_front();
-                self.spare.extend(settled.map(|choice| choice.candidates));
-                self.taken.pop_front().into_iter().for_each(&mut tell);
-                if let Some(first) = self.choices.front() {
-                    self.model.forget(first.mark);
-                }
+                self.settle(&mut tell);
             }
         }
-        self.taken.drain(..).for_each(tell);
+        while !self.choices.is_empty() {
+            self.settle(&mut tell);
+        }
+        self.unexplained
+    }
+
+    /// The first choice is final.
+    fn settle(&mut self, tell: &mut impl FnMut(Item, Placed<'_>)) {
+        let settled = self.choices.pop_front();
+        self.spare.extend(settled.map(|choice| choice.candidates));
+        let next = self.choices.front().map(|choice| choice.mark);
+        self.model.forget(next.unwrap_or(self.model.mark()));
+        if let Some((item, touches)) = self.taken.pop_front() {
+            let gone = self.model.gone_files();
+            tell(item, Placed::new(item, &touches, gone));
+            self.spare_touches.push(touches);
+        }
     }
 
     /// Takes the next candidate that makes sense, going back where there is none.
@@ -204,7 +207,7 @@ impl<I: Iterator<Item = Item>> Search<'_, I> {
         self.greedy = GREEDY;
     }
 
-    fn take_as_it_comes(&mut self, candidates: &[Item]) -> Option<Item> {
+    fn take_as_it_comes(&mut self, candidates: &[Item], tell: &mut impl FnMut(Item, Placed<'_>)) {
         let mark = self.model.mark();
         let mut chosen = None;
         for candidate in candidates {
@@ -214,13 +217,16 @@ impl<I: Iterator<Item = Item>> Search<'_, I> {
             }
             self.model.roll_back(mark);
         }
-        let chosen = chosen.or_else(|| candidates.first().copied())?;
+        let Some(chosen) = chosen.or_else(|| candidates.first().copied()) else {
+            return;
+        };
         self.model.roll_back(mark);
-        self.fits(chosen);
+        self.unexplained += u64::from(!self.fits(chosen));
         self.model.commit();
         self.leave(chosen);
         self.greedy -= 1;
-        Some(chosen)
+        let (touches, gone) = (self.model.touches(), self.model.gone_files());
+        tell(chosen, Placed::new(chosen, touches, gone));
     }
 
     fn fits(&mut self, candidate: Item) -> bool {
@@ -228,7 +234,10 @@ impl<I: Iterator<Item = Item>> Search<'_, I> {
     }
 
     fn take(&mut self, candidate: Item) {
-        self.taken.push_back(candidate);
+        let mut touches = self.spare_touches.pop().unwrap_or_default();
+        touches.clear();
+        touches.extend_from_slice(self.model.touches());
+        self.taken.push_back((candidate, touches));
         self.leave(candidate);
     }
 
@@ -244,10 +253,11 @@ impl<I: Iterator<Item = Item>> Search<'_, I> {
     }
 
     fn untake(&mut self) {
-        if let Some(item) = self.taken.pop_back()
-            && let Err(at) = self.place(item)
-        {
-            self.left.insert(at, item);
+        if let Some((item, touches)) = self.taken.pop_back() {
+            self.spare_touches.push(touches);
+            if let Err(at) = self.place(item) {
+                self.left.insert(at, item);
+            }
         }
         if let Some(choice) = self.choices.back() {
             self.model.roll_back(choice.mark);

@@ -124,7 +124,6 @@ impl Model {
     /// Carries out an operation as recorded; whether its outcome makes sense.
     pub(super) fn apply(&mut self, op: OpId, table: &TableView<'_>) -> bool {
         self.touches.clear();
-        self.gone.clear();
         let (Some(facts), Some(row)) = (table.facts(op), table.row(op)) else {
             return true;
         };
@@ -189,6 +188,7 @@ impl Model {
     /// Forgets how to go back behind `mark`.
     pub(super) fn forget(&mut self, mark: usize) {
         let steps = mark.saturating_sub(self.forgotten).min(self.undo.len());
+        self.gone.clear();
         for step in self.undo.drain(..steps) {
             if let Undo::Gone(file) = step {
                 self.held.remove(&file);

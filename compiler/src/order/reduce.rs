@@ -75,7 +75,7 @@ impl Counts {
     fn add(&mut self, edges: &EdgeView<'_>, operations: Range<usize>, gone: &[u32]) {
         let mut gone = gone.iter().peekable();
         for op in operations {
-            edges.each(op, |at, link| {
+            edges.each(op, |at, link, _| {
                 if gone.next_if(|gone| **gone == at).is_some() {
                     return;
                 }
@@ -122,6 +122,8 @@ fn stays(link: &Link) -> bool {
 struct Incoming {
     link: Link,
     at: u32,
+    /// That of what it comes from.
+    point: u64,
 }
 
 /// Edges by the compound that they lead to; an operation alone is a compound of one.
@@ -154,9 +156,10 @@ impl Graph<'_> {
     fn each_into(&self, group: u32, mut tell: impl FnMut(Incoming)) {
         let first = group as usize;
         for op in first..self.behind(first) {
-            self.edges.each(op, |at, link| {
+            self.edges.each(op, |at, link, point| {
                 if self.group_of(link.from) != group {
-                    tell(Incoming { link: *link, at });
+                    let link = *link;
+                    tell(Incoming { link, at, point });
                 }
             });
         }
@@ -231,7 +234,7 @@ impl Search {
             .extend(starts.map(|edge| graph.group_of(edge.link.from)));
         let mut seen = 0;
         while let (Some(at), Some(least)) = (self.next.pop_front(), self.open.oldest()) {
-            if !self.seen.enter(at) {
+            if !self.seen.enter(at) || self.open.is_beyond(graph, at, least) {
                 continue;
             }
             seen += 1;
@@ -245,7 +248,7 @@ impl Search {
                 }
                 let from = graph.group_of(known.link.from);
                 open.cover(graph, from, &known.link, gone);
-                if graph.point(known.link.from) > least {
+                if known.point > least {
                     next.push_back(from);
                 }
             });
@@ -303,6 +306,8 @@ struct Open {
     /// Has a bit for each compound of `edges`, and for others: most that are none of them are told
     /// by it.
     sketch: u64,
+    /// All of them come from operations that are in no compound.
+    alone: bool,
     left: Vec<bool>,
     /// Places in `edges`, the latest point first.
     by_point: Vec<(u64, u32)>,
@@ -334,16 +339,25 @@ impl Open {
                 self.sketch |= sketch(*group);
             }
         }
+        let in_compound = |at: usize| graph.table.follows(at) || graph.table.follows(at + 1);
+        let mut from = self.edges.iter().map(|(group, _)| *group as usize);
+        self.alone = !from.any(in_compound);
         self.left.clear();
         self.left.resize(self.edges.len(), true);
         self.by_point.clear();
-        let points = self
-            .edges
-            .iter()
-            .map(|(_, edge)| graph.point(edge.link.from));
+        let points = self.edges.iter().map(|(_, edge)| edge.point);
         self.by_point.extend(points.zip(0..));
         self.by_point
             .sort_unstable_by_key(|it| std::cmp::Reverse(*it));
+    }
+
+    /// Whether nothing that a compound waits for can imply any of these edges, as all of it lies
+    /// before them. What a notification waits for may lie behind it.
+    fn is_beyond(&self, graph: &Graph<'_>, group: u32, oldest: u64) -> bool {
+        let op = OpId(group);
+        let alone = || !graph.table.follows(group as usize + 1);
+        let notifies = || graph.table.is_notification(op);
+        self.alone && graph.point(op) <= oldest && alone() && !notifies()
     }
 
     /// The earliest point of what the edges come from.
@@ -432,7 +446,12 @@ mod tests {
             }
         }
         table.settle_clients((0..3).map(ClientId).collect());
-        let edges = EdgeList::settle(&table.view(), found, &points.view(), None);
+        let edges = EdgeList::settle(
+            &table.view(),
+            [found, Edges::default()],
+            &points.view(),
+            None,
+        );
         let mut pieces = Vec::new();
         let mut found = Counts::default();
         for worker in 0..WORKERS {

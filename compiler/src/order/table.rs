@@ -345,6 +345,14 @@ impl Table {
     }
 }
 
+/// An operation, and who does it on what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct User {
+    pub(crate) op: OpId,
+    pub(crate) client: ClientId,
+    pub(crate) open: Option<OpenRef>,
+}
+
 /// A [`Table`] as one thread reads it.
 pub(crate) struct TableView<'a> {
     table: &'a Table,
@@ -354,7 +362,7 @@ pub(crate) struct TableView<'a> {
 
 impl TableView<'_> {
     /// The ids of all operations.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = OpId> + use<> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = OpId> + use<> {
         (0..u32::try_from(self.rows.len()).unwrap_or(NONE)).map(OpId)
     }
 
@@ -372,6 +380,7 @@ impl TableView<'_> {
     }
 
     /// The first of the compound that an operation is in, which may be itself.
+    #[inline]
     pub(super) fn leader(&self, op: OpId) -> OpId {
         let mut first = op;
         while self.follows(first.index()) {
@@ -380,7 +389,13 @@ impl TableView<'_> {
         first
     }
 
+    /// Whether it is the server's notification of a break.
+    pub(super) fn is_notification(&self, op: OpId) -> bool {
+        self.table.notices.contains_key(&op)
+    }
+
     /// Whether an operation is in a compound with the one before.
+    #[inline]
     pub(super) fn follows(&self, at: usize) -> bool {
         let word = self.table.follows.get(at / 64).copied().unwrap_or_default();
         word >> (at % 64) & 1 != 0
@@ -420,16 +435,20 @@ impl TableView<'_> {
         client.copied().unwrap_or_default()
     }
 
+    /// Every operation, with the client that it is of and the open that it uses.
+    pub(crate) fn users(&self) -> impl Iterator<Item = User> + '_ {
+        self.rows().map(|(op, row)| User {
+            op,
+            client: self.client_of(&row),
+            open: row.open(),
+        })
+    }
+
     /// The client that an operation is of.
-    pub(crate) fn client(&self, op: OpId) -> ClientId {
+    pub(super) fn client(&self, op: OpId) -> ClientId {
         self.row(op)
             .map(|row| self.client_of(&row))
             .unwrap_or_default()
-    }
-
-    /// The open that an operation uses.
-    pub(crate) fn open(&self, op: OpId) -> Option<OpenRef> {
-        self.row(op)?.open()
     }
 
     pub(super) fn links(&self, op: OpId) -> Links {

@@ -118,21 +118,23 @@ impl<T: Record> List<T> {
         self.len
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, record: T) {
-        let page = self.len / PAGE;
-        if page == self.pages.len() {
+        if self.len.is_multiple_of(PAGE) {
             self.pages.push(Vec::with_capacity(PAGE));
         }
-        if let Some(page) = self.pages.get_mut(page) {
+        if let Some(page) = self.pages.last_mut() {
             page.push(record);
             self.len += 1;
         }
     }
 
+    #[inline]
     pub(crate) fn get(&mut self, at: usize) -> Option<T> {
         self.pages.get(at / PAGE)?.get(at % PAGE).copied()
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut T> {
         self.pages.get_mut(at / PAGE)?.get_mut(at % PAGE)
     }
@@ -157,6 +159,7 @@ impl<'a, T: Record> ListView<'a, T> {
         self.len
     }
 
+    #[inline]
     pub(crate) fn get(&self, at: usize) -> Option<T> {
         self.pages.get(at / PAGE)?.get(at % PAGE).copied()
     }
@@ -183,6 +186,7 @@ pub(crate) struct Iter<'v, 'a, T> {
 impl<T: Record> Iterator for Iter<'_, '_, T> {
     type Item = T;
 
+    #[inline]
     fn next(&mut self) -> Option<T> {
         if self.at >= self.end {
             return None;

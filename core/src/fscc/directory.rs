@@ -151,9 +151,11 @@ impl DirectoryEntry {
             });
         };
         let list = entries(bytes, "DirectoryEntry", shape.fixed_len())?;
-        list.into_iter()
-            .map(|entry| Self::read(shape, entry))
-            .collect()
+        let mut all = Vec::with_capacity(list.len());
+        for entry in list {
+            all.push(Self::read(shape, entry)?);
+        }
+        Ok(all)
     }
 
     fn read(shape: Shape, bytes: &[u8]) -> Result<Self, WireError> {
