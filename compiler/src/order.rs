@@ -17,7 +17,8 @@
 //! | name     | `keys`    | conflicting use of a name, ordered on the wire                      |
 //! | outcome  | `keys`    | the same, overlapping on the wire: the points tell                  |
 //!
-//! `edges` puts them in order, `cycle` looks for circles, and in the end `reduce` drops what other
+//! `linearize` tells `keys` what each operation touches, in the order of the points, as soon as that
+//! is final. `edges` puts edges in order, `cycle` looks for circles, and in the end `reduce` drops what other
 //! edges imply.
 
 mod access;

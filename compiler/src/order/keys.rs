@@ -48,9 +48,9 @@ struct Users {
     writer: Option<User>,
     readers: Vec<User>,
     /// How many readers there may be before those are forgotten that need not be known.
-    enough: usize,
-    /// Writers before the last one, as far as they may be asked for.
-    past: VecDeque<OpId>,
+    enough: u32,
+    /// Writers before the last one, as far as they may be asked for; most have none.
+    past: Option<Box<VecDeque<OpId>>>,
 }
 
 impl Users {
@@ -65,7 +65,7 @@ impl Users {
             return;
         }
         let mut from = last.unwrap_or(before).op;
-        for earlier in self.past.iter().rev().copied() {
+        for earlier in self.past.iter().flat_map(|past| past.iter().rev().copied()) {
             if earlier == from {
                 continue;
             }
@@ -78,16 +78,24 @@ impl Users {
     }
 
     fn changed_by(&mut self, op: User) {
-        self.past.extend(self.writer.replace(op).map(|it| it.op));
-        if self.past.len() > PAST {
-            self.past.pop_front();
+        let Some(last) = self.writer.replace(op) else {
+            return;
+        };
+        let past = self.past.get_or_insert_default();
+        past.push_back(last.op);
+        if past.len() > PAST {
+            past.pop_front();
         }
     }
 
     fn read_by(&mut self, op: User) {
-        if self.readers.len() >= self.enough.max(MANY) {
+        if self.readers.len() >= MANY.max(self.enough as usize) {
             self.forget_superseded();
-            self.enough = self.readers.len() * 2;
+            self.enough = u32::try_from(self.readers.len() * 2).unwrap_or(u32::MAX);
+        }
+        if self.readers.is_empty() {
+            // Most have no second one.
+            self.readers.reserve_exact(1);
         }
         self.readers.push(op);
     }
