@@ -78,6 +78,16 @@ pub enum FolderError {
         /// The newest format understood.
         newest: u32,
     },
+    /// More opens than operations can name.
+    #[error("{path} announces {opens} opens; {operations} operations cannot name so many")]
+    TooManyOpens {
+        /// The file.
+        path: PathBuf,
+        /// Opens announced.
+        opens: u32,
+        /// Operations there are at most.
+        operations: u64,
+    },
     /// A line that is not what it should be.
     #[error("{path}, line {line}, byte {byte} of the file: {source}")]
     BadLine {

@@ -56,6 +56,25 @@ pub struct Workload {
     pub coverage: Coverage,
 }
 
+impl Workload {
+    /// Whether so many operations can name as many opens as the workload says there are.
+    #[must_use]
+    pub fn has_plausible_opens(&self, operations: u64) -> bool {
+        can_name(operations, self.inferred_opens.len(), self.opens.into())
+    }
+}
+
+/// Whether operations can name so many opens. Each has its own and one that it reclaims; a few more
+/// are no harm.
+pub(crate) fn can_name(operations: u64, inferred: usize, opens: u64) -> bool {
+    let inferred = u64::try_from(inferred).unwrap_or(u64::MAX);
+    let named = operations.saturating_mul(2).saturating_add(inferred);
+    opens <= named.max(FEW_OPENS)
+}
+
+/// There is always room for so many opens.
+const FEW_OPENS: u64 = 1 << 16;
+
 /// Where a workload comes from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {

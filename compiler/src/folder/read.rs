@@ -35,7 +35,7 @@ impl FolderReader {
     /// # Errors
     ///
     /// [`FolderError::NotAWorkload`], [`FolderError::NewerFormat`], [`FolderError::BadLine`],
-    /// [`FolderError::Io`].
+    /// [`FolderError::TooManyOpens`], [`FolderError::Io`].
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         let file = path.join(name::WORKLOAD);
         if !file.is_file() {
@@ -59,7 +59,17 @@ impl FolderReader {
                 newest: FORMAT,
             });
         }
-        let workload = serde_json::from_slice(&json).map_err(bad)?;
+        let workload: Workload = serde_json::from_slice(&json).map_err(bad)?;
+        // Whoever reads operations makes room for the opens first.
+        let bytes = fs::metadata(path.join(name::OPERATIONS)).map_or(0, |it| it.len());
+        let operations = workload.operations.min(bytes / SHORTEST_LINE);
+        if !workload.has_plausible_opens(operations) {
+            return Err(FolderError::TooManyOpens {
+                path: file,
+                opens: workload.opens,
+                operations,
+            });
+        }
         Ok(Self {
             path: path.to_owned(),
             workload,
@@ -255,3 +265,6 @@ fn line_start(text: &[u8], line: usize) -> u64 {
     let bytes: usize = before.take(line.saturating_sub(1)).map(<[u8]>::len).sum();
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
+
+/// No operation has a shorter line, by far.
+const SHORTEST_LINE: u64 = 32;

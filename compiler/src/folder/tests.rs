@@ -174,6 +174,30 @@ fn damage_is_named_by_file_line_and_byte() {
     assert!(read(&text).is_none());
 }
 
+/// Nobody makes room for half a billion opens because a stranger says so.
+#[test]
+fn more_opens_than_operations_can_name_are_refused() {
+    let scratch = Scratch::new("opens");
+    let target = scratch.0.join("work");
+    write(&target);
+    let path = target.join(name::WORKLOAD);
+    let mut tables: Workload = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut reopened = |opens, operations| {
+        (tables.opens, tables.operations) = (opens, operations);
+        fs::write(&path, serde_json::to_vec(&tables).unwrap()).unwrap();
+        FolderReader::open(&target).map(|_| ())
+    };
+    reopened(65_536, 2).unwrap();
+    // There are not as many operations as the tables say either.
+    for operations in [2, u64::MAX] {
+        let error = reopened(555_555_100, operations).unwrap_err();
+        let FolderError::TooManyOpens { opens, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(opens, 555_555_100);
+    }
+}
+
 #[test]
 fn newer_formats_are_refused() {
     let scratch = Scratch::new("newer");

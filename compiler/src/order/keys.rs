@@ -50,6 +50,10 @@ struct Users {
     /// How many readers there may be before those are forgotten that need not be known.
     enough: u32,
     /// Writers before the last one, as far as they may be asked for; most have none.
+    #[expect(
+        clippy::box_collection,
+        reason = "one word for none, of which there are many"
+    )]
     past: Option<Box<VecDeque<OpId>>>,
 }
 

@@ -38,7 +38,7 @@ use crate::{
     ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
     order::{OrderError, OrderGraph},
     smb2::WireError,
-    workload::{BreakNotice, DataRef, Operation, Workload},
+    workload::{BreakNotice, DataRef, Operation, Workload, can_name},
 };
 
 /// Why a workload cannot be run.
@@ -68,6 +68,14 @@ pub enum PlanError {
         /// How many there are.
         count: usize,
     },
+    /// More opens than operations can name: room for them would be wasted, or not be had.
+    #[error("the workload has {operations} operations, which cannot name {opens} opens")]
+    TooManyOpens {
+        /// How many it says there are.
+        opens: usize,
+        /// Its operations.
+        operations: usize,
+    },
     /// A request that cannot be written down again.
     #[error("operation {op} cannot be built: {source}")]
     Unbuildable {
@@ -89,6 +97,7 @@ pub(super) struct Resources {
     /// TreeId on the captured wire of each tree that was never connected, else 0.
     pub(super) trees: Vec<u32>,
     pub(super) opens: usize,
+    inferred_opens: usize,
     principals: usize,
 }
 
@@ -318,8 +327,20 @@ impl Resources {
             sessions: sessions.collect(),
             trees: trees.collect(),
             opens: workload.opens as usize,
+            inferred_opens: workload.inferred_opens.len(),
             principals: workload.principals.len(),
         }
+    }
+
+    /// Whether there may be so many, with so many operations.
+    fn check_opens(&self, operations: usize) -> Result<(), PlanError> {
+        let [named, opens] =
+            [operations, self.opens].map(|it| u64::try_from(it).unwrap_or(u64::MAX));
+        if can_name(named, self.inferred_opens, opens) {
+            return Ok(());
+        }
+        let opens = self.opens;
+        Err(PlanError::TooManyOpens { opens, operations })
     }
 
     fn check(&self, op: &Draft) -> Result<(), PlanError> {
@@ -345,5 +366,25 @@ impl Resources {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_opens_than_operations_can_name_are_refused() {
+        let built = |opens| {
+            let workload = Workload {
+                opens,
+                ..Workload::default()
+            };
+            Plan::build(&workload, [], &RunConfig::default(), |_| true).map(|plan| plan.len())
+        };
+        assert_eq!(built(65_536), Ok(0));
+        let (opens, operations) = (555_555_100, 0);
+        let refused = Err(PlanError::TooManyOpens { opens, operations });
+        assert_eq!(built(555_555_100), refused);
     }
 }

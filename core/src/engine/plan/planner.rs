@@ -102,7 +102,7 @@ impl Planner {
     ///
     /// # Errors
     ///
-    /// [`PlanError::Order`].
+    /// [`PlanError::Order`] and [`PlanError::TooManyOpens`].
     pub fn finish(self) -> Result<Plan, PlanError> {
         let Self {
             mut plan,
@@ -115,6 +115,7 @@ impl Planner {
             members,
             ..
         } = self;
+        plan.resources.check_opens(plan.ops.len())?;
         // What only building needs makes room for the order.
         drop((bodies, self.interims));
         plan.places = places.items;
