@@ -30,10 +30,11 @@ use crate::{
     capture::{CaptureError, CaptureOptions, CaptureStats},
     dissect::Dissector,
     folder::{FolderError, FolderWriter},
-    order::{self, Counts, joined},
+    order::{self, Counts},
     paged::Scratch,
     scribe::Scribe,
     secrets::{Secrets, SessionKeys},
+    threads::joined,
 };
 
 /// How to compile.

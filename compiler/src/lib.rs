@@ -18,6 +18,7 @@ mod scribe;
 pub mod secrets;
 pub mod slice;
 mod spill;
+mod threads;
 pub mod wire_span;
 
 pub use compile::{CompileError, CompileOptions, Compiled, Progress, compile};

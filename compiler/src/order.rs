@@ -18,8 +18,8 @@
 //! | outcome  | `keys`    | the same, overlapping on the wire: the points tell                  |
 //!
 //! `linearize` tells `keys` what each operation touches, in the order of the points, as soon as that
-//! is final. `edges` puts edges in order, `cycle` looks for circles, and in the end `reduce` drops what other
-//! edges imply.
+//! is final. `edges` puts edges in order, `cycle` looks for circles, and in the end `reduce` drops
+//! what other edges imply.
 
 mod access;
 mod breaks;
@@ -41,9 +41,9 @@ use self::edges::Edges;
 pub(crate) use self::{
     edges::{EdgeCursor, EdgeList, Piece, weakness},
     reduce::{Counts, WORKERS},
-    table::{Table, TableView, User},
+    table::{Table, TableView, Use},
 };
-use crate::paged::List;
+use crate::{paged::List, threads::joined};
 
 /// What order inference found.
 #[derive(Debug, Default)]
@@ -105,12 +105,4 @@ fn found(table: &Table) -> (List<u64>, u64, [Edges; 2]) {
         let (points, unexplained, by_order) = joined(by_order);
         (points, unexplained, [by_wire, by_order])
     })
-}
-
-/// What a thread came to; its panic is this one's.
-pub(crate) fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    match thread.join() {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
 }

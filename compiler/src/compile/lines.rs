@@ -11,7 +11,7 @@ use smbench_core::{
 use crate::{
     dissect::{Disowned, Flight, OpenNames},
     folder::{FolderError, FolderWriter, name},
-    order::{EdgeCursor, Piece, TableView, User},
+    order::{EdgeCursor, Piece, TableView, Use},
     spill::{Gaps, Record, SpillReader, write_text},
 };
 
@@ -38,13 +38,13 @@ impl Lines {
         table: &TableView<'_>,
         mut edges: EdgeCursor<'_, impl Iterator<Item = Piece>>,
     ) -> Result<(), FolderError> {
-        let mut users = table.users();
+        let mut uses = table.uses();
         folder.operation_lines(|out| {
             while out.len() < PIECE {
-                let Some(user) = users.next() else {
+                let Some(it) = uses.next() else {
                     return Ok(false);
                 };
-                self.line(user, edges.of(user.op), out)?;
+                self.line(it, edges.of(it.op), out)?;
             }
             Ok(true)
         })
@@ -52,11 +52,11 @@ impl Lines {
 
     fn line(
         &mut self,
-        User {
+        Use {
             op: id,
             client,
             open,
-        }: User,
+        }: Use,
         after: &[Edge],
         out: &mut Vec<u8>,
     ) -> Result<(), FolderError> {

@@ -99,29 +99,22 @@ pub(crate) struct OpenState {
 impl Record for OpenState {
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.wire.to_bytes());
-        let refs = [
-            self.create.map(|it| it.0),
-            self.tree.map(|it| it.0),
-            self.name,
-        ];
-        for number in refs {
-            number.unwrap_or(NONE).write(out);
-        }
+        self.create.write(out);
+        self.tree.map(|it| it.0).write(out);
+        self.name.write(out);
         self.first_use.write(out);
     }
 
     fn read(from: &mut Bytes<'_>) -> Self {
-        let wire = FileId {
-            persistent: from.u64(),
-            volatile: from.u64(),
-        };
-        let [create, tree, name] = [(); 3].map(|()| Some(from.u32()).filter(|it| *it != NONE));
         Self {
-            wire,
-            create: create.map(OpId),
-            tree: tree.map(TreeRef),
+            wire: FileId {
+                persistent: from.u64(),
+                volatile: from.u64(),
+            },
+            create: Record::read(from),
+            tree: Option::<u32>::read(from).map(TreeRef),
+            name: Record::read(from),
             first_use: from.u64(),
-            name,
         }
     }
 }
@@ -225,8 +218,6 @@ impl State {
 
 /// How many closed opens are still known by their ids.
 const CLOSED: usize = 1 << 14;
-/// Stands for nothing where there are numbers.
-const NONE: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use smbench_core::workload::{Entry, Operation, Workload};
 
 use super::{BlobWriter, FolderError, PackWriter, name};
+use crate::threads::joined;
 
 /// A workload folder on its way. What was written vanishes unless [`FolderWriter::finish`] is
 /// reached.
@@ -194,11 +195,7 @@ impl FolderWriter {
                 scope.spawn(move || file.sync_all().map_err(FolderError::io(&path)))
             };
             let threads: Vec<_> = written.into_iter().map(sync).collect();
-            let synced = threads.into_iter().map(|thread| match thread.join() {
-                Ok(synced) => synced,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            synced.collect()
+            threads.into_iter().try_for_each(joined)
         })
     }
 }

@@ -143,15 +143,6 @@ impl Names {
         self.of_open.get(open.index())?
     }
 
-    fn opened(&mut self, open: OpenRef, name: NameId, parent: Option<NameId>) {
-        while self.of_open.len() <= open.index() {
-            self.of_open.push(None);
-        }
-        if let Some(slot) = self.of_open.get_mut(open.index()) {
-            *slot = Some((name, parent));
-        }
-    }
-
     pub(super) fn facts(&mut self, workload: &Workload, op: &Operation) -> Facts {
         let Some(tree) = op.tree.and_then(|tree| workload.trees.get(tree.index())) else {
             return self.without_tree(op);
@@ -171,7 +162,7 @@ impl Names {
                 let kept = op.reclaims.and_then(|old| self.of_open(old));
                 let (name, parent) = kept.unwrap_or_else(|| self.name(&share(), path));
                 if let Some(open) = op.open {
-                    self.opened(open, name, parent);
+                    self.of_open.put(open.index(), Some((name, parent)));
                 }
                 let expect = op.expect.as_ref();
                 let opening = Opening {

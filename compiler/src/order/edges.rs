@@ -52,12 +52,16 @@ impl Link {
 
     /// Of several edges between the same two, the one that says most comes first.
     fn rank(self) -> (u8, u8) {
-        let milestone = match self.on {
-            Milestone::Response => 0,
-            Milestone::Interim => 1,
-            Milestone::Sent => 2,
-        };
-        (milestone, weakness(self.rule))
+        (u8::MAX - rank(self.on), weakness(self.rule))
+    }
+}
+
+/// How much the milestone that an edge asks for says.
+pub(super) fn rank(on: Milestone) -> u8 {
+    match on {
+        Milestone::Sent => 0,
+        Milestone::Interim => 1,
+        Milestone::Response => 2,
     }
 }
 
@@ -81,12 +85,7 @@ impl Record for Link {
         let rule = rule
             .and_then(|it| u8::try_from(it).ok())
             .unwrap_or_default();
-        let on = match self.on {
-            Milestone::Sent => 0,
-            Milestone::Interim => 1,
-            Milestone::Response => 2,
-        };
-        out.extend_from_slice(&[rule << 4 | on, self.class]);
+        out.extend_from_slice(&[rule << 4 | rank(self.on), self.class]);
     }
 
     fn read(from: &mut Bytes<'_>) -> Self {

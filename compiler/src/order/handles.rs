@@ -172,12 +172,7 @@ impl Known {
             return;
         };
         if row.cmd == Command::CREATE {
-            while self.made_by.len() <= open.index() {
-                self.made_by.push(None);
-            }
-            if let Some(slot) = self.made_by.get_mut(open.index()) {
-                *slot = Some(id);
-            }
+            self.made_by.put(open.index(), Some(id));
             self.used_by.remove(&open);
             return;
         }

@@ -45,7 +45,9 @@ pub(super) fn linearize(
         points.push(span.response.unwrap_or(span.request) << POINT_BITS);
     }
     let mut last = 0;
-    let unexplained = Search::new(table).run(|item, placed| {
+    // Requests come in the order of their ids.
+    let items = table.rows().filter_map(|(id, row)| item(table, id, &row));
+    let unexplained = Search::new(table, items).run(|item, placed| {
         let point = (last + 1).max(item.begin << POINT_BITS);
         last = point;
         if let Some(slot) = points.get_mut(item.op.index()) {
@@ -106,16 +108,12 @@ struct Search<'a, I: Iterator> {
     greedy: u32,
 }
 
-impl<'a> Search<'a, std::iter::Empty<Item>> {
-    /// Requests come in the order of their ids.
-    fn new(table: &'a TableView<'a>) -> Search<'a, impl Iterator<Item = Item> + 'a> {
-        let items = table.rows();
-        Search {
+impl<'a, I: Iterator<Item = Item>> Search<'a, I> {
+    fn new(table: &'a TableView<'a>, coming: I) -> Self {
+        Self {
             table,
             model: Model::default(),
-            coming: items
-                .filter_map(|(id, row)| item(table, id, &row))
-                .peekable(),
+            coming: coming.peekable(),
             left: Vec::new(),
             taken: VecDeque::new(),
             choices: VecDeque::new(),
@@ -126,9 +124,7 @@ impl<'a> Search<'a, std::iter::Empty<Item>> {
             greedy: 0,
         }
     }
-}
 
-impl<I: Iterator<Item = Item>> Search<'_, I> {
     /// Tells of each operation in the order that is found; how many no order explains.
     fn run(mut self, mut tell: impl FnMut(Item, Placed<'_>)) -> u64 {
         loop {

@@ -19,7 +19,7 @@ use std::{
 use smbench_core::{event::Milestone, ids::OpId, workload::Rule};
 
 use super::{
-    edges::{EdgeList, EdgeView, Link, Piece},
+    edges::{EdgeList, EdgeView, Link, Piece, rank},
     table::{Table, TableView},
 };
 use crate::paged::{List, ListView};
@@ -101,14 +101,6 @@ impl Counts {
         rules
             .map(|(rule, count)| (rule.name().to_owned(), count))
             .collect()
-    }
-}
-
-fn rank(on: Milestone) -> u8 {
-    match on {
-        Milestone::Sent => 0,
-        Milestone::Interim => 1,
-        Milestone::Response => 2,
     }
 }
 

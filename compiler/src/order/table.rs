@@ -347,7 +347,7 @@ impl Table {
 
 /// An operation, and who does it on what.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct User {
+pub(crate) struct Use {
     pub(crate) op: OpId,
     pub(crate) client: ClientId,
     pub(crate) open: Option<OpenRef>,
@@ -436,8 +436,8 @@ impl TableView<'_> {
     }
 
     /// Every operation, with the client that it is of and the open that it uses.
-    pub(crate) fn users(&self) -> impl Iterator<Item = User> + '_ {
-        self.rows().map(|(op, row)| User {
+    pub(crate) fn uses(&self) -> impl Iterator<Item = Use> + '_ {
+        self.rows().map(|(op, row)| Use {
             op,
             client: self.client_of(&row),
             open: row.open(),

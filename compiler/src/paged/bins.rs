@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Bytes, Record, Scratch, scratch::Place};
+use super::{Page, Record, Scratch, list::read_all, scratch::Place};
 
 /// Bins that are filled from the first on, more or less, and then emptied from the first on.
 #[derive(Debug)]
@@ -69,9 +69,7 @@ impl<T: Record> Bins<T> {
                 return;
             }
             self.buffer.clear();
-            for record in &bin.here {
-                record.write(&mut self.buffer);
-            }
+            Page::write(&bin.here, &mut self.buffer);
             // Where that fails everything stays in memory.
             let Some(place) = scratch.write(&self.buffer) else {
                 return;
@@ -90,10 +88,7 @@ impl<T: Record> Bins<T> {
         for place in std::mem::take(&mut bin.away) {
             let read = self.scratch.as_ref();
             if read.is_some_and(|it| it.read(place, &mut self.buffer)) {
-                let mut from = Bytes(&self.buffer);
-                while !from.0.is_empty() {
-                    out.push(T::read(&mut from));
-                }
+                read_all(&self.buffer, out);
             }
         }
         let here = std::mem::take(&mut bin.here);

@@ -13,7 +13,7 @@ pub(crate) trait Record: Copy {
 }
 
 /// Bytes that records are read from; behind their end there are zeros.
-pub(crate) struct Bytes<'a>(pub(super) &'a [u8]);
+pub(crate) struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
@@ -62,14 +62,24 @@ impl Record for u32 {
     }
 }
 
-/// An operation, or none.
-impl Record for Option<OpId> {
+/// A number, or none: there are fewer than 2^32 of anything.
+impl Record for Option<u32> {
     fn write(&self, out: &mut Vec<u8>) {
-        self.map_or(u32::MAX, |it| it.0).write(out);
+        self.unwrap_or(u32::MAX).write(out);
     }
 
     fn read(from: &mut Bytes<'_>) -> Self {
-        Some(from.u32()).filter(|it| *it != u32::MAX).map(OpId)
+        Some(from.u32()).filter(|it| *it != u32::MAX)
+    }
+}
+
+impl Record for Option<OpId> {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.map(|it| it.0).write(out);
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Self {
+        Option::<u32>::read(from).map(OpId)
     }
 }
 
@@ -81,12 +91,17 @@ impl<T: Record> Page for Vec<T> {
     }
 
     fn read(bytes: &[u8]) -> Self {
-        let mut from = Bytes(bytes);
         let mut page = Self::with_capacity(PAGE);
-        while !from.0.is_empty() {
-            page.push(T::read(&mut from));
-        }
+        read_all(bytes, &mut page);
         page
+    }
+}
+
+/// Appends all records that `bytes` are.
+pub(super) fn read_all<T: Record>(bytes: &[u8], out: &mut Vec<T>) {
+    let mut from = Bytes(bytes);
+    while !from.0.is_empty() {
+        out.push(T::read(&mut from));
     }
 }
 
@@ -144,6 +159,18 @@ impl<T: Record> List<T> {
         ListView {
             pages: self.pages.view(ROOM),
             len: self.len,
+        }
+    }
+}
+
+impl<T: Record + Default> List<T> {
+    /// Puts a record in its place, which may be behind the end.
+    pub(crate) fn put(&mut self, at: usize, record: T) {
+        while self.len <= at {
+            self.push(T::default());
+        }
+        if let Some(slot) = self.get_mut(at) {
+            *slot = record;
         }
     }
 }
