@@ -19,6 +19,7 @@ mod stats;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::io::{self, Read};
 
@@ -26,11 +27,12 @@ use thiserror::Error;
 
 pub use event::{CaptureEvent, CloseKind, ConnInfo, Direction, FrameInfo, FrameKind};
 pub use stats::{CaptureStats, problem};
+pub(crate) use window::{Block, Blocks, Reading};
 
 use container::{Packet, Source};
 use emit::{Out, Stamp};
 use flow::Flows;
-use link::Dissector;
+use link::{Dissector, Segment};
 
 /// Why a capture could not be read at all.
 #[derive(Debug, Error)]
@@ -104,7 +106,9 @@ pub fn read_capture_with(
     inputs: Vec<Box<dyn Read>>,
     sink: &mut dyn FnMut(CaptureEvent<'_>),
 ) -> Result<CaptureStats, CaptureError> {
-    read_capture_into(options, inputs, &mut Told(sink))
+    let inputs = inputs.into_iter();
+    let inputs = inputs.map(|input| Box::new(Reading::new(input)) as Box<dyn Blocks>);
+    read_capture_into(options, inputs.collect(), &mut Told(sink))
 }
 
 /// Who is told what is in a capture.
@@ -132,7 +136,7 @@ impl Sink for Told<'_> {
 /// As [`read_capture_with`].
 pub(crate) fn read_capture_into(
     options: &CaptureOptions,
-    inputs: Vec<Box<dyn Read>>,
+    inputs: Vec<Box<dyn Blocks>>,
     sink: &mut dyn Sink,
 ) -> Result<CaptureStats, CaptureError> {
     let opened = inputs
@@ -147,8 +151,8 @@ pub(crate) fn read_capture_into(
     match sources.as_mut_slice() {
         [] => return Err(CaptureError::NoInput),
         [source] => {
-            while let Some(packet) = source.advance(&mut reader.out.stats)? {
-                reader.packet(&packet, source.data(&packet));
+            while source.advance(&mut reader.out.stats)? {
+                reader.packet(source.packet(), source.data());
             }
         }
         several => reader.merge(several)?,
@@ -169,18 +173,25 @@ struct Reader<'s> {
 impl Reader<'_> {
     /// Takes always the earliest packet of all sources, of equal ones that of the first source.
     fn merge(&mut self, sources: &mut [Source]) -> Result<(), CaptureError> {
-        for source in sources.iter_mut() {
-            source.advance(&mut self.out.stats)?;
+        let mut open = Vec::new();
+        for source in sources {
+            if source.advance(&mut self.out.stats)? {
+                open.push(source);
+            }
         }
         loop {
-            let heads = sources
-                .iter_mut()
-                .filter_map(|source| Some((source.head()?, source)));
-            let Some((packet, source)) = heads.min_by_key(|(packet, _)| packet.time_ns) else {
+            let places = open.iter().enumerate();
+            let earliest = places.min_by_key(|(_, source)| source.packet().time_ns);
+            let Some(at) = earliest.map(|(at, _)| at) else {
                 return Ok(());
             };
-            self.packet(&packet, source.data(&packet));
-            source.advance(&mut self.out.stats)?;
+            let Some(source) = open.get_mut(at) else {
+                return Ok(());
+            };
+            self.packet(source.packet(), source.data());
+            if !source.advance(&mut self.out.stats)? {
+                open.remove(at);
+            }
         }
     }
 
@@ -201,10 +212,9 @@ impl Reader<'_> {
             time_ns,
             frame_no: stats.packets,
         };
-        let segment = self
-            .dissector
-            .segment(packet.link, data, packet.wire_len, stats);
-        if let Some(segment) = segment {
+        let mut segment = Segment::default();
+        let (link, wire_len) = (packet.link, packet.wire_len);
+        if (self.dissector).segment(link, data, wire_len, &mut segment, stats) {
             self.flows.segment(&segment, at, &mut self.out);
         }
     }

@@ -1,7 +1,7 @@
 //! Capture files to packets: pcap, pcapng, plain or packed with gzip or zstd, from any `Read`.
 //!
-//! A [`Source`] holds one growing window over its input and hands out packets as slices of it, so
-//! that memory does not depend on the length of the capture. It knows nothing of what is inside a
+//! A [`Source`] moves a window over its input and hands out packets as slices of it, so that memory
+//! does not depend on the length of the capture. It knows nothing of what is inside a
 //! packet. A file that ends in the middle of a packet is a counted problem, not an error: every
 //! whole packet before the cut counts.
 
@@ -13,14 +13,15 @@ use super::CaptureError;
 use super::bytes::{le_u16, le_u32};
 use super::pcapng::Section;
 use super::stats::{CaptureStats, problem};
+use super::window::{Block, Blocks, Reading, Window};
 
 /// One packet as it lies in the window of its source.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Packet {
     /// Nanoseconds since the Unix epoch.
     pub(super) time_ns: u64,
     /// Link type as in the `LINKTYPE_` registry.
-    pub(super) link: u16,
+    pub(super) link: u32,
     /// Length on the wire; the captured part may be shorter.
     pub(super) wire_len: usize,
     at: usize,
@@ -28,22 +29,24 @@ pub(super) struct Packet {
 }
 
 impl Packet {
-    /// A packet whose captured bytes are `len` bytes from `at` of the record just read.
-    pub(super) fn new(time_ns: u64, link: u16, wire_len: usize, at: usize, len: usize) -> Self {
-        Self {
-            time_ns,
-            link,
-            wire_len: wire_len.max(len),
-            at,
-            len,
-        }
+    /// Describes the packet whose captured bytes are `len` bytes from `at` of the record just read.
+    ///
+    /// Field by field, none smaller than it is read: a processor that loads what it has just stored
+    /// in pieces waits until all it stored before is written.
+    #[inline]
+    pub(super) fn set(&mut self, time_ns: u64, link: u16, wire_len: usize, at: usize, len: usize) {
+        self.time_ns = time_ns;
+        self.link = u32::from(link);
+        self.wire_len = wire_len.max(len);
+        self.at = at;
+        self.len = len;
     }
 }
 
 /// What a record parser says of the bytes at the front of the window.
 pub(super) enum Record {
-    /// A packet; `Packet::at` counts from the front of the record of this many bytes.
-    Packet(Packet, usize),
+    /// A packet, which has been set, in a record of this many bytes.
+    Packet(usize),
     /// Nothing of interest in this many bytes.
     Skip(usize),
     /// The record needs this many bytes in the window.
@@ -54,14 +57,10 @@ pub(super) enum Record {
 
 /// One capture being read.
 pub(super) struct Source {
-    input: Box<dyn Read>,
-    window: Vec<u8>,
-    start: usize,
-    end: usize,
-    eof: bool,
+    window: Window,
     format: Format,
+    packet: Packet,
     hash: Option<Rc<RefCell<blake3::Hasher>>>,
-    head: Option<Packet>,
 }
 
 impl Source {
@@ -71,39 +70,36 @@ impl Source {
     ///
     /// [`CaptureError::Io`] of the input, [`CaptureError::NotACapture`] when the first bytes are
     /// of no known format, [`CaptureError::Empty`] when there are none.
-    pub(super) fn open(input: Box<dyn Read>, hash: bool) -> Result<Self, CaptureError> {
+    pub(super) fn open(input: Box<dyn Blocks>, hash: bool) -> Result<Self, CaptureError> {
         let hash = hash.then(|| Rc::new(RefCell::new(blake3::Hasher::new())));
-        let input: Box<dyn Read> = match &hash {
+        let input: Box<dyn Blocks> = match &hash {
             Some(hasher) => Box::new(Hashing {
                 input,
                 hasher: Rc::clone(hasher),
             }),
             None => input,
         };
+        let window = unpack(input).map_err(|source| CaptureError::Io { source })?;
         let mut source = Self {
-            input: unpack(input)?,
-            window: vec![0; WINDOW],
-            start: 0,
-            end: 0,
-            eof: false,
+            window,
             format: Format::Pcapng(Section::default()),
+            packet: Packet::default(),
             hash,
-            head: None,
         };
         source.read_header()?;
         Ok(source)
     }
 
-    /// Captured bytes of a packet that [`Source::advance`] returned last.
-    pub(super) fn data(&self, packet: &Packet) -> &[u8] {
-        self.window
-            .get(packet.at..packet.at + packet.len)
-            .unwrap_or_default()
+    /// The packet that [`Source::advance`] went to.
+    #[inline]
+    pub(super) fn packet(&self) -> &Packet {
+        &self.packet
     }
 
-    /// The packet [`Source::advance`] stopped at.
-    pub(super) fn head(&self) -> Option<Packet> {
-        self.head
+    /// Its captured bytes.
+    #[inline]
+    pub(super) fn data(&self) -> &[u8] {
+        self.window.passed(self.packet.at, self.packet.len)
     }
 
     /// BLAKE3 of all the input, once it has been read to its end.
@@ -113,54 +109,55 @@ impl Source {
             .map(|hasher| *hasher.borrow().finalize().as_bytes())
     }
 
-    /// Goes to the next packet and returns it, or `None` at the end of the capture.
+    /// Goes to the next packet; false at the end of the capture.
     ///
     /// # Errors
     ///
     /// [`CaptureError::Io`] of the input.
-    pub(super) fn advance(
-        &mut self,
-        stats: &mut CaptureStats,
-    ) -> Result<Option<Packet>, CaptureError> {
-        self.head = None;
+    #[inline]
+    pub(super) fn advance(&mut self, stats: &mut CaptureStats) -> Result<bool, CaptureError> {
         loop {
-            let have = self.window.get(self.start..self.end).unwrap_or_default();
-            if have.is_empty() && self.eof {
-                return Ok(None);
-            }
+            let have = self.window.unread();
             let record = match &mut self.format {
-                Format::Pcap(pcap) => pcap.record(have),
-                Format::Pcapng(section) => section.record(have, stats),
+                Format::Pcap(pcap) => pcap.record(have, &mut self.packet),
+                Format::Pcapng(section) => section.record(have, &mut self.packet, stats),
             };
-            match record {
-                Record::Packet(mut packet, len) => {
-                    packet.at += self.start;
-                    self.start += len;
-                    self.head = Some(packet);
-                    return Ok(self.head);
-                }
-                Record::Skip(len) => self.skip(len, stats)?,
-                Record::Need(len) if len > RECORD_MAX => {
-                    stats.problem(problem::RECORD_TOO_LARGE);
-                    self.skip(len, stats)?;
-                }
-                Record::Need(len) => {
-                    if !self.fill(len)? {
-                        self.cut(problem::TRUNCATED_FILE, stats)?;
-                        return Ok(None);
-                    }
-                }
-                Record::Bad => {
-                    self.cut(problem::BAD_RECORD, stats)?;
-                    return Ok(None);
-                }
+            if let Record::Packet(len) = record {
+                self.packet.at += self.window.advance(len);
+                return Ok(true);
+            }
+            if !self.pass(record, stats)? {
+                return Ok(false);
             }
         }
     }
 
+    /// Goes on behind what is no packet; false at the end of the capture.
+    fn pass(&mut self, record: Record, stats: &mut CaptureStats) -> Result<bool, CaptureError> {
+        match record {
+            Record::Packet(_) => {}
+            Record::Skip(len) => self.skip(len, stats)?,
+            Record::Need(len) if len > RECORD_MAX => {
+                stats.problem(problem::RECORD_TOO_LARGE);
+                self.skip(len, stats)?;
+            }
+            Record::Need(len) => {
+                if !self.fill(len)? {
+                    self.cut(problem::TRUNCATED_FILE, stats)?;
+                    return Ok(false);
+                }
+            }
+            Record::Bad => {
+                self.cut(problem::BAD_RECORD, stats)?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn read_header(&mut self) -> Result<(), CaptureError> {
         self.fill(PCAP_HEADER)?;
-        let have = self.window.get(..self.end).unwrap_or_default();
+        let have = self.window.unread();
         if have.is_empty() {
             return Err(CaptureError::Empty);
         }
@@ -171,7 +168,6 @@ impl Source {
         let Ok((_, header)) = pcap_parser::parse_pcap_header(have) else {
             return Err(CaptureError::NotACapture { found });
         };
-        self.start = PCAP_HEADER;
         let network = u32::from_ne_bytes(header.network.0.to_ne_bytes());
         let [link_low, link_high, ..] = network.to_le_bytes(); // the high half tells of the FCS
         self.format = Format::Pcap(Pcap {
@@ -184,6 +180,7 @@ impl Source {
             record_header: if header.is_modified_format() { 24 } else { 16 },
             link: u16::from_le_bytes([link_low, link_high]),
         });
+        self.window.advance(PCAP_HEADER);
         Ok(())
     }
 
@@ -191,8 +188,9 @@ impl Source {
     fn cut(&mut self, what: &'static str, stats: &mut CaptureStats) -> Result<(), CaptureError> {
         let mut left = 0;
         loop {
-            left += self.end - self.start;
-            (self.start, self.end) = (0, 0);
+            let len = self.window.unread().len();
+            self.window.advance(len);
+            left += len;
             if !self.fill(1)? {
                 break;
             }
@@ -206,13 +204,12 @@ impl Source {
 
     fn skip(&mut self, mut len: usize, stats: &mut CaptureStats) -> Result<(), CaptureError> {
         loop {
-            let have = self.end - self.start;
-            if have >= len {
-                self.start += len;
+            let have = self.window.unread().len().min(len);
+            self.window.advance(have);
+            len -= have;
+            if len == 0 {
                 return Ok(());
             }
-            len -= have;
-            (self.start, self.end) = (0, 0);
             if !self.fill(1)? {
                 stats.problem(problem::TRUNCATED_FILE);
                 return Ok(());
@@ -220,26 +217,9 @@ impl Source {
         }
     }
 
-    /// Makes at least `need` bytes lie in the window; false when the input ends before.
     fn fill(&mut self, need: usize) -> Result<bool, CaptureError> {
-        if self.start > 0 {
-            self.window.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        if self.window.len() < need {
-            self.window.resize(need.next_power_of_two(), 0);
-        }
-        while self.end < need && !self.eof {
-            let room = self.window.get_mut(self.end..).unwrap_or_default();
-            match self.input.read(room) {
-                Ok(0) => self.eof = true,
-                Ok(n) => self.end += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(CaptureError::Io { source }),
-            }
-        }
-        Ok(self.end >= need)
+        let filled = self.window.fill(need);
+        filled.map_err(|source| CaptureError::Io { source })
     }
 }
 
@@ -257,7 +237,8 @@ struct Pcap {
 }
 
 impl Pcap {
-    fn record(&self, have: &[u8]) -> Record {
+    #[inline]
+    fn record(&self, have: &[u8], packet: &mut Packet) -> Record {
         let (Some(seconds), Some(ticks), Some(captured), Some(wire)) = (
             self.u32(have, 0),
             self.u32(have, 4),
@@ -275,10 +256,8 @@ impl Pcap {
             return Record::Need(len);
         }
         let time_ns = u64::from(seconds) * 1_000_000_000 + u64::from(ticks) * self.nanos_per_tick;
-        Record::Packet(
-            Packet::new(time_ns, self.link, wire, self.record_header, captured),
-            len,
-        )
+        packet.set(time_ns, self.link, wire, self.record_header, captured);
+        Record::Packet(len)
     }
 
     fn u32(&self, have: &[u8], at: usize) -> Option<u32> {
@@ -294,43 +273,40 @@ impl Pcap {
 
 /// Feeds every byte that passes to a hasher.
 struct Hashing {
-    input: Box<dyn Read>,
+    input: Box<dyn Blocks>,
     hasher: Rc<RefCell<blake3::Hasher>>,
 }
 
-impl Read for Hashing {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(room)?;
-        self.hasher
-            .borrow_mut()
-            .update(room.get(..n).unwrap_or_default());
-        Ok(n)
+impl Blocks for Hashing {
+    fn next(&mut self) -> io::Result<Option<Block>> {
+        let block = self.input.next()?;
+        if let Some(block) = &block {
+            self.hasher.borrow_mut().update(block.data());
+        }
+        Ok(block)
+    }
+
+    fn give_back(&mut self, spent: Block) {
+        self.input.give_back(spent);
     }
 }
 
 /// Looks at the first bytes and unpacks gzip and zstd, also several members in a row.
-fn unpack(mut input: Box<dyn Read>) -> Result<Box<dyn Read>, CaptureError> {
-    let mut first = Vec::with_capacity(4);
-    input
-        .by_ref()
-        .take(4)
-        .read_to_end(&mut first)
-        .map_err(|source| CaptureError::Io { source })?;
-    let gzip = le_u16(&first, 0) == Some(GZIP_MAGIC);
-    let zstd = le_u32(&first, 0) == Some(ZSTD_MAGIC);
-    let whole = io::Cursor::new(first).chain(input);
-    Ok(if gzip {
-        Box::new(Packed {
-            input: flate2::read::MultiGzDecoder::new(io::BufReader::new(whole)),
-        })
+fn unpack(input: Box<dyn Blocks>) -> io::Result<Window> {
+    let mut window = Window::new(input);
+    window.fill(4)?;
+    let first = window.unread();
+    let gzip = le_u16(first, 0) == Some(GZIP_MAGIC);
+    let zstd = le_u32(first, 0) == Some(ZSTD_MAGIC);
+    let unpacked: Box<dyn Read> = if gzip {
+        Box::new(flate2::bufread::MultiGzDecoder::new(window))
     } else if zstd {
-        let decoder = zstd::stream::read::Decoder::new(whole);
-        Box::new(Packed {
-            input: decoder.map_err(|source| CaptureError::Io { source })?,
-        })
+        Box::new(zstd::stream::read::Decoder::with_buffer(window)?)
     } else {
-        Box::new(whole)
-    })
+        return Ok(window);
+    };
+    let packed = Packed { input: unpacked };
+    Ok(Window::new(Box::new(Reading::new(packed))))
 }
 
 /// A packed input that ends early is a truncated capture, as a plain one would be.
@@ -347,7 +323,6 @@ impl<R: Read> Read for Packed<R> {
     }
 }
 
-const WINDOW: usize = 512 * 1024;
 const RECORD_MAX: usize = 16 * 1024 * 1024;
 const PCAP_HEADER: usize = 24;
 const PCAPNG_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];

@@ -357,7 +357,7 @@ impl Memory {
 }
 
 const SPARE_MAX: usize = 64;
-const SPARE_BYTES_MAX: usize = 16 * 1024 * 1024;
+const SPARE_BYTES_MAX: usize = 34 * 1024 * 1024;
 /// Buffers up to here are kept apart from larger ones.
 const SMALL: usize = 64 * 1024;
 /// Messages up to here get their whole buffer at once; a larger length may be a lie.

@@ -34,6 +34,39 @@ struct Key {
     high: End,
 }
 
+impl Key {
+    /// The connection of a segment, and the side that sent it.
+    fn of(segment: &Segment<'_>) -> (Self, Side) {
+        let src = (segment.src, segment.src_port);
+        let dst = (segment.dst, segment.dst_port);
+        if src <= dst {
+            let (low, high) = (src, dst);
+            (Self { low, high }, Side::Low)
+        } else {
+            let (low, high) = (dst, src);
+            (Self { low, high }, Side::High)
+        }
+    }
+
+    /// Whether the low end sent this.
+    #[inline]
+    fn is_way(&self, segment: &Segment<'_>) -> bool {
+        let Self { low, high } = self;
+        (low.1, high.1) == (segment.src_port, segment.dst_port)
+            && low.0 == segment.src
+            && high.0 == segment.dst
+    }
+
+    /// Whether the high end sent this.
+    #[inline]
+    fn is_way_back(&self, segment: &Segment<'_>) -> bool {
+        let Self { low, high } = self;
+        (high.1, low.1) == (segment.src_port, segment.dst_port)
+            && high.0 == segment.src
+            && low.0 == segment.dst
+    }
+}
+
 struct Flow {
     key: Key,
     ident: Ident,
@@ -59,32 +92,16 @@ impl Flows {
     /// Takes one segment.
     #[inline]
     pub(super) fn segment(&mut self, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
-        let (src, dst) = (
-            (segment.src, segment.src_port),
-            (segment.dst, segment.dst_port),
-        );
-        let (key, from) = if src <= dst {
-            (
-                Key {
-                    low: src,
-                    high: dst,
-                },
-                Side::Low,
-            )
-        } else {
-            (
-                Key {
-                    low: dst,
-                    high: src,
-                },
-                Side::High,
-            )
+        let (place, from) = match &self.last {
+            Some((key, place)) if key.is_way(segment) => (*place, Side::Low),
+            Some((key, place)) if key.is_way_back(segment) => (*place, Side::High),
+            _ => {
+                let (key, from) = Key::of(segment);
+                let place = self.place(key, from, segment, at, out);
+                self.last = Some((key, place));
+                (place, from)
+            }
         };
-        let place = match self.last {
-            Some((last, place)) if last == key => place,
-            _ => self.place(key, from, segment, at, out),
-        };
-        self.last = Some((key, place));
         if let Some(flow) = self.flows.get_mut(place) {
             flow.segment(from, segment, at, out);
         }
@@ -348,12 +365,9 @@ fn half_is_fresh(half: &Half, isn: u32) -> bool {
 impl std::hash::Hash for Key {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let fold = |wide: u128| {
-            let [a, b, c, d, e, f, g, h, low @ ..] = wide.to_be_bytes();
-            u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ u64::from_be_bytes(low)
-        };
-        state.write_u64(fold(self.low.0.0).rotate_left(16) ^ u64::from(self.low.1));
-        state.write_u64(fold(self.high.0.0).rotate_left(16) ^ u64::from(self.high.1));
+        for (ip, port) in [self.low, self.high] {
+            state.write_u64((ip.high ^ ip.low).rotate_left(16) ^ u64::from(port));
+        }
     }
 }
 

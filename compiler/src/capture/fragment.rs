@@ -14,12 +14,6 @@ pub(super) struct Key {
     pub(super) protocol: u8,
 }
 
-impl Key {
-    pub(super) fn ends(&self) -> (Ip, Ip) {
-        (self.src, self.dst)
-    }
-}
-
 /// One fragment of a packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fragment<'a> {

@@ -14,7 +14,7 @@ use super::fragment::{Fragment, Fragments, Key};
 use super::stats::CaptureStats;
 
 /// One TCP segment of a packet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Segment<'a> {
     pub(super) src: Ip,
     pub(super) dst: Ip,
@@ -41,18 +41,33 @@ impl Segment<'_> {
     }
 }
 
-/// An IPv4 or IPv6 address; IPv4 is kept in the IPv4-mapped range.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Ip(pub(super) u128);
+/// An IPv4 or IPv6 address in two halves; IPv4 is kept in the IPv4-mapped range.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct Ip {
+    pub(super) high: u64,
+    pub(super) low: u64,
+}
 
 impl Ip {
     fn v4(address: u32) -> Self {
-        Self(0xffff_0000_0000 | u128::from(address))
+        Self {
+            high: 0,
+            low: 0xffff_0000_0000 | u64::from(address),
+        }
+    }
+
+    fn v6(address: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, low @ ..] = address;
+        Self {
+            high: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            low: u64::from_be_bytes(low),
+        }
     }
 
     /// The address in its own family.
     pub(super) fn addr(self) -> IpAddr {
-        IpAddr::from(self.0.to_be_bytes()).to_canonical()
+        let wide = (u128::from(self.high) << 64) | u128::from(self.low);
+        IpAddr::from(wide.to_be_bytes()).to_canonical()
     }
 }
 
@@ -64,37 +79,43 @@ pub(super) struct Dissector {
 }
 
 impl Dissector {
-    /// The TCP segment in a packet; everything that is none is counted.
+    /// Finds the TCP segment in a packet; everything that is none is counted.
+    ///
+    /// The segment is written where it is read, field by field: see [`Packet::set`].
+    ///
+    /// [`Packet::set`]: super::container::Packet::set
     pub(super) fn segment<'a>(
         &'a mut self,
-        link: u16,
+        link: u32,
         data: &'a [u8],
         wire_len: usize,
+        segment: &mut Segment<'a>,
         stats: &mut CaptureStats,
-    ) -> Option<Segment<'a>> {
-        let mut found = by_link(
-            link,
-            Span {
-                data,
-                wire: wire_len,
-            },
-            stats,
-        );
+    ) -> bool {
+        let span = Span {
+            data,
+            wire: wire_len,
+        };
+        let mut to = To { segment, stats };
+        let mut found = by_link(link, span, &mut to);
         if let Found::Fragment(fragment) = &found {
-            stats.fragments += 1;
-            if !self.fragments.add(fragment, &mut self.datagram, stats) {
-                return None;
+            to.stats.fragments += 1;
+            if !(self.fragments).add(fragment, &mut self.datagram, to.stats) {
+                return false;
             }
             let span = Span {
                 data: &self.datagram,
                 wire: self.datagram.len(),
             };
-            found = transport(fragment.key.protocol, fragment.key.ends(), span, 0, stats);
+            let key = fragment.key;
+            (to.segment.src, to.segment.dst) = (key.src, key.dst);
+            found = transport(key.protocol, span, 0, &mut to);
         }
+        let stats = to.stats;
         let counter = match found {
-            Found::Segment(segment) => {
+            Found::Segment => {
                 stats.segments += 1;
-                return Some(segment);
+                return true;
             }
             Found::Fragment(_) => &mut stats.dropped_fragments, // a fragment inside a fragment
             Found::UnknownLink => &mut stats.unknown_link_packets,
@@ -103,7 +124,7 @@ impl Dissector {
             Found::Malformed => &mut stats.malformed_packets,
         };
         *counter += 1;
-        None
+        false
     }
 
     /// Counts the fragments whose datagram never became whole.
@@ -113,12 +134,19 @@ impl Dissector {
 }
 
 enum Found<'a> {
-    Segment(Segment<'a>),
+    /// It is where it was asked for.
+    Segment,
     Fragment(Fragment<'a>),
     UnknownLink,
     NotIp,
     NotTcp,
     Malformed,
+}
+
+/// Where the segment goes, and what is counted on the way.
+struct To<'s, 'a> {
+    segment: &'s mut Segment<'a>,
+    stats: &'s mut CaptureStats,
 }
 
 /// Captured bytes and how many there were on the wire.
@@ -148,32 +176,32 @@ impl<'a> Span<'a> {
     }
 }
 
-fn by_link<'a>(link: u16, span: Span<'a>, stats: &mut CaptureStats) -> Found<'a> {
+fn by_link<'a>(link: u32, span: Span<'a>, to: &mut To<'_, 'a>) -> Found<'a> {
     let inner = match link {
-        ETHERNET => return ethernet(span, 0, stats),
+        ETHERNET => return ethernet(span, 0, to),
         LINUX_SLL => be_u16(span.data, 14).map(|kind| (kind, 16)),
         LINUX_SLL2 => be_u16(span.data, 0).map(|kind| (kind, 20)),
         RAW | RAW_BSD | RAW_OPENBSD | RAW_IPV4 | RAW_IPV6 => {
-            return by_version(span, 0, stats);
+            return by_version(span, 0, to);
         }
         NULL | LOOP => {
             // The family's number and byte order are the capturing machine's; the version is not.
             return span
                 .after(4)
-                .map_or(Found::Malformed, |span| by_version(span, 0, stats));
+                .map_or(Found::Malformed, |span| by_version(span, 0, to));
         }
         _ => return Found::UnknownLink,
     };
     match inner.and_then(|(kind, header)| Some((kind, span.after(header)?))) {
-        Some((kind, span)) => by_ethertype(kind, span, 0, stats),
+        Some((kind, span)) => by_ethertype(kind, span, 0, to),
         None => Found::Malformed,
     }
 }
 
 #[inline]
-fn ethernet<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+fn ethernet<'a>(span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     match (be_u16(span.data, 12), span.after(14)) {
-        (Some(kind), Some(span)) => by_ethertype(kind, span, depth, stats),
+        (Some(kind), Some(span)) => by_ethertype(kind, span, depth, to),
         _ => Found::Malformed,
     }
 }
@@ -183,18 +211,18 @@ fn by_ethertype<'a>(
     mut kind: u16,
     mut span: Span<'a>,
     depth: u8,
-    stats: &mut CaptureStats,
+    to: &mut To<'_, 'a>,
 ) -> Found<'a> {
     for _ in 0..LABELS_MAX {
         let (next, header) = match kind {
-            ETHERTYPE_IPV4 => return ipv4(span, depth, stats),
-            ETHERTYPE_IPV6 => return ipv6(span, depth, stats),
+            ETHERTYPE_IPV4 => return ipv4(span, depth, to),
+            ETHERTYPE_IPV6 => return ipv6(span, depth, to),
             0x8100 | 0x88a8 | 0x9100 | 0x9200 => (be_u16(span.data, 2), 4),
             // An MPLS label stack ends at the label with the bottom bit.
             0x8847 | 0x8848 => match be_u32(span.data, 0) {
                 Some(label) if label & 0x100 != 0 => {
                     let inner = span.after(4);
-                    return inner.map_or(Found::Malformed, |s| by_version(s, depth, stats));
+                    return inner.map_or(Found::Malformed, |s| by_version(s, depth, to));
                 }
                 _ => (Some(kind), 4),
             },
@@ -214,17 +242,17 @@ fn by_ethertype<'a>(
     Found::NotIp
 }
 
-fn by_version<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+fn by_version<'a>(span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     match span.data.first().map(|byte| byte >> 4) {
-        Some(4) => ipv4(span, depth, stats),
-        Some(6) => ipv6(span, depth, stats),
+        Some(4) => ipv4(span, depth, to),
+        Some(6) => ipv6(span, depth, to),
         Some(_) => Found::NotIp,
         None => Found::Malformed,
     }
 }
 
 #[inline]
-fn ipv4<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+fn ipv4<'a>(span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     let Some(header) = span.data.first_chunk::<20>() else {
         return Found::Malformed;
     };
@@ -246,24 +274,25 @@ fn ipv4<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
         return Found::Malformed;
     }
     if u16::from_be_bytes([frag_high, frag_low]) & 0x3fff != 0 || protocol == AUTHENTICATION {
-        return ipv4_with_extras(span, depth, stats);
+        return ipv4_with_extras(span, depth, to);
     }
     let total = match usize::from(u16::from_be_bytes([len_high, len_low])) {
         0 => span.wire, // segmentation offload: the length was not yet known to the host
         total => total,
     };
-    let ends = match (be_u32(header, 12), be_u32(header, 16)) {
-        (Some(src), Some(dst)) => (Ip::v4(src), Ip::v4(dst)),
-        _ => return Found::Malformed,
+    let (Some(src), Some(dst)) = (be_u32(header, 12), be_u32(header, 16)) else {
+        return Found::Malformed;
     };
+    to.segment.src = Ip::v4(src);
+    to.segment.dst = Ip::v4(dst);
     match span.first(total).after(header_len) {
-        Some(inner) => transport(protocol, ends, inner, depth, stats),
+        Some(inner) => transport(protocol, inner, depth, to),
         None => Found::Malformed,
     }
 }
 
 /// IPv4 with an authentication header, or a fragment.
-fn ipv4_with_extras<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+fn ipv4_with_extras<'a>(span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     let Ok((slice, _)) = LaxIpv4Slice::from_slice(span.data) else {
         return Found::Malformed;
     };
@@ -281,7 +310,8 @@ fn ipv4_with_extras<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> 
     };
     let protocol = slice.payload_ip_number().0;
     if !slice.is_payload_fragmented() {
-        return transport(protocol, ends, inner, depth, stats);
+        (to.segment.src, to.segment.dst) = ends;
+        return transport(protocol, inner, depth, to);
     }
     Found::Fragment(Fragment {
         key: Key {
@@ -297,15 +327,12 @@ fn ipv4_with_extras<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> 
     })
 }
 
-fn ipv6<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+fn ipv6<'a>(span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     let Ok((slice, _)) = LaxIpv6Slice::from_slice(span.data) else {
         return Found::Malformed;
     };
     let header = slice.header();
-    let ends = (
-        Ip(u128::from_be_bytes(header.source())),
-        Ip(u128::from_be_bytes(header.destination())),
-    );
+    let ends = (Ip::v6(header.source()), Ip::v6(header.destination()));
     let total = match usize::from(header.payload_length()) {
         0 => span.wire, // segmentation offload, or a jumbogram
         len => IPV6_HEADER + len,
@@ -316,7 +343,8 @@ fn ipv6<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
     };
     let protocol = slice.payload().ip_number.0;
     if !slice.is_payload_fragmented() {
-        return transport(protocol, ends, inner, depth, stats);
+        (to.segment.src, to.segment.dst) = ends;
+        return transport(protocol, inner, depth, to);
     }
     let fragment = slice
         .extensions()
@@ -343,16 +371,11 @@ fn ipv6<'a>(span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
     })
 }
 
+/// What is in a packet whose addresses are known.
 #[inline]
-fn transport<'a>(
-    protocol: u8,
-    (src, dst): (Ip, Ip),
-    span: Span<'a>,
-    depth: u8,
-    stats: &mut CaptureStats,
-) -> Found<'a> {
+fn transport<'a>(protocol: u8, span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     if protocol != TCP {
-        return tunnel(protocol, span, depth, stats);
+        return tunnel(protocol, span, depth, to);
     }
     let Some(header) = span.data.first_chunk::<20>() else {
         return Found::Malformed;
@@ -378,22 +401,20 @@ fn transport<'a>(
     if header_len < 20 {
         return Found::Malformed;
     }
+    let segment = &mut *to.segment;
+    segment.src_port = u16::from_be_bytes([s0, s1]);
+    segment.dst_port = u16::from_be_bytes([d0, d1]);
+    segment.seq = u32::from_be_bytes([q0, q1, q2, q3]);
+    segment.ack = u32::from_be_bytes([a0, a1, a2, a3]);
+    segment.flags = flags;
     // Options cut by the snap length still leave a payload of known length.
-    Found::Segment(Segment {
-        src,
-        dst,
-        src_port: u16::from_be_bytes([s0, s1]),
-        dst_port: u16::from_be_bytes([d0, d1]),
-        seq: u32::from_be_bytes([q0, q1, q2, q3]),
-        ack: u32::from_be_bytes([a0, a1, a2, a3]),
-        flags,
-        payload: span.data.get(header_len..).unwrap_or_default(),
-        wire_len: span.wire.saturating_sub(header_len),
-    })
+    segment.payload = span.data.get(header_len..).unwrap_or_default();
+    segment.wire_len = span.wire.saturating_sub(header_len);
+    Found::Segment
 }
 
 /// Looks into what carries whole packets: IP in IP, GRE, ERSPAN, VXLAN, GENEVE.
-fn tunnel<'a>(protocol: u8, span: Span<'a>, depth: u8, stats: &mut CaptureStats) -> Found<'a> {
+fn tunnel<'a>(protocol: u8, span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     if depth >= TUNNELS_MAX {
         return Found::NotTcp;
     }
@@ -406,11 +427,11 @@ fn tunnel<'a>(protocol: u8, span: Span<'a>, depth: u8, stats: &mut CaptureStats)
     let Some((inner, span)) = inner else {
         return Found::NotTcp;
     };
-    stats.tunnelled_packets += 1;
+    to.stats.tunnelled_packets += 1;
     match inner {
-        Inner::Ip => by_version(span, depth + 1, stats),
-        Inner::Ethernet => ethernet(span, depth + 1, stats),
-        Inner::Other(kind) => by_ethertype(kind, span, depth + 1, stats),
+        Inner::Ip => by_version(span, depth + 1, to),
+        Inner::Ethernet => ethernet(span, depth + 1, to),
+        Inner::Other(kind) => by_ethertype(kind, span, depth + 1, to),
     }
 }
 
@@ -462,16 +483,16 @@ fn udp(span: Span<'_>) -> Option<(Inner, Span<'_>)> {
     }
 }
 
-const NULL: u16 = 0;
-const ETHERNET: u16 = 1;
-const RAW_BSD: u16 = 12;
-const RAW_OPENBSD: u16 = 14;
-const RAW: u16 = 101;
-const LOOP: u16 = 108;
-const LINUX_SLL: u16 = 113;
-const RAW_IPV4: u16 = 228;
-const RAW_IPV6: u16 = 229;
-const LINUX_SLL2: u16 = 276;
+const NULL: u32 = 0;
+const ETHERNET: u32 = 1;
+const RAW_BSD: u32 = 12;
+const RAW_OPENBSD: u32 = 14;
+const RAW: u32 = 101;
+const LOOP: u32 = 108;
+const LINUX_SLL: u32 = 113;
+const RAW_IPV4: u32 = 228;
+const RAW_IPV6: u32 = 229;
+const LINUX_SLL2: u32 = 276;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;

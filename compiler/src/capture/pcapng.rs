@@ -30,7 +30,12 @@ struct Interface {
 
 impl Section {
     /// Reads the block at the front of `have`.
-    pub(super) fn record(&mut self, have: &[u8], stats: &mut CaptureStats) -> Record {
+    pub(super) fn record(
+        &mut self,
+        have: &[u8],
+        packet: &mut Packet,
+        stats: &mut CaptureStats,
+    ) -> Record {
         let Some(kind) = le_u32(have, 0) else {
             return Record::Need(BLOCK_MIN);
         };
@@ -61,10 +66,10 @@ impl Section {
         if self.u32(block, len - 4) != Some(u32::try_from(len).unwrap_or_default()) {
             return Record::Bad;
         }
-        let packet = match kind {
-            ENHANCED => self.enhanced(block),
-            OBSOLETE => self.obsolete(block),
-            SIMPLE => self.simple(block),
+        let set = match kind {
+            ENHANCED => self.enhanced(block, packet),
+            OBSOLETE => self.obsolete(block, packet),
+            SIMPLE => self.simple(block, packet),
             SECTION => {
                 self.interfaces.clear();
                 return Record::Skip(len);
@@ -74,9 +79,9 @@ impl Section {
                 return Record::Skip(len);
             }
         };
-        if let Some(packet) = packet {
+        if set.is_some() {
             self.last_time_ns = packet.time_ns;
-            return Record::Packet(packet, len);
+            return Record::Packet(len);
         }
         stats.problem(problem::BAD_BLOCK);
         Record::Skip(len)
@@ -100,22 +105,22 @@ impl Section {
             .push(interface.unwrap_or(Interface::UNKNOWN));
     }
 
-    fn enhanced(&self, block: &[u8]) -> Option<Packet> {
+    fn enhanced(&self, block: &[u8], packet: &mut Packet) -> Option<()> {
         let interface = self.interfaces.get(self.u32(block, 8)? as usize)?;
         let time_ns = interface.time_ns(self.u32(block, 12)?, self.u32(block, 16)?);
-        self.packet(block, *interface, time_ns, 20)
+        self.packet(block, *interface, time_ns, packet)
     }
 
-    fn obsolete(&self, block: &[u8]) -> Option<Packet> {
+    fn obsolete(&self, block: &[u8], packet: &mut Packet) -> Option<()> {
         let id = le_u16(block, 8)?;
         let id = if self.big_endian { id.swap_bytes() } else { id };
         let interface = self.interfaces.get(usize::from(id))?;
         let time_ns = interface.time_ns(self.u32(block, 12)?, self.u32(block, 16)?);
-        self.packet(block, *interface, time_ns, 20)
+        self.packet(block, *interface, time_ns, packet)
     }
 
     /// A simple packet has no time of its own: it gets that of the packet before.
-    fn simple(&self, block: &[u8]) -> Option<Packet> {
+    fn simple(&self, block: &[u8], packet: &mut Packet) -> Option<()> {
         let interface = self.interfaces.first()?;
         let wire = self.u32(block, 8)?;
         let snaplen = if interface.snaplen == 0 {
@@ -125,24 +130,16 @@ impl Section {
         };
         let room = block.len().checked_sub(16)?;
         let len = (wire.min(snaplen) as usize).min(room);
-        Some(Packet::new(
-            self.last_time_ns,
-            interface.link,
-            wire as usize,
-            12,
-            len,
-        ))
+        packet.set(self.last_time_ns, interface.link, wire as usize, 12, len);
+        Some(())
     }
 
-    /// The two lengths at `at`, then the bytes; padding and options after them are left out.
-    fn packet(&self, block: &[u8], on: Interface, time_ns: u64, at: usize) -> Option<Packet> {
-        let (len, wire) = (
-            self.u32(block, at)? as usize,
-            self.u32(block, at + 4)? as usize,
-        );
-        let data = at + 8;
-        (data.checked_add(len)? <= block.len().checked_sub(4)?)
-            .then(|| Packet::new(time_ns, on.link, wire, data, len))
+    /// The two lengths, then the bytes; padding and options after them are left out.
+    fn packet(&self, block: &[u8], on: Interface, time_ns: u64, packet: &mut Packet) -> Option<()> {
+        let len = self.u32(block, 20)? as usize;
+        let wire = self.u32(block, 24)? as usize;
+        let fits = len <= block.len().checked_sub(PACKET + 4)?;
+        fits.then(|| packet.set(time_ns, on.link, wire, PACKET, len))
     }
 
     fn u32(&self, have: &[u8], at: usize) -> Option<u32> {
@@ -194,6 +191,8 @@ impl Interface {
 }
 
 const BLOCK_MIN: usize = 12;
+/// Where the bytes of a packet begin in a block with two times and two lengths before them.
+const PACKET: usize = 28;
 const SECTION: u32 = 0x0a0d_0d0a;
 const ORDER: u32 = 0x1a2b_3c4d;
 const INTERFACE: u32 = 1;

@@ -4,14 +4,14 @@
 //! in, whichever side is faster.
 
 use std::{
-    io::Read,
     ops::Range,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
 
 use crate::capture::{
-    CaptureError, CaptureEvent, CaptureOptions, CaptureStats, FrameInfo, Sink, read_capture_into,
+    Blocks, CaptureError, CaptureEvent, CaptureOptions, CaptureStats, FrameInfo, Sink,
+    read_capture_into,
 };
 
 /// Events, and where in `bytes` the payload of each is.
@@ -19,6 +19,8 @@ use crate::capture::{
 struct Batch {
     events: Vec<(CaptureEvent<'static>, Range<usize>)>,
     bytes: Vec<u8>,
+    /// It is of one large frame.
+    big: bool,
 }
 
 /// Reads captures as [`read_capture_into`] does, and tells `sink` on the caller's thread.
@@ -28,15 +30,11 @@ struct Batch {
 /// As [`read_capture_into`]; [`CaptureError::Io`] also when there are no more threads.
 pub(super) fn read(
     options: CaptureOptions,
-    inputs: Vec<Box<dyn Read + Send>>,
+    inputs: Vec<Box<dyn Blocks + Send>>,
     sink: &mut dyn FnMut(CaptureEvent<'_>),
 ) -> Result<CaptureStats, CaptureError> {
-    let (to, batches) = sync_channel::<Batch>(BATCHES);
-    let (give_back, back) = sync_channel(BATCHES);
-    for _ in 0..BATCHES {
-        // There is room for all.
-        let _ = give_back.try_send(Batch::default());
-    }
+    let (to, batches) = sync_channel::<Batch>(UNDER_WAY);
+    let (give_back, back) = sync_channel(UNDER_WAY);
     let thread = thread::Builder::new()
         .name("smbench-frames".to_owned())
         .spawn(move || find(&options, inputs, to, back))
@@ -62,7 +60,7 @@ pub(super) fn read(
 
 fn find(
     options: &CaptureOptions,
-    inputs: Vec<Box<dyn Read + Send>>,
+    inputs: Vec<Box<dyn Blocks + Send>>,
     to: SyncSender<Batch>,
     back: Receiver<Batch>,
 ) -> Result<CaptureStats, CaptureError> {
@@ -70,11 +68,12 @@ fn find(
         batch: Batch::default(),
         to,
         back,
+        usual: 1,
         empty: Vec::new(),
-        spare: None,
         big_bytes: 0,
+        spare: Vec::new(),
     };
-    let inputs = inputs.into_iter().map(|input| input as Box<dyn Read>);
+    let inputs = inputs.into_iter().map(|input| input as Box<dyn Blocks>);
     let stats = read_capture_into(options, inputs.collect(), &mut batches);
     batches.send();
     stats
@@ -85,12 +84,14 @@ struct Batches {
     batch: Batch,
     to: SyncSender<Batch>,
     back: Receiver<Batch>,
-    /// Batches that have come back.
+    /// Batches that there are, but for those of large frames.
+    usual: usize,
+    /// Those of them that have come back.
     empty: Vec<Batch>,
-    /// A large buffer that has.
-    spare: Option<Vec<u8>>,
     /// Bytes in large buffers under way.
     big_bytes: usize,
+    /// Large buffers that have come back.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Batches {
@@ -98,10 +99,16 @@ impl Batches {
         if self.batch.events.is_empty() {
             return;
         }
-        if self.empty.is_empty() {
-            self.take_back();
-        }
-        let next = self.empty.pop().unwrap_or_default();
+        let most = if self.big_bytes > 0 {
+            BATCHES_BESIDE_BIG
+        } else {
+            BATCHES
+        };
+        while self.empty.is_empty() && self.usual >= most && self.take_back() {}
+        let next = self.empty.pop().unwrap_or_else(|| {
+            self.usual += 1;
+            Batch::default()
+        });
         // Who does not listen has failed, and says so.
         let _ = self.to.send(std::mem::replace(&mut self.batch, next));
     }
@@ -111,29 +118,32 @@ impl Batches {
         let Ok(mut batch) = self.back.recv() else {
             return false;
         };
-        if batch.bytes.capacity() > BIG {
-            let bytes = std::mem::take(&mut batch.bytes);
-            self.big_bytes = self.big_bytes.saturating_sub(bytes.capacity());
-            self.spare = Some(bytes).filter(|bytes| bytes.capacity() <= SPARE_BYTES);
+        if !batch.big {
+            // A packet may be as long as a large frame: its room is not kept.
+            batch.bytes.shrink_to(BIG);
+            self.empty.push(batch);
+            return true;
         }
-        self.empty.push(batch);
+        let bytes = batch.bytes;
+        self.big_bytes = self.big_bytes.saturating_sub(bytes.capacity());
+        if bytes.capacity() <= SPARE_BYTES && self.spare.len() < SPARES {
+            self.spare.push(bytes);
+        }
         true
     }
 
-    /// Sends what is longer than other batches: not many at a time, nor with the buffer of one
-    /// that is not.
-    fn send_big(&mut self, payload: &mut Vec<u8>) {
+    /// Sends a frame that is longer than other batches: not many at a time.
+    fn send_big(&mut self, info: FrameInfo, payload: &mut Vec<u8>) {
         while self.big_bytes > 0
             && self.big_bytes + payload.capacity() > BIG_BYTES
             && self.take_back()
         {}
         self.big_bytes += payload.capacity();
-        let bytes = std::mem::replace(payload, self.spare.take().unwrap_or_default());
-        let usual = std::mem::replace(&mut self.batch.bytes, bytes);
-        self.send();
-        if self.batch.bytes.capacity() == 0 {
-            self.batch.bytes = usual;
-        }
+        let bytes = std::mem::replace(payload, self.spare.pop().unwrap_or_default());
+        let frame = CaptureEvent::Frame(info, &[]);
+        let events = vec![(frame, 0..bytes.len())];
+        let big = true;
+        let _ = self.to.send(Batch { events, bytes, big });
     }
 
     /// Makes room for an event with so many bytes.
@@ -163,13 +173,12 @@ impl Sink for Batches {
             return self.event(CaptureEvent::Frame(info, payload));
         }
         self.send();
-        let range = 0..payload.len();
-        self.batch
-            .events
-            .push((CaptureEvent::Frame(info, &[]), range));
         if payload.capacity() > BIG {
-            return self.send_big(payload);
+            return self.send_big(info, payload);
         }
+        let range = 0..payload.len();
+        let frame = CaptureEvent::Frame(info, &[]);
+        self.batch.events.push((frame, range));
         std::mem::swap(&mut self.batch.bytes, payload);
         self.send();
     }
@@ -213,8 +222,12 @@ impl Batch {
     }
 }
 
-/// Batches that go around.
+/// Batches that go around, but for those of large frames. A short capture is not worth the memory of
+/// more; what comes while a large frame is taken apart needs them.
 const BATCHES: usize = 4;
+const BATCHES_BESIDE_BIG: usize = 16;
+/// No more are under way, and there is room for all.
+const UNDER_WAY: usize = BATCHES_BESIDE_BIG + BIG_BYTES / BIG + 2;
 /// No batch is longer, unless it is one frame.
 const BATCH_BYTES: usize = 512 * 1024;
 const BATCH_EVENTS: usize = 1024;
@@ -223,6 +236,101 @@ const LARGE: usize = 64 * 1024;
 /// Larger buffers are few.
 const BIG: usize = 1 << 20;
 /// Bytes that may be under way in them, but for one that is larger.
-const BIG_BYTES: usize = 8 << 20;
-/// Room that one of them may keep while it is not needed.
+const BIG_BYTES: usize = 25 << 20;
+/// Such buffers, and the room of each, that are kept while they are not needed.
+const SPARES: usize = 2;
 const SPARE_BYTES: usize = (8 << 20) + (1 << 16);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Read};
+
+    use super::*;
+    use crate::capture::{Reading, read_capture_with};
+
+    /// A capture of raw IPv4 in packets of at most `most` bytes of payload: SMB2 messages of these
+    /// lengths from one client.
+    fn capture(lens: &[usize], most: usize) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for len in lens {
+            stream.extend(u32::try_from(*len).unwrap().to_be_bytes());
+            let message = stream.len();
+            stream.extend([0xfe, b'S', b'M', b'B', 64, 0]);
+            stream.resize(message + len, 7);
+        }
+        let mut file = Vec::new();
+        for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 1 << 24, 101] {
+            file.extend(word.to_le_bytes());
+        }
+        let mut seq = 1_u32;
+        for payload in stream.chunks(most) {
+            let len = u32::try_from(payload.len()).unwrap();
+            for word in [1000, seq % 1_000_000, 40 + len, 40 + len] {
+                file.extend(word.to_le_bytes());
+            }
+            // No total length: segmentation offload.
+            file.extend([
+                0x45, 0, 0, 0, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+            ]);
+            file.extend([0xc3, 0x50, 1, 0xbd]);
+            file.extend(seq.to_be_bytes());
+            file.extend([0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
+            file.extend(payload);
+            seq = seq.wrapping_add(len);
+        }
+        file
+    }
+
+    fn lens_on_threads(file: &[u8]) -> Vec<usize> {
+        let mut lens = Vec::new();
+        let input = Reading::new(Cursor::new(file.to_vec()));
+        let read = read(
+            CaptureOptions::default(),
+            vec![Box::new(input)],
+            &mut |it| {
+                if let CaptureEvent::Frame(_, payload) = it {
+                    lens.push(payload.len());
+                }
+            },
+        );
+        read.unwrap();
+        lens
+    }
+
+    #[test]
+    fn frames_of_all_lengths_come_in_order() {
+        let lens: Vec<usize> = (0..120)
+            .map(|turn| match turn % 6 {
+                0 => 3 << 20,
+                1 => LARGE,
+                2 => 9 << 20,
+                3 => BATCH_BYTES + 1,
+                _ => 100 + turn,
+            })
+            .collect();
+        // A packet may be longer than any batch, and than any frame.
+        for most in [60_000, 2 << 20, 15 << 20] {
+            let file = capture(&lens, most);
+            assert!(lens_on_threads(&file) == lens, "packets of {most}");
+        }
+    }
+
+    #[test]
+    fn events_are_those_of_the_reader() {
+        let file = capture(&[100, 2 << 20, 80, LARGE, 3 << 20, 200], 40_000);
+        let told = |event: CaptureEvent<'_>| match event {
+            CaptureEvent::Frame(info, payload) => format!("{info:?} {}", payload.len()),
+            other => format!("{other:?}"),
+        };
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        let input: Box<dyn Read> = Box::new(Cursor::new(file.clone()));
+        let options = CaptureOptions::default();
+        read_capture_with(&options, vec![input], &mut |it| here.push(told(it))).unwrap();
+        let input = Reading::new(Cursor::new(file));
+        read(options, vec![Box::new(input)], &mut |it| {
+            there.push(told(it));
+        })
+        .unwrap();
+        assert_eq!(here, there);
+    }
+}

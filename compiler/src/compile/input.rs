@@ -11,7 +11,7 @@ use std::{
 use smbench_core::{frame::Digest, workload::CaptureFile};
 
 use super::prefetch::{Ahead, Input, read_ahead};
-use crate::capture::{CaptureError, CaptureStats};
+use crate::capture::{Blocks, CaptureError, CaptureStats, Reading};
 
 /// Names of the inputs, and how far each was read.
 pub(super) struct Inputs {
@@ -32,9 +32,11 @@ impl Inputs {
     /// # Errors
     ///
     /// [`CaptureError::Io`] when there are no more threads.
-    pub(super) fn start(inputs: Vec<(String, Input)>) -> Result<(Self, Vec<Input>), CaptureError> {
+    pub(super) fn start(
+        inputs: Vec<(String, Input)>,
+    ) -> Result<(Self, Vec<Box<dyn Blocks + Send>>), CaptureError> {
         let (names, inputs): (Vec<_>, Vec<_>) = inputs.into_iter().unzip();
-        let mut readers: Vec<Input> = Vec::new();
+        let mut readers: Vec<Box<dyn Blocks + Send>> = Vec::new();
         let meters = if inputs.len() <= AHEAD_MAX {
             let mut threads = Vec::new();
             for input in inputs {
@@ -49,7 +51,7 @@ impl Inputs {
             for input in inputs {
                 let bytes = Arc::new(AtomicU64::new(0));
                 meters.push(Arc::clone(&bytes));
-                readers.push(Box::new(Metered { input, bytes }));
+                readers.push(Box::new(Reading::new(Metered { input, bytes })));
             }
             Meters::Inline(meters)
         };

@@ -1,7 +1,7 @@
 //! Reads and hashes captures on threads of their own, ahead of whoever takes them apart.
 //!
-//! Each input has [`BLOCKS`] blocks that go around: filled and hashed by the thread, read here, and
-//! back. Nothing else is shared, so what is read does not depend on who was faster.
+//! Each input has up to [`BLOCKS`] blocks that go around: filled and hashed by the thread, taken
+//! apart, and back. Nothing else is shared, so what is read does not depend on who was faster.
 
 use std::{
     io::{self, Read},
@@ -13,19 +13,15 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use crate::capture::{Block, Blocks};
+
 /// An input that may be read on another thread.
 pub(super) type Input = Box<dyn Read + Send>;
-
-/// A block, of which so many bytes are filled.
-type Block = (Vec<u8>, usize);
 
 /// An input being read ahead.
 pub(super) struct Prefetch {
     full: Receiver<io::Result<Block>>,
-    empty: SyncSender<Vec<u8>>,
-    block: Vec<u8>,
-    at: usize,
-    end: usize,
+    empty: SyncSender<Block>,
 }
 
 /// The thread that reads an input.
@@ -72,81 +68,69 @@ impl Drop for Ahead {
 pub(super) fn read_ahead(input: Input) -> io::Result<(Prefetch, Ahead)> {
     let (to, full) = sync_channel(BLOCKS);
     let (empty, blocks) = sync_channel(BLOCKS);
-    for _ in 0..BLOCKS {
-        // There is room for all.
-        let _ = empty.try_send(Vec::new());
-    }
     let progress = Arc::new(Progress::default());
     let shared = Arc::clone(&progress);
     let thread = thread::Builder::new()
         .name("smbench-read".to_owned())
         .spawn(move || fill(input, &blocks, &to, &shared))?;
-    let prefetch = Prefetch {
-        full,
-        empty,
-        block: Vec::new(),
-        at: 0,
-        end: 0,
-    };
     let thread = Some(thread);
-    Ok((prefetch, Ahead { progress, thread }))
+    Ok((Prefetch { full, empty }, Ahead { progress, thread }))
 }
 
 /// Fills blocks until the input ends or fails. Where its reader stops before, as one of packed data
 /// may, the rest is hashed all the same.
 fn fill(
     mut input: Input,
-    blocks: &Receiver<Vec<u8>>,
+    blocks: &Receiver<Block>,
     to: &SyncSender<io::Result<Block>>,
     progress: &Progress,
 ) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
-    while !progress.stop.load(Ordering::Relaxed) {
-        let mut block = blocks.recv().unwrap_or_default();
-        block.resize(BLOCK_BYTES, 0);
-        let len = match input.read(&mut block) {
-            Ok(0) => break,
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+    let mut made = 0;
+    for turn in 0_usize.. {
+        if progress.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        // A short capture is not worth the memory of all blocks.
+        let enough = BLOCKS.min(BLOCKS_AT_FIRST + turn / MORE_AFTER);
+        let mut block = match blocks.try_recv() {
+            Ok(block) => block,
+            Err(_) if made < enough => {
+                made += 1;
+                Block::default()
+            }
+            Err(_) => blocks.recv().unwrap_or_default(),
+        };
+        match block.fill(&mut input) {
+            Ok(true) => {}
+            Ok(false) => break,
             Err(error) => {
                 // A reader that has stopped does not want to know.
                 let _ = to.send(Err(error));
                 break;
             }
-        };
-        hasher.update(block.get(..len).unwrap_or_default());
-        let more = u64::try_from(len).unwrap_or(u64::MAX);
+        }
+        hasher.update(block.data());
+        let more = u64::try_from(block.data().len()).unwrap_or(u64::MAX);
         progress.bytes.fetch_add(more, Ordering::Relaxed);
-        let _ = to.send(Ok((block, len)));
+        let _ = to.send(Ok(block));
     }
     hasher.finalize()
 }
 
-impl Read for Prefetch {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.end {
-            let Ok(next) = self.full.recv() else {
-                return Ok(0); // the input has ended
-            };
-            let (block, end) = next?;
-            let spent = std::mem::replace(&mut self.block, block);
-            (self.at, self.end) = (0, end);
-            if spent.capacity() > 0 {
-                // At the end of the input nobody fills it again.
-                let _ = self.empty.try_send(spent);
-            }
-        }
-        let have = self.block.get(self.at..self.end).unwrap_or_default();
-        let len = have.len().min(room.len());
-        if let (Some(room), Some(have)) = (room.get_mut(..len), have.get(..len)) {
-            room.copy_from_slice(have);
-        }
-        self.at += len;
-        Ok(len)
+impl Blocks for Prefetch {
+    fn next(&mut self) -> io::Result<Option<Block>> {
+        self.full.recv().ok().transpose()
+    }
+
+    fn give_back(&mut self, spent: Block) {
+        // At the end of the input nobody fills it again.
+        let _ = self.empty.try_send(spent);
     }
 }
 
 /// Blocks of an input under way.
-const BLOCKS: usize = 4;
-/// Small enough for the processor's cache to hold it until it has been read.
-const BLOCK_BYTES: usize = 512 * 1024;
+const BLOCKS: usize = 8;
+const BLOCKS_AT_FIRST: usize = 4;
+/// Blocks read before there is one more.
+const MORE_AFTER: usize = 16;
