@@ -148,12 +148,34 @@ fn a_taken_port_is_an_error() {
     client(&first, Some("erin"), "data", "ls");
 }
 
+/// The command lines of processes that name a file.
+fn commands_that_name(file: &Path) -> Vec<String> {
+    let file = file.to_string_lossy();
+    let processes = fs::read_dir("/proc").unwrap();
+    let commands = processes.filter_map(|it| {
+        let command = fs::read(it.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&command).replace('\0', " "))
+    });
+    commands
+        .filter(|command| command.contains(&*file))
+        .collect()
+}
+
 #[test]
 fn nothing_is_left_after_a_server() {
     let server = start(&Options::default());
     let (folder, port) = (server.share_folder("."), server.port());
     assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    // Who opens a pipe makes smbd start helpers, in process groups of their own.
+    client(&server, Some("frank"), "IPC$", "open srvsvc");
+    let conf = server.share_folder("smb.conf");
+    let running = commands_that_name(&conf);
+    assert!(
+        running.iter().any(|command| command.contains("dcerpcd")),
+        "no helper was started: {running:?}"
+    );
     drop(server);
+    assert_eq!(commands_that_name(&conf), Vec::<String>::new());
     assert!(
         !Path::new(&folder).exists(),
         "{} is still there",
