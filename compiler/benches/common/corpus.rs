@@ -1,7 +1,8 @@
-//! What the benchmarks measure against: the corpus in memory, and the walk that cannot be avoided.
+//! What the benchmarks measure against: the corpus in memory, and the walks that cannot be avoided.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::hint::black_box;
 use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -11,14 +12,90 @@ use pcap_parser::{LegacyPcapReader, PcapBlockOwned, PcapError, traits::PcapReade
 
 /// Reads every packet and follows sequence numbers, no more.
 pub(crate) fn walk(capture: impl Read) -> u64 {
-    let mut reader = LegacyPcapReader::new(1 << 20, capture).unwrap();
     let mut next: HashMap<Flow, u32> = HashMap::new();
+    segments(capture, |flow, seq, payload| {
+        let expected = next.entry(flow).or_insert(seq);
+        *expected = seq.wrapping_add(payload.len() as u32);
+        payload.len() as u64
+    })
+}
+
+/// Reads every packet and puts the streams together, for nobody.
+pub(crate) fn reassemble(capture: impl Read) -> u64 {
+    let mut streams: HashMap<Flow, Stream> = HashMap::new();
+    segments(capture, |flow, seq, payload| {
+        let stream = streams.entry(flow).or_insert_with(|| Stream {
+            next: seq,
+            ..Stream::default()
+        });
+        let before = stream.total;
+        stream.segment(seq, payload);
+        stream.total - before
+    })
+}
+
+/// One direction of a connection.
+#[derive(Default)]
+struct Stream {
+    next: u32,
+    /// Bytes in order, until somebody would have taken them.
+    bytes: Vec<u8>,
+    /// What comes after a hole, by sequence number.
+    waiting: BTreeMap<u32, Vec<u8>>,
+    total: u64,
+}
+
+impl Stream {
+    fn segment(&mut self, seq: u32, payload: &[u8]) {
+        match self.next.wrapping_sub(seq) {
+            // Nothing of it came before, or its beginning did.
+            known if known as usize <= payload.len() => self.append(&payload[known as usize..]),
+            known if known > u32::MAX / 2 => {
+                self.waiting.insert(seq, payload.to_vec());
+            }
+            _ => {} // all of it came before
+        }
+        while let Some(first) = self.waiting.first_entry() {
+            let known = self.next.wrapping_sub(*first.key());
+            let is_hole = known > u32::MAX / 2;
+            if is_hole && self.waiting.len() <= WAITING {
+                return;
+            }
+            let (seq, payload) = self.waiting.pop_first().unwrap();
+            if is_hole {
+                self.next = seq; // what is missing does not come
+                self.append(&payload);
+            } else {
+                self.append(payload.get(known as usize..).unwrap_or_default());
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.next = self.next.wrapping_add(bytes.len() as u32);
+        self.total += bytes.len() as u64;
+        if self.bytes.len() >= TAKEN {
+            black_box(&self.bytes);
+            self.bytes.clear();
+        }
+    }
+}
+
+/// Segments that wait behind a hole.
+const WAITING: usize = 256;
+/// Bytes of a stream that are taken at once.
+const TAKEN: usize = 64 * 1024;
+
+/// Tells of each TCP segment, and sums up what is said of them.
+fn segments(capture: impl Read, mut tell: impl FnMut(Flow, u32, &[u8]) -> u64) -> u64 {
+    let mut reader = LegacyPcapReader::new(1 << 20, capture).unwrap();
     let mut sum = 0;
     loop {
         match reader.next() {
             Ok((offset, block)) => {
                 if let PcapBlockOwned::Legacy(block) = block {
-                    sum += follow(block.data, &mut next);
+                    sum += segment(block.data, &mut tell);
                 }
                 reader.consume(offset);
             }
@@ -32,7 +109,7 @@ pub(crate) fn walk(capture: impl Read) -> u64 {
 /// Addresses and ports.
 type Flow = ([u8; 4], [u8; 4], u16, u16);
 
-fn follow(data: &[u8], next: &mut HashMap<Flow, u32>) -> u64 {
+fn segment(data: &[u8], tell: &mut impl FnMut(Flow, u32, &[u8]) -> u64) -> u64 {
     let Ok(packet) = LaxSlicedPacket::from_ethernet(data) else {
         return 0;
     };
@@ -48,11 +125,8 @@ fn follow(data: &[u8], next: &mut HashMap<Flow, u32>) -> u64 {
         tcp.source_port(),
         tcp.destination_port(),
     );
-    let seq = tcp.sequence_number();
-    let expected = next.entry(key).or_insert(seq);
-    let len = tcp.payload().len();
-    *expected = seq.wrapping_add(len as u32);
-    len as u64
+    let seq = tcp.sequence_number().wrapping_add(u32::from(tcp.syn()));
+    tell(key, seq, tcp.payload())
 }
 
 /// The captures, one after the other, with other addresses in every repetition.
