@@ -1,0 +1,244 @@
+//! An engine on a desk: one client, and the facts and lines that tests are made of.
+
+use serde_json::{Value, json};
+use smbench_core::{
+    engine::{Engine, Plan, RunConfig, Speed, feed},
+    event::{AuthStep, Divergence, Effect, EffectsDigest, Input, Report, Seal, TokenOutcome},
+    frame::Frame,
+    ids::{ClientId, ConnId, LogicalTime, SessionRef},
+    smb2::SessionId,
+    workload::{Client, Connection, Operation, Principal, Session, Tree, Workload},
+};
+
+pub(super) const SUCCESS: u32 = 0;
+const PENDING: u32 = 0x103;
+pub(super) const CANCELLED: u32 = 0xc000_0120;
+pub(super) const SHARING_VIOLATION: u32 = 0xc000_0043;
+
+/// One client, most often on one connection, an engine, and what it ordered.
+pub(super) struct Desk {
+    pub(super) engine: Engine,
+    digest: EffectsDigest,
+    pub(super) now: u64,
+    pub(super) sent: Vec<Frame>,
+    pub(super) reports: Vec<Report>,
+    pub(super) logins: Vec<AuthStep>,
+    pub(super) closed: bool,
+    pub(super) wake: Option<LogicalTime>,
+}
+
+impl Desk {
+    /// An engine whose operations all belong to one session and tree that it is given first.
+    pub(super) fn new(lines: &[Value]) -> Self {
+        let operations: Vec<Operation> = lines
+            .iter()
+            .map(|line| serde_json::from_value(line.clone()).unwrap())
+            .collect();
+        let connections = 1 + operations.iter().map(|op| op.conn.0).max().unwrap();
+        let connection = |conn| Connection {
+            client: (operations.iter().find(|op| op.conn.0 == conn))
+                .map_or(ClientId(0), |op| op.client),
+            from: String::new(),
+            to: String::new(),
+            at_us: 0,
+            dialect: None,
+            midstream: false,
+        };
+        let clients = 1 + operations.iter().map(|op| op.client.0).max().unwrap();
+        let workload = Workload {
+            format: 1,
+            clients: vec![Client::default(); clients as usize],
+            connections: (0..connections).map(connection).collect(),
+            principals: vec![Principal::default(); 2],
+            sessions: vec![Session {
+                principal: 0,
+                conn: ConnId(0),
+                wire_id: SessionId(0),
+                flags: 0,
+                inferred: false,
+            }],
+            trees: Vec::<Tree>::new(),
+            opens: 4,
+            operations: operations.len() as u64,
+            ..Workload::default()
+        };
+        let config = RunConfig {
+            speed: Speed::Max,
+            ..RunConfig::default()
+        };
+        let plan = Plan::build(&workload, operations, &config, |_| true).unwrap();
+        let mut desk = Self {
+            engine: Engine::new(plan, config),
+            digest: EffectsDigest::default(),
+            now: 0,
+            sent: Vec::new(),
+            reports: Vec::new(),
+            logins: Vec::new(),
+            closed: false,
+            wake: None,
+        };
+        desk.tell(Input::Start);
+        for conn in (0..connections).map(ConnId) {
+            desk.tell(Input::Connected { conn });
+        }
+        desk
+    }
+
+    pub(super) fn tell(&mut self, input: Input) {
+        self.now += 1_000;
+        let (sent, reports, closed) = (&mut self.sent, &mut self.reports, &mut self.closed);
+        let logins = &mut self.logins;
+        let now = LogicalTime(self.now);
+        self.wake = feed(
+            &mut self.engine,
+            now,
+            input,
+            &mut self.digest,
+            |effect| match effect {
+                Effect::Send { frame, .. } => sent.push(frame),
+                Effect::Report(report) => reports.push(report),
+                Effect::Authenticate { step, .. } => logins.push(step),
+                Effect::Close { .. } => *closed = true,
+                _ => {}
+            },
+        )
+        .unwrap();
+    }
+
+    pub(super) fn wake_up(&mut self) {
+        self.now = self.wake.unwrap().0.max(self.now);
+        self.tell(Input::Wake);
+    }
+
+    /// A response to the MessageId, with so many credits.
+    pub(super) fn answer(
+        &mut self,
+        command: u16,
+        mid: u64,
+        status: u32,
+        credits: u16,
+        body: &[u8],
+    ) {
+        let mut bytes = header(command, mid, status, credits);
+        bytes.extend_from_slice(body);
+        self.receive(bytes);
+    }
+
+    pub(super) fn interim(&mut self, command: u16, mid: u64, async_id: u64) {
+        let mut bytes = header(command, mid, PENDING, 1);
+        bytes[16] |= 2;
+        bytes[32..40].copy_from_slice(&async_id.to_le_bytes());
+        bytes.extend_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.receive(bytes);
+    }
+
+    pub(super) fn receive(&mut self, bytes: Vec<u8>) {
+        let frame = Frame {
+            bytes,
+            cuts: Vec::new(),
+        };
+        self.tell(Input::Received {
+            conn: ConnId(0),
+            frame,
+            seal: Seal::Plain,
+        });
+    }
+
+    /// One leg of a login: its token, and the answer to it.
+    pub(super) fn leg(&mut self, mid: u64, status: u32) {
+        self.tell(Input::TokenReady {
+            conn: ConnId(0),
+            session: SessionRef(0),
+            outcome: TokenOutcome::Ready { len: 4 },
+        });
+        let mut bytes = header(SESSION_SETUP, mid, status, 1);
+        bytes[40..48].copy_from_slice(&SESSION_ID.to_le_bytes());
+        bytes.extend_from_slice(&[9, 0, 0, 0, 72, 0, 0, 0]);
+        self.receive(bytes);
+    }
+
+    pub(super) fn diverged(&self) -> Vec<(u32, &Divergence)> {
+        let found = self.reports.iter().filter_map(|report| match report {
+            Report::Diverged { op, divergence } => Some((op.0, divergence)),
+            _ => None,
+        });
+        found.collect()
+    }
+}
+
+pub(super) fn header(command: u16, mid: u64, status: u32, credits: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    bytes[..6].copy_from_slice(&[0xfe, b'S', b'M', b'B', 64, 0]);
+    bytes[8..12].copy_from_slice(&status.to_le_bytes());
+    bytes[12..14].copy_from_slice(&command.to_le_bytes());
+    bytes[14..16].copy_from_slice(&credits.to_le_bytes());
+    bytes[16] = 1;
+    bytes[24..32].copy_from_slice(&mid.to_le_bytes());
+    bytes
+}
+
+pub(super) fn create_body(oplock: u8, file_id: u8) -> Vec<u8> {
+    let mut body = vec![0; 88];
+    body[0] = 89;
+    body[2] = oplock;
+    body[4] = 1;
+    body[64..80].fill(file_id);
+    body
+}
+
+pub(super) fn operation(id: u32, cmd: &str, request: &Value, extra: &Value) -> Value {
+    let mut line = json!({
+        "id": id, "at_us": id, "client": 0, "conn": 0, "cmd": cmd, "mid": id, "credits": 1,
+        "frame": id + 1, "do": { "request": { cmd: request } },
+    });
+    for (key, value) in extra.as_object().unwrap() {
+        line[key] = value.clone();
+    }
+    line
+}
+
+pub(super) fn echo(id: u32, extra: &Value) -> Value {
+    let mut all = json!({ "expect": { "frame": 0, "status": "SUCCESS", "latency_us": 10 } });
+    for (key, value) in extra.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    operation(id, "ECHO", &json!({}), &all)
+}
+
+/// A leg of a login to session 0.
+pub(super) fn setup(id: u32, status: &str, extra: &Value) -> Value {
+    let request = json!({
+        "security_mode": "0x1", "capabilities": "0x0", "security_buffer_length": 4,
+    });
+    let mut all = json!({
+        "session": 0, "after": [{ "id": id.saturating_sub(1), "rule": "setup" }],
+        "expect": { "frame": 0, "status": status, "latency_us": 10 },
+    });
+    if id == 0 {
+        all["after"] = json!([]);
+    }
+    for (key, value) in extra.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    operation(id, "SESSION_SETUP", &request, &all)
+}
+
+pub(super) fn create(id: u32, open: Option<u32>, status: &str, extra: &Value) -> Value {
+    let request = json!({ "name": "a", "access": "0x1", "share": "rwd", "disposition": "open" });
+    let mut all = json!({ "expect": { "frame": 0, "status": status, "latency_us": 10 } });
+    if let Some(open) = open {
+        all["open"] = json!(open);
+    }
+    for (key, value) in extra.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    operation(id, "CREATE", &request, &all)
+}
+
+pub(super) const MORE: u32 = 0xc000_0016;
+pub(super) const LOGON_FAILURE: u32 = 0xc000_006d;
+pub(super) const SESSION_ID: u64 = 0x77;
+const SESSION_SETUP: u16 = 1;
+pub(super) const ECHO: u16 = 13;
+pub(super) const CREATE: u16 = 5;
+pub(super) const ECHO_BODY: [u8; 4] = [4, 0, 0, 0];
