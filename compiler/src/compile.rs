@@ -27,6 +27,7 @@ use self::{
     lines::{Lines, Paths},
 };
 use crate::{
+    allowance::Allowance,
     capture::{CaptureError, CaptureOptions, CaptureStats},
     dissect::Dissector,
     folder::{FolderError, FolderWriter},
@@ -105,7 +106,7 @@ pub fn compile(
 ) -> Result<Compiled, CompileError> {
     let folder = FolderWriter::create(out)?;
     let scratch = Scratch::new(folder.scratch());
-    compile_with(inputs, options, folder, &scratch)
+    compile_with(inputs, options, folder, &scratch, Allowance::USUAL)
 }
 
 fn compile_with(
@@ -113,9 +114,10 @@ fn compile_with(
     mut options: CompileOptions<'_>,
     folder: FolderWriter,
     scratch: &Arc<Scratch>,
+    allowed: Allowance,
 ) -> Result<Compiled, CompileError> {
     let secrets = Secrets::new(&options.keys, &options.passwords);
-    let mut dissector = Dissector::new(Scribe::start(&folder)?, secrets, scratch);
+    let mut dissector = Dissector::new(Scribe::start(&folder, allowed)?, secrets, scratch);
     let (inputs, readers) = Inputs::start(inputs)?;
     let capture = CaptureOptions {
         hash: inputs.hash(),
@@ -160,6 +162,8 @@ fn compile_with(
         disowned: dissected.disowned,
         epoch_ns: dissected.workload.provenance.epoch_ns,
         paths: Paths::default(),
+        allowed,
+        seen: dissected.seen,
     };
     dissected.workload.coverage.edges = thread::scope(|scope| {
         let namespace = scope.spawn(|| folder.namespace(&dissected.namespace));

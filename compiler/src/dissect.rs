@@ -22,12 +22,13 @@ use std::{collections::HashMap, sync::Arc};
 use smbench_core::{
     ids::{ClientId, OpId},
     seal::{compress::decompress, conn::Direction as SealDirection},
-    smb2::Command,
-    workload::{Connection, Operation, Workload},
+    smb2::{Command, Message},
+    workload::{Connection, DataRef, Operation, Workload},
 };
 
 use self::{
     live::{Departure, Live},
+    pdu::pieces,
     state::{Conn, State},
 };
 use crate::{
@@ -72,6 +73,8 @@ pub(crate) struct Dissector {
     sealed: HashMap<u64, u64>,
     problems: HashMap<&'static str, u64>,
     inferred: HashMap<&'static str, u64>,
+    /// Zeros that stand for WRITE data, by their number.
+    zeros: HashMap<u32, DataRef>,
     /// Room for requests as they are built again.
     scratch: Vec<u8>,
     /// The first thing that could not be written; nothing is done after it.
@@ -95,6 +98,7 @@ impl Dissector {
             sealed: HashMap::new(),
             problems: HashMap::new(),
             inferred: HashMap::new(),
+            zeros: HashMap::new(),
             scratch: Vec::new(),
             failure: None,
         }
@@ -192,6 +196,7 @@ impl Dissector {
             return self.skip("frame of an unknown connection");
         }
         self.workload.coverage.frames += 1;
+        self.scribe.saw(bytes.len());
         let stamp = Stamp {
             time_ns: info.time_ns,
             frame: info.frame_no,
@@ -217,6 +222,9 @@ impl Dissector {
     /// A compressed frame. [MS-SMB2] 3.1.4.4.
     fn unpacked(&mut self, conn: usize, dir: Direction, stamp: Stamp, bytes: &[u8]) {
         match decompress(bytes, LONGEST) {
+            Ok(plain) if inline(&plain) > INLINE_MAX + bytes.len() * SWOLLEN => {
+                self.skip("compressed beyond reason");
+            }
             Ok(plain) => {
                 let len = plain.len();
                 self.messages(conn, dir, stamp, &plain, len);
@@ -262,8 +270,18 @@ impl Dissector {
         OpId(index(self.live.total()))
     }
 
+    /// Keeps so many zeros.
+    fn zeros(&mut self, len: u32) -> Option<DataRef> {
+        if let Some(kept) = self.zeros.get(&len) {
+            return Some(*kept);
+        }
+        let kept = self.keep(&vec![0; len as usize])?;
+        self.zeros.insert(len, kept);
+        Some(kept)
+    }
+
     /// Keeps bulk data; after a failure to write everything stops.
-    fn keep(&mut self, data: &[u8]) -> Option<smbench_core::workload::DataRef> {
+    fn keep(&mut self, data: &[u8]) -> Option<DataRef> {
         match self.scribe.keep(data) {
             Ok(kept) => Some(kept),
             Err(failure) => {
@@ -286,5 +304,17 @@ fn index(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
+/// Bytes of an unpacked frame that operations would hold in memory: all but READ and WRITE data.
+fn inline(plain: &[u8]) -> usize {
+    let inline = pieces(plain, plain.len()).map(|piece| {
+        let bulk = Message::bulk_of(piece.bytes);
+        piece.bytes.len() - bulk.map_or(0, |bulk| bulk.len())
+    });
+    inline.sum()
+}
+
+/// They may be so many, and so many times the packed ones.
+const INLINE_MAX: usize = 64 * 1024;
+const SWOLLEN: usize = 64;
 /// Unpacked frames are no longer than the transport could have carried. [MS-SMB2] 2.1.
 const LONGEST: usize = (1 << 24) + (1 << 16);

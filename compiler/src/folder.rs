@@ -145,6 +145,15 @@ pub enum FolderError {
         /// Its length.
         got: usize,
     },
+    /// A capture whose few bytes stand for many.
+    #[error(
+        "the workload would be longer than {limit} bytes: messages of the capture claim far more \
+         than it holds; take it with a longer snap length, or compile it in parts"
+    )]
+    Swollen {
+        /// What was allowed.
+        limit: u64,
+    },
     /// A table that cannot be written as JSON.
     #[error("{path}: {source}")]
     Unwritable {

@@ -4,6 +4,7 @@
 //! of them, [`order`] says what came before what, `namespace` what had to exist, and [`folder`]
 //! writes the result down. [`mod@anonymize`] makes a folder fit to be given away.
 
+mod allowance;
 pub mod anonymize;
 pub mod capture;
 mod compile;

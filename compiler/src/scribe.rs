@@ -14,6 +14,7 @@ use std::{
 use smbench_core::workload::{DataRef, Operation};
 
 use crate::{
+    allowance::Allowance,
     folder::{BlobIndex, FolderError, FolderWriter, PackWriter},
     spill::Spill,
 };
@@ -25,6 +26,8 @@ struct Batch {
     ops: Vec<(Operation, u64)>,
     /// Data for the pack.
     data: Vec<u8>,
+    /// Bytes of the frames that all this came from, and what came before.
+    seen: u64,
 }
 
 /// What is sent to the thread.
@@ -38,6 +41,7 @@ enum Order {
 pub(crate) struct Scribe {
     index: BlobIndex,
     batch: Batch,
+    seen: u64,
     to: Option<SyncSender<Order>>,
     back: Receiver<Batch>,
     /// All operations, once they are written.
@@ -57,7 +61,7 @@ impl Scribe {
     /// # Errors
     ///
     /// [`FolderError::Io`].
-    pub(crate) fn start(folder: &FolderWriter) -> Result<Self, FolderError> {
+    pub(crate) fn start(folder: &FolderWriter, allowed: Allowance) -> Result<Self, FolderError> {
         let pack = folder.pack()?;
         let path = folder.spill();
         let spill = Spill::new(path.clone());
@@ -66,16 +70,29 @@ impl Scribe {
         let (hand_over, all) = sync_channel(1);
         let thread = thread::Builder::new()
             .name("smbench-scribe".to_owned())
-            .spawn(move || write(&orders, &give_back, pack, spill, &hand_over))
+            .spawn(move || write(&orders, &give_back, pack, spill, allowed, &hand_over))
             .map_err(FolderError::io(path))?;
         Ok(Self {
             index: BlobIndex::new(),
             batch: Batch::default(),
+            seen: 0,
             to: Some(to),
             back,
             spill: all,
             thread: Some(thread),
         })
+    }
+
+    /// A frame of so many bytes is taken apart.
+    pub(crate) fn saw(&mut self, bytes: usize) {
+        self.seen = self
+            .seen
+            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Bytes of frames that were.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
     }
 
     /// Hands over an operation that was seen at `time_ns`.
@@ -112,6 +129,7 @@ impl Scribe {
 
     fn send(&mut self) -> Result<(), FolderError> {
         let next = self.back.try_recv().unwrap_or_default();
+        self.batch.seen = self.seen;
         let batch = std::mem::replace(&mut self.batch, next);
         match &self.to {
             Some(to) if to.send(Order::Work(batch)).is_ok() => Ok(()),
@@ -186,8 +204,10 @@ fn write(
     back: &SyncSender<Batch>,
     mut pack: PackWriter,
     mut spill: Spill,
+    allowed: Allowance,
     hand_over: &SyncSender<Spill>,
 ) -> Result<(), FolderError> {
+    let mut written = 0;
     for order in orders {
         let mut batch = match order {
             Order::Work(batch) => batch,
@@ -198,10 +218,12 @@ fn write(
             }
         };
         pack.append(&batch.data)?;
+        written += u64::try_from(batch.data.len()).unwrap_or(u64::MAX);
         batch.data.clear();
         for (op, time_ns) in batch.ops.drain(..) {
-            spill.push(&op, time_ns)?;
+            written += spill.push(&op, time_ns)?;
         }
+        allowed.check(written, batch.seen)?;
         // Where there is no room for it, or nobody, it is not needed.
         let _ = back.try_send(batch);
     }

@@ -47,12 +47,12 @@ impl Spill {
         }
     }
 
-    /// Writes the next operation, seen at `time_ns`.
+    /// Writes the next operation, seen at `time_ns`; the length of its record in bytes.
     ///
     /// # Errors
     ///
     /// [`FolderError::Io`], [`FolderError::Unwritable`].
-    pub(crate) fn push(&mut self, op: &Operation, time_ns: u64) -> Result<(), FolderError> {
+    pub(crate) fn push(&mut self, op: &Operation, time_ns: u64) -> Result<u64, FolderError> {
         let head = self.buffer.len();
         self.buffer.resize(head + HEAD, 0);
         let gaps = write_text(op, &mut self.buffer).map_err(|source| FolderError::Unwritable {
@@ -70,7 +70,7 @@ impl Spill {
         if self.buffer.len() >= BUFFER {
             self.flush().map_err(FolderError::io(&self.path))?;
         }
-        Ok(())
+        Ok(u64::from(len))
     }
 
     fn flush(&mut self) -> io::Result<()> {

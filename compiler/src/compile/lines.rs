@@ -9,6 +9,7 @@ use smbench_core::{
 };
 
 use crate::{
+    allowance::Allowance,
     dissect::{Disowned, Flight, OpenNames},
     folder::{FolderError, FolderWriter, name},
     order::{EdgeCursor, Piece, TableView, Use},
@@ -24,6 +25,9 @@ pub(super) struct Lines {
     pub(super) disowned: Disowned,
     pub(super) epoch_ns: u64,
     pub(super) paths: Paths,
+    pub(super) allowed: Allowance,
+    /// Bytes of the frames of the capture.
+    pub(super) seen: u64,
 }
 
 impl Lines {
@@ -39,6 +43,7 @@ impl Lines {
         mut edges: EdgeCursor<'_, impl Iterator<Item = Piece>>,
     ) -> Result<(), FolderError> {
         let mut uses = table.uses();
+        let mut written = 0;
         folder.operation_lines(|out| {
             while out.len() < PIECE {
                 let Some(it) = uses.next() else {
@@ -46,6 +51,8 @@ impl Lines {
                 };
                 self.line(it, edges.of(it.op), out)?;
             }
+            written += u64::try_from(out.len()).unwrap_or(u64::MAX);
+            self.allowed.check(written, self.seen)?;
             Ok(true)
         })
     }

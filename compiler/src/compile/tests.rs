@@ -1,7 +1,8 @@
-//! What waits on disk while a capture is compiled.
+//! What waits on disk while a capture is compiled, and captures that claim more than they hold.
 
 use std::{
     fs::{self, File},
+    io::Cursor,
     path::{Path, PathBuf},
 };
 
@@ -28,13 +29,22 @@ fn compiled(
     test: &str,
     scratch: impl FnOnce(&FolderWriter) -> Arc<Scratch>,
 ) -> Result<Vec<Vec<u8>>, CompileError> {
+    let input = Box::new(File::open(capture).unwrap());
+    compiled_from(input, test, scratch)
+}
+
+fn compiled_from(
+    input: Box<dyn Read + Send>,
+    test: &str,
+    scratch: impl FnOnce(&FolderWriter) -> Arc<Scratch>,
+) -> Result<Vec<Vec<u8>>, CompileError> {
     let name = format!("smbench-compile-{test}-{}", std::process::id());
     let out = std::env::temp_dir().join(name);
     let folder = FolderWriter::create(&out)?;
     let scratch = scratch(&folder);
-    let input: Box<dyn Read + Send> = Box::new(File::open(capture).unwrap());
     let inputs = vec![("a".to_owned(), input)];
-    let compiled = compile_with(inputs, CompileOptions::default(), folder, &scratch);
+    let allowed = Allowance(1 << 20);
+    let compiled = compile_with(inputs, CompileOptions::default(), folder, &scratch, allowed);
     let mut files = Vec::new();
     if compiled.is_ok() {
         let mut paths: Vec<PathBuf> = (fs::read_dir(&out).unwrap())
@@ -83,4 +93,138 @@ fn what_cannot_wait_on_disk_fails_the_compilation() {
         panic!("{failure:?}");
     };
     assert!(path.ends_with("no/such/folder"), "{}", path.display());
+}
+
+/// A capture of requests of one client, each of so many bytes by its length, and cut.
+fn cut_requests(command: u16, lens: impl Iterator<Item = u32>, fields: &[u8]) -> Vec<u8> {
+    let messages = (0..).zip(lens).map(|(mid, len)| {
+        let mut message = request(command, mid, fields);
+        // Length of WRITE data.
+        message[68..72].copy_from_slice(&len.saturating_sub(112).to_le_bytes());
+        (message, len)
+    });
+    capture(messages)
+}
+
+fn request(command: u16, mid: u32, fields: &[u8]) -> Vec<u8> {
+    let mut message = vec![0xfe, b'S', b'M', b'B', 64, 0, 1, 0, 0, 0, 0, 0];
+    message.extend(command.to_le_bytes());
+    message.resize(64, 0);
+    message[24..28].copy_from_slice(&mid.to_le_bytes());
+    message.extend(fields);
+    message
+}
+
+/// A capture of messages of one client and their lengths on the wire, each in a packet.
+fn capture(messages: impl Iterator<Item = (Vec<u8>, u32)>) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 1 << 18, 101] {
+        file.extend(word.to_le_bytes());
+    }
+    let mut seq = 1_u32;
+    for (at, (message, len)) in (0_u32..).zip(messages) {
+        let mut packet = vec![0x45, 0, 0, 0, 0, 1, 0, 0, 64, 6, 0, 0];
+        packet.extend([10, 0, 0, 1, 10, 0, 0, 2, 0xc3, 0x50, 1, 0xbd]);
+        packet.extend(seq.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
+        packet.extend(len.to_be_bytes());
+        packet.extend(message);
+        let captured = u32::try_from(packet.len()).unwrap();
+        for word in [1000, at, captured, 44 + len] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(&packet);
+        seq = seq.wrapping_add(4 + len);
+    }
+    file
+}
+
+/// StructureSize, DataOffset, and no more that matters.
+const WRITE: [u8; 48] = {
+    let mut fields = [0; 48];
+    fields[0] = 49;
+    fields[2] = 112;
+    fields
+};
+
+#[test]
+fn claimed_lengths_are_not_made_up() {
+    // A StructureSize that no NEGOTIATE has: the bytes are kept as they are.
+    let bytes = cut_requests(0, (0..5).map(|_| 14_000_000), &[0, 36, 0, 0, 0, 0, 0, 0]);
+    let files = compiled_from(Box::new(Cursor::new(bytes)), "claims", |it| {
+        Scratch::new(it.scratch())
+    });
+    let len: usize = files.unwrap().iter().map(Vec::len).sum();
+    assert!(len < 5 * 150_000, "{len} bytes");
+}
+
+#[test]
+fn zeros_for_the_same_length_are_kept_once() {
+    let bytes = cut_requests(9, (0..500).map(|_| 900_112), &WRITE);
+    let files = compiled_from(Box::new(Cursor::new(bytes)), "zeros", |it| {
+        Scratch::new(it.scratch())
+    });
+    let files = files.unwrap();
+    assert!(files[0].len() > 900_000 && files[0].len() < 901_000);
+    let first = files[2].split(|byte| *byte == b'\n').next().unwrap();
+    let op: serde_json::Value = serde_json::from_slice(first).unwrap();
+    assert_eq!(op["do"]["request"]["WRITE"]["length"], 900_000);
+    assert_eq!(op["data"]["len"], 900_000);
+}
+
+#[test]
+fn what_unpacks_to_much_more_is_left_out_unless_it_is_data() {
+    // [MS-SMB2] 2.2.42.2: chained; a payload that is not compressed, then Pattern_V1 of zeros.
+    let packed = |message: Vec<u8>, zeros: u32| {
+        let len = u32::try_from(message.len()).unwrap();
+        let mut frame = vec![0xfc, b'S', b'M', b'B'];
+        frame.extend((len + zeros).to_le_bytes());
+        frame.extend([0, 0, 1, 0]);
+        frame.extend(len.to_le_bytes());
+        frame.extend(message);
+        frame.extend([4, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
+        frame.extend(zeros.to_le_bytes());
+        let len = u32::try_from(frame.len()).unwrap();
+        (frame, len)
+    };
+    let mut write = request(9, 0, &WRITE);
+    write[68..72].copy_from_slice(&900_000_u32.to_le_bytes());
+    let opaque = request(0, 1, &[0, 36, 0, 0, 0, 0, 0, 0]);
+    let short = request(0, 2, &[0, 36, 0, 0, 0, 0, 0, 0]);
+    let frames = [
+        packed(write, 900_000),
+        packed(opaque, 900_000),
+        packed(short, 9_000),
+    ];
+    let bytes = capture(frames.into_iter());
+    let files = compiled_from(Box::new(Cursor::new(bytes)), "unpacked", |it| {
+        Scratch::new(it.scratch())
+    });
+    let files = files.unwrap();
+    let workload: Workload = serde_json::from_slice(&files[3]).unwrap();
+    assert_eq!(workload.operations, 2);
+    let skipped = &workload.coverage.skipped;
+    assert_eq!(
+        skipped.get("compressed beyond reason"),
+        Some(&1),
+        "{skipped:?}"
+    );
+    assert!(files[0].len() > 900_000 && files[2].len() < 20_000);
+}
+
+#[test]
+fn a_workload_far_longer_than_its_capture_is_refused() {
+    let bytes = cut_requests(9, (0..200).map(|turn| 900_112 - turn), &WRITE);
+    let limit = (1 << 20) + 64 * u64::try_from(bytes.len()).unwrap();
+    let failed = compiled_from(Box::new(Cursor::new(bytes)), "swollen", |it| {
+        Scratch::new(it.scratch())
+    });
+    let failure = failed.unwrap_err();
+    let CompileError::Folder {
+        source: FolderError::Swollen { limit: told },
+    } = failure
+    else {
+        panic!("{failure:?}");
+    };
+    assert!(told <= limit, "{told} of {limit}");
 }

@@ -27,6 +27,8 @@ pub(crate) struct Dissected {
     pub(crate) table: Table,
     /// The operations, but for those below.
     pub(crate) scribe: Finishing,
+    /// Bytes of the frames that all came from.
+    pub(crate) seen: u64,
     /// Operations that settled late.
     pub(crate) aside: BTreeMap<OpId, Flight>,
     pub(crate) names: OpenNames,
@@ -107,6 +109,7 @@ impl Dissector {
         Ok(Dissected {
             workload,
             table: self.table,
+            seen: self.scribe.seen(),
             scribe: self.scribe.finish()?,
             aside: self.live.into_aside(),
             names: OpenNames {

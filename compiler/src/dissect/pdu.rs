@@ -48,10 +48,15 @@ pub(super) fn pieces(bytes: &[u8], len: usize) -> impl Iterator<Item = Piece<'_>
     })
 }
 
-/// Decodes a message of which only `piece.bytes` are there; what is missing is zero.
+/// Decodes a message of which only `piece.bytes` are there; what is missing is zero, but never more
+/// than [`MADE_UP_MAX`] bytes.
 pub(super) fn decode_cut(header: &Header, piece: &Piece<'_>) -> Result<Decoded, WireError> {
+    if let Some(message) = without_data(header, piece) {
+        let bulk = None;
+        return Ok(Decoded { message, bulk });
+    }
     let mut padded = piece.bytes.to_vec();
-    padded.resize(piece.wire_len, 0);
+    padded.resize(piece.wire_len.min(padded.len() + MADE_UP_MAX), 0);
     let mut decoded = Message::decode_lossy(&padded)?;
     let whole = |field| whole_contexts(piece.bytes, field);
     match &mut decoded.message.body {
@@ -63,6 +68,24 @@ pub(super) fn decode_cut(header: &Header, piece: &Piece<'_>) -> Result<Decoded, 
         decoded.bulk = None;
     }
     Ok(decoded)
+}
+
+/// Decodes a WRITE request or a READ response, whose data need not be made up to tell the rest.
+fn without_data(header: &Header, piece: &Piece<'_>) -> Option<Message> {
+    if header.command != Command::WRITE && header.command != Command::READ {
+        return None;
+    }
+    let data = Message::bulk_within(piece.bytes, piece.wire_len)?;
+    let behind = piece.wire_len.checked_sub(data.end)?;
+    if behind > MADE_UP_MAX {
+        return None;
+    }
+    let before = piece.bytes.get(..data.start).unwrap_or(piece.bytes);
+    let mut pdu = before.to_vec();
+    pdu.resize(data.start, 0);
+    pdu.extend_from_slice(piece.bytes.get(data.end..).unwrap_or_default());
+    pdu.resize(data.start + behind, 0);
+    Message::decode_detached_lossy(&pdu, data.len()).ok()
 }
 
 /// Create contexts that are there to their last byte; `field` is where CreateContextsOffset is.
@@ -93,3 +116,7 @@ fn whole_contexts(bytes: &[u8], field: usize) -> usize {
         at = at.saturating_add(next);
     }
 }
+
+/// Bytes of a message that are made up at most: without READ and WRITE data few messages are longer,
+/// and a length is easily claimed.
+const MADE_UP_MAX: usize = 64 * 1024;

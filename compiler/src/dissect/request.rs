@@ -264,8 +264,7 @@ impl Dissector {
         match (bulk, request) {
             (Some(bulk), _) => self.keep(bulk),
             (None, Request::Write(write)) if cut && (1..=MAX_MADE_UP).contains(&write.length) => {
-                let zeros = vec![0; usize::try_from(write.length).unwrap_or_default()];
-                self.keep(&zeros)
+                self.zeros(write.length)
             }
             _ => None,
         }

@@ -123,8 +123,14 @@ impl Message {
     /// Where in `pdu` its bulk lies, found without decoding the body; none when there is no bulk.
     #[must_use]
     pub fn bulk_of(pdu: &[u8]) -> Option<Range<usize>> {
+        Self::bulk_within(pdu, pdu.len())
+    }
+
+    /// As [`Message::bulk_of`], of a PDU of `total` bytes of which `pdu` is the beginning.
+    #[must_use]
+    pub fn bulk_within(pdu: &[u8], total: usize) -> Option<Range<usize>> {
         let header = Header::decode(pdu).ok()?;
-        bulk_range(&header, pdu, pdu.len())
+        bulk_range(&header, pdu, total)
     }
 
     fn detached_source(pdu: &[u8], bulk_len: usize) -> Result<(Header, Source<'_>), WireError> {
