@@ -22,7 +22,7 @@ use std::{collections::HashMap, sync::Arc};
 use smbench_core::{
     ids::{ClientId, OpId},
     seal::{compress::decompress, conn::Direction as SealDirection},
-    smb2::{Command, Message},
+    smb2::Command,
     workload::{Connection, DataRef, Operation, Workload},
 };
 
@@ -139,7 +139,7 @@ impl Dissector {
                         return;
                     };
                     self.table.push(&self.workload, &it.op, it.span);
-                    if let Err(failure) = self.scribe.operation(it.op, it.time_ns) {
+                    if let Err(failure) = self.scribe.operation(it.op, it.time_ns, it.weight) {
                         self.failure.get_or_insert(failure);
                     }
                 }
@@ -259,10 +259,10 @@ impl Dissector {
         seq
     }
 
-    /// Appends an operation that was seen at `stamp`.
-    fn push(&mut self, op: Operation, stamp: Stamp, seq: u64) -> OpId {
+    /// Appends an operation that was seen at `stamp` and holds some `weight` bytes.
+    fn push(&mut self, op: Operation, stamp: Stamp, seq: u64, weight: usize) -> OpId {
         let id = op.id;
-        self.live.push(op, stamp.time_ns, seq);
+        self.live.push(op, stamp.time_ns, seq, weight);
         id
     }
 
@@ -306,11 +306,7 @@ fn index(len: usize) -> u32 {
 
 /// Bytes of an unpacked frame that operations would hold in memory: all but READ and WRITE data.
 fn inline(plain: &[u8]) -> usize {
-    let inline = pieces(plain, plain.len()).map(|piece| {
-        let bulk = Message::bulk_of(piece.bytes);
-        piece.bytes.len() - bulk.map_or(0, |bulk| bulk.len())
-    });
-    inline.sum()
+    pieces(plain, plain.len()).map(|it| it.weight()).sum()
 }
 
 /// They may be so many, and so many times the packed ones.

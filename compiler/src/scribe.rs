@@ -24,6 +24,8 @@ use crate::{
 struct Batch {
     /// Operations, and when they were seen.
     ops: Vec<(Operation, u64)>,
+    /// Bytes that they hold.
+    weight: usize,
     /// Data for the pack.
     data: Vec<u8>,
     /// Bytes of the frames that all this came from, and what came before.
@@ -95,14 +97,20 @@ impl Scribe {
         self.seen
     }
 
-    /// Hands over an operation that was seen at `time_ns`.
+    /// Hands over an operation that was seen at `time_ns` and holds some `weight` bytes.
     ///
     /// # Errors
     ///
     /// [`FolderError`] when writing has failed.
-    pub(crate) fn operation(&mut self, op: Operation, time_ns: u64) -> Result<(), FolderError> {
+    pub(crate) fn operation(
+        &mut self,
+        op: Operation,
+        time_ns: u64,
+        weight: usize,
+    ) -> Result<(), FolderError> {
         self.batch.ops.push((op, time_ns));
-        if self.batch.ops.len() >= BATCH_OPS {
+        self.batch.weight += weight;
+        if self.batch.ops.len() >= BATCH_OPS || self.batch.weight >= BATCH_BYTES {
             self.send()?;
         }
         Ok(())
@@ -220,6 +228,7 @@ fn write(
         pack.append(&batch.data)?;
         written += u64::try_from(batch.data.len()).unwrap_or(u64::MAX);
         batch.data.clear();
+        batch.weight = 0;
         for (op, time_ns) in batch.ops.drain(..) {
             written += spill.push(&op, time_ns)?;
         }

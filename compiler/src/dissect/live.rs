@@ -1,7 +1,8 @@
 //! Operations that may still change, because their answer may still come.
 //!
 //! They leave in the order of their ids as soon as they are settled. One that waits for so long
-//! that too many are behind it is put aside; when too many are aside, it is given up.
+//! that too many are behind it, or too long ones, is put aside; when too many are aside, it is given
+//! up.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,6 +20,8 @@ pub(crate) struct Flight {
     pub(crate) span: WireSpan,
     /// It waits for its answer.
     pub(super) waits: bool,
+    /// Bytes that it holds, by those of its message.
+    pub(crate) weight: usize,
 }
 
 /// What becomes of the first operation.
@@ -38,7 +41,10 @@ pub(super) struct Live {
     /// Operations that have left, or are aside.
     gone: usize,
     flights: VecDeque<Flight>,
+    /// What they hold.
+    weight: usize,
     aside: BTreeMap<OpId, Flight>,
+    aside_weight: usize,
 }
 
 impl Live {
@@ -47,7 +53,8 @@ impl Live {
         self.gone + self.flights.len()
     }
 
-    pub(super) fn push(&mut self, op: Operation, time_ns: u64, request: u64) {
+    pub(super) fn push(&mut self, op: Operation, time_ns: u64, request: u64, weight: usize) {
+        self.weight += weight;
         self.flights.push_back(Flight {
             op,
             time_ns,
@@ -56,6 +63,7 @@ impl Live {
                 ..WireSpan::default()
             },
             waits: false,
+            weight,
         });
     }
 
@@ -102,6 +110,7 @@ impl Live {
     pub(super) fn take(&mut self) -> Option<Flight> {
         let first = self.flights.pop_front()?;
         self.gone += 1;
+        self.weight -= first.weight;
         Some(first)
     }
 
@@ -111,12 +120,14 @@ impl Live {
         if !first.waits {
             return Some(Departure::Settled);
         }
-        if self.flights.len() <= FLIGHTS {
+        if self.flights.len() <= FLIGHTS && self.weight <= FLIGHTS_WEIGHT {
             return None;
         }
-        if self.aside.len() >= ASIDE {
+        let weight = self.aside_weight + first.weight;
+        if self.aside.len() >= ASIDE || weight > ASIDE_WEIGHT {
             return Some(Departure::GivenUp(OpId(index(self.gone))));
         }
+        self.aside_weight = weight;
         let first = self.take()?;
         self.aside.insert(first.op.id, first);
         Some(Departure::Aside)
@@ -141,5 +152,55 @@ impl Live {
 
 /// Operations that may be behind one that waits.
 const FLIGHTS: usize = 1 << 15;
+/// Bytes that they and it may hold.
+const FLIGHTS_WEIGHT: usize = 64 << 20;
 /// Operations that may be aside.
 const ASIDE: usize = 1 << 14;
+/// Bytes that these may hold.
+const ASIDE_WEIGHT: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn operation(id: usize) -> Operation {
+        let op = json!({
+            "id": id, "at_us": 0, "client": 0, "conn": 0, "cmd": "ECHO", "mid": id, "frame": 1,
+            "do": { "request": { "ECHO": {} } },
+        });
+        serde_json::from_value(op).unwrap()
+    }
+
+    /// How many stay, are aside and were given up of so many that wait and hold `weight` bytes.
+    fn kept(total: usize, weight: usize) -> (usize, usize, usize) {
+        let mut live = Live::default();
+        let mut given_up = 0;
+        for id in 0..total {
+            live.push(operation(id), 0, 0, weight);
+            live.waits(OpId(index(id)), true);
+            while let Some(departure) = live.departure() {
+                match departure {
+                    Departure::Aside => {}
+                    Departure::GivenUp(op) => {
+                        given_up += 1;
+                        live.waits(op, false);
+                    }
+                    Departure::Settled => drop(live.take()),
+                }
+            }
+        }
+        assert_eq!(live.total(), total);
+        (live.flights.len(), live.aside.len(), given_up)
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_number_and_by_length() {
+        let many = FLIGHTS + ASIDE + 100;
+        assert_eq!(kept(many, 100), (FLIGHTS, ASIDE, 100));
+        let long = 64 << 10;
+        let (stay, aside) = (FLIGHTS_WEIGHT / long, ASIDE_WEIGHT / long);
+        assert_eq!(kept(stay + aside + 100, long), (stay, aside, 100));
+    }
+}

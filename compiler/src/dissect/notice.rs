@@ -55,7 +55,7 @@ impl Dissector {
                 self.problem("break of an unknown open");
             }
         }
-        self.push(op, stamp, seq);
+        self.push(op, stamp, seq, 0);
     }
 
     /// Finds the open whose oplock breaks: in the session that the header names, else in any of
@@ -107,7 +107,7 @@ impl Dissector {
         let op = self.happening(conn, stamp, NO_COMMAND, Action::Disconnect(end));
         let seq = self.tick();
         self.namespace.disconnected(op.conn, seq);
-        self.push(op, stamp, seq);
+        self.push(op, stamp, seq, 0);
     }
 
     fn happening(&self, conn: usize, stamp: Stamp, cmd: Command, action: Action) -> Operation {

@@ -21,6 +21,13 @@ impl Piece<'_> {
     pub(super) fn is_cut(&self) -> bool {
         self.bytes.len() < self.wire_len
     }
+
+    /// Bytes that an operation made of it holds: READ and WRITE data goes elsewhere.
+    pub(super) fn weight(&self) -> usize {
+        let data = Message::bulk_within(self.bytes, self.wire_len);
+        let known = self.wire_len.min(self.bytes.len() + MADE_UP_MAX);
+        known.saturating_sub(data.map_or(0, |data| data.len()))
+    }
 }
 
 /// Walks the messages of a frame of which `bytes` are there and `len` were on the wire.

@@ -122,7 +122,7 @@ impl Dissector {
         self.check(header, piece, bulk, &op);
         *self.by_command.entry(header.command).or_default() += 1;
         self.namespace.asked(&op);
-        self.push(op, stamp, seq);
+        self.push(op, stamp, seq, piece.weight());
         self.await_answer(conn, header, id, stamp, users_of);
     }
 
@@ -327,7 +327,7 @@ impl Dissector {
         let mut op = self.operation(conn, id, &header, quirks, &mut request, &mut carry);
         op.frame = stamp.frame;
         op.action = Action::Smb1Negotiate(bytes.to_vec());
-        self.push(op, stamp, seq);
+        self.push(op, stamp, seq, bytes.len());
         self.await_answer(conn, &header, id, stamp, None);
     }
 
