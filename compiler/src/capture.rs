@@ -27,7 +27,7 @@ use thiserror::Error;
 
 pub use event::{CaptureEvent, CloseKind, ConnInfo, Direction, FrameInfo, FrameKind};
 pub use stats::{CaptureStats, problem};
-pub(crate) use window::{Block, Blocks, Reading};
+pub(crate) use window::{BLOCK_BYTES, Block, Blocks, Reading};
 
 use container::{Packet, Source};
 use emit::{Out, Stamp};

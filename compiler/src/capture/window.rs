@@ -15,14 +15,14 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Reads until the block is full or the input ends, and says whether there was anything.
+    /// Reads `len` bytes, or until the input ends, and says whether there was anything.
     ///
     /// # Errors
     ///
     /// [`io::Error`] of the input.
-    pub(crate) fn fill(&mut self, input: &mut dyn Read) -> io::Result<bool> {
-        if self.bytes.len() != HEADROOM + BLOCK_BYTES {
-            self.bytes = vec![0; HEADROOM + BLOCK_BYTES];
+    pub(crate) fn fill(&mut self, input: &mut dyn Read, len: usize) -> io::Result<bool> {
+        if self.bytes.len() != HEADROOM + len {
+            self.bytes = vec![0; HEADROOM + len];
         }
         self.end = HEADROOM;
         while let Some(room) = self.bytes.get_mut(self.end..)
@@ -61,6 +61,8 @@ pub(crate) trait Blocks {
 pub(crate) struct Reading<R> {
     input: R,
     spare: Block,
+    /// Bytes of a block.
+    len: usize,
 }
 
 impl<R: Read> Reading<R> {
@@ -68,6 +70,15 @@ impl<R: Read> Reading<R> {
         Self {
             input,
             spare: Block::default(),
+            len: BLOCK_BYTES,
+        }
+    }
+
+    /// One of many inputs, whose blocks are short.
+    pub(crate) fn one_of_many(input: R) -> Self {
+        Self {
+            len: SHORT_BLOCK_BYTES,
+            ..Self::new(input)
         }
     }
 }
@@ -75,7 +86,7 @@ impl<R: Read> Reading<R> {
 impl<R: Read> Blocks for Reading<R> {
     fn next(&mut self) -> io::Result<Option<Block>> {
         let mut block = mem::take(&mut self.spare);
-        Ok(block.fill(&mut self.input)?.then_some(block))
+        Ok(block.fill(&mut self.input, self.len)?.then_some(block))
     }
 
     fn give_back(&mut self, spent: Block) {
@@ -183,7 +194,8 @@ impl BufRead for Window {
 }
 
 /// Small enough for the processor's cache to hold it until it has been read.
-const BLOCK_BYTES: usize = 512 * 1024;
+pub(crate) const BLOCK_BYTES: usize = 512 * 1024;
+const SHORT_BLOCK_BYTES: usize = 64 * 1024;
 /// Room for all but the end of a packet of 64 KiB with its headers.
 const HEADROOM: usize = 72 * 1024;
 
@@ -198,7 +210,11 @@ mod tests {
         let file: Vec<u8> = (0..5 * BLOCK_BYTES)
             .map(|at| (at % 251).try_into().unwrap())
             .collect();
-        let input = Reading::new(Cursor::new(file.clone()));
+        lie_in_one_piece(&file, Reading::new(Cursor::new(file.clone())));
+        lie_in_one_piece(&file, Reading::one_of_many(Cursor::new(file.clone())));
+    }
+
+    fn lie_in_one_piece(file: &[u8], input: Reading<Cursor<Vec<u8>>>) {
         let mut window = Window::new(Box::new(input));
         let lens = [1, 16, HEADROOM, HEADROOM + 1, BLOCK_BYTES + HEADROOM, 7];
         let mut at = 0;

@@ -51,7 +51,7 @@ impl Inputs {
             for input in inputs {
                 let bytes = Arc::new(AtomicU64::new(0));
                 meters.push(Arc::clone(&bytes));
-                readers.push(Box::new(Reading::new(Metered { input, bytes })));
+                readers.push(Box::new(Reading::one_of_many(Metered { input, bytes })));
             }
             Meters::Inline(meters)
         };

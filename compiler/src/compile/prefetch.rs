@@ -13,7 +13,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::capture::{Block, Blocks};
+use crate::capture::{BLOCK_BYTES, Block, Blocks};
 
 /// An input that may be read on another thread.
 pub(super) type Input = Box<dyn Read + Send>;
@@ -101,7 +101,7 @@ fn fill(
             }
             Err(_) => blocks.recv().unwrap_or_default(),
         };
-        match block.fill(&mut input) {
+        match block.fill(&mut input, BLOCK_BYTES) {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
