@@ -18,7 +18,7 @@ mod pcapng;
 mod stats;
 mod tcp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod window;
 
 use std::io::{self, Read};
@@ -180,12 +180,9 @@ impl Reader<'_> {
             }
         }
         loop {
-            let places = open.iter().enumerate();
+            let places = open.iter_mut().enumerate();
             let earliest = places.min_by_key(|(_, source)| source.packet().time_ns);
-            let Some(at) = earliest.map(|(at, _)| at) else {
-                return Ok(());
-            };
-            let Some(source) = open.get_mut(at) else {
+            let Some((at, source)) = earliest else {
                 return Ok(());
             };
             self.packet(source.packet(), source.data());

@@ -32,6 +32,7 @@ use self::{
     state::{Conn, State},
 };
 use crate::{
+    allowance::Allowance,
     capture::{CaptureEvent, ConnInfo, Direction, FrameInfo, FrameKind},
     folder::FolderError,
     namespace::Namespace,
@@ -222,9 +223,7 @@ impl Dissector {
     /// A compressed frame. [MS-SMB2] 3.1.4.4.
     fn unpacked(&mut self, conn: usize, dir: Direction, stamp: Stamp, bytes: &[u8]) {
         match decompress(bytes, LONGEST) {
-            Ok(plain) if inline(&plain) > INLINE_MAX + bytes.len() * SWOLLEN => {
-                self.skip("compressed beyond reason");
-            }
+            Ok(plain) if is_swollen(bytes, &plain) => self.skip("compressed beyond reason"),
             Ok(plain) => {
                 let len = plain.len();
                 self.messages(conn, dir, stamp, &plain, len);
@@ -304,13 +303,12 @@ fn index(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// Bytes of an unpacked frame that operations would hold in memory: all but READ and WRITE data.
-fn inline(plain: &[u8]) -> usize {
-    pieces(plain, plain.len()).map(|it| it.weight()).sum()
+/// Whether operations of an unpacked frame would hold far more than the packed one.
+fn is_swollen(packed: &[u8], plain: &[u8]) -> bool {
+    let weight: usize = pieces(plain, plain.len()).map(|it| it.weight()).sum();
+    let [weight, seen] = [weight, packed.len()].map(|it| u64::try_from(it).unwrap_or(u64::MAX));
+    weight > Allowance::UNPACKED.limit(seen)
 }
 
-/// They may be so many, and so many times the packed ones.
-const INLINE_MAX: usize = 64 * 1024;
-const SWOLLEN: usize = 64;
 /// Unpacked frames are no longer than the transport could have carried. [MS-SMB2] 2.1.
 const LONGEST: usize = (1 << 24) + (1 << 16);

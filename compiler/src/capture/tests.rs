@@ -142,19 +142,42 @@ fn pcap(link: u32, packets: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn pcap_cut(link: u32, packets: &[Vec<u8>], snaplen: usize) -> Vec<u8> {
+    let cut = |packet: &Vec<u8>| {
+        let captured = packet.len().min(snaplen);
+        (packet[..captured].to_vec(), packet.len())
+    };
+    pcap_of(link, packets.iter().map(cut))
+}
+
+/// A pcap of what was captured of packets, and their lengths on the wire.
+fn pcap_of(link: u32, packets: impl Iterator<Item = (Vec<u8>, usize)>) -> Vec<u8> {
     let mut file = Vec::new();
     for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, link] {
         file.extend(word.to_le_bytes());
     }
-    for (at, packet) in (0_u32..).zip(packets) {
-        let captured = packet.len().min(snaplen);
-        let lengths = [captured, packet.len()].map(|len| u32::try_from(len).unwrap());
+    for (at, (packet, len)) in (0_u32..).zip(packets) {
+        let lengths = [packet.len(), len].map(|len| u32::try_from(len).unwrap());
         for word in [1000, at * 1000, lengths[0], lengths[1]] {
             file.extend(word.to_le_bytes());
         }
-        file.extend(&packet[..captured]);
+        file.extend(&packet);
     }
     file
+}
+
+/// A pcap of what was captured of segments of one client, and the lengths of their payloads on the
+/// wire, which may be more than a datagram has room for.
+pub(crate) fn segments(payloads: impl Iterator<Item = (Vec<u8>, usize)>) -> Vec<u8> {
+    let mut seq = 1_u32;
+    let packets = payloads.map(|(payload, len)| {
+        let segment = tcp(CLIENT.1, SERVER.1, seq, 0, ACK, &payload);
+        seq = seq.wrapping_add(u32::try_from(len).unwrap());
+        // No total length: segmentation offload.
+        let packet = ipv4_raw(CLIENT.0, SERVER.0, 0, 0, 6, &segment);
+        let len = packet.len() - payload.len() + len;
+        (packet, len)
+    });
+    pcap_of(101, packets)
 }
 
 fn ethernet(packets: &[Vec<u8>]) -> Seen {

@@ -172,11 +172,7 @@ impl Window {
 
 impl Read for Window {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let have = self.fill_buf()?;
-        let len = have.len().min(room.len());
-        if let (Some(room), Some(have)) = (room.get_mut(..len), have.get(..len)) {
-            room.copy_from_slice(have);
-        }
+        let len = self.fill_buf()?.read(room)?;
         self.consume(len);
         Ok(len)
     }

@@ -246,10 +246,9 @@ mod tests {
     use std::io::{Cursor, Read};
 
     use super::*;
-    use crate::capture::{Reading, read_capture_with};
+    use crate::capture::{Reading, read_capture_with, tests::segments};
 
-    /// A capture of raw IPv4 in packets of at most `most` bytes of payload: SMB2 messages of these
-    /// lengths from one client.
+    /// A capture of SMB2 messages of these lengths, in packets of at most `most` bytes of payload.
     fn capture(lens: &[usize], most: usize) -> Vec<u8> {
         let mut stream = Vec::new();
         for len in lens {
@@ -258,27 +257,7 @@ mod tests {
             stream.extend([0xfe, b'S', b'M', b'B', 64, 0]);
             stream.resize(message + len, 7);
         }
-        let mut file = Vec::new();
-        for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 1 << 24, 101] {
-            file.extend(word.to_le_bytes());
-        }
-        let mut seq = 1_u32;
-        for payload in stream.chunks(most) {
-            let len = u32::try_from(payload.len()).unwrap();
-            for word in [1000, seq % 1_000_000, 40 + len, 40 + len] {
-                file.extend(word.to_le_bytes());
-            }
-            // No total length: segmentation offload.
-            file.extend([
-                0x45, 0, 0, 0, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
-            ]);
-            file.extend([0xc3, 0x50, 1, 0xbd]);
-            file.extend(seq.to_be_bytes());
-            file.extend([0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
-            file.extend(payload);
-            seq = seq.wrapping_add(len);
-        }
-        file
+        segments(stream.chunks(most).map(|it| (it.to_vec(), it.len())))
     }
 
     fn lens_on_threads(file: &[u8]) -> Vec<usize> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::*;
+use crate::capture::tests::segments;
 
 /// Captures that ship with the project, and those beside it where they are.
 fn captures() -> Vec<PathBuf> {
@@ -117,26 +118,10 @@ fn request(command: u16, mid: u32, fields: &[u8]) -> Vec<u8> {
 
 /// A capture of messages of one client and their lengths on the wire, each in a packet.
 fn capture(messages: impl Iterator<Item = (Vec<u8>, u32)>) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 1 << 18, 101] {
-        file.extend(word.to_le_bytes());
-    }
-    let mut seq = 1_u32;
-    for (at, (message, len)) in (0_u32..).zip(messages) {
-        let mut packet = vec![0x45, 0, 0, 0, 0, 1, 0, 0, 64, 6, 0, 0];
-        packet.extend([10, 0, 0, 1, 10, 0, 0, 2, 0xc3, 0x50, 1, 0xbd]);
-        packet.extend(seq.to_be_bytes());
-        packet.extend([0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
-        packet.extend(len.to_be_bytes());
-        packet.extend(message);
-        let captured = u32::try_from(packet.len()).unwrap();
-        for word in [1000, at, captured, 44 + len] {
-            file.extend(word.to_le_bytes());
-        }
-        file.extend(&packet);
-        seq = seq.wrapping_add(4 + len);
-    }
-    file
+    segments(messages.map(|(message, len)| {
+        let payload = [len.to_be_bytes().as_slice(), &message].concat();
+        (payload, 4 + len as usize)
+    }))
 }
 
 /// StructureSize, DataOffset, and no more that matters.

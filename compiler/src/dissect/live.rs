@@ -21,7 +21,7 @@ pub(crate) struct Flight {
     /// It waits for its answer.
     pub(super) waits: bool,
     /// Bytes that it holds, by those of its message.
-    pub(crate) weight: usize,
+    pub(super) weight: usize,
 }
 
 /// What becomes of the first operation.
