@@ -11,6 +11,7 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use crate::capture::{BLOCK_BYTES, Block, Blocks};
@@ -55,8 +56,22 @@ impl Ahead {
 }
 
 impl Drop for Ahead {
+    /// Waits for the thread to end, but not for an input that says nothing: a thread that waits for
+    /// one is left behind.
     fn drop(&mut self) {
         self.progress.stop.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let since = Instant::now();
+        while !thread.is_finished() {
+            if since.elapsed() > PATIENCE {
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
+        // Whoever gives up a compilation has a failure to tell of already.
+        let _ = thread.join();
     }
 }
 
@@ -129,6 +144,9 @@ impl Blocks for Prefetch {
     }
 }
 
+/// How long a failure waits for a thread to end.
+const PATIENCE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(1);
 /// Blocks of an input under way.
 const BLOCKS: usize = 8;
 const BLOCKS_AT_FIRST: usize = 4;

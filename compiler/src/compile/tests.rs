@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::Cursor,
     path::{Path, PathBuf},
+    sync::mpsc::{Receiver, channel},
 };
 
 use super::*;
@@ -212,4 +213,66 @@ fn a_workload_far_longer_than_its_capture_is_refused() {
         panic!("{failure:?}");
     };
     assert!(told <= limit, "{told} of {limit}");
+}
+
+/// An input that tells when it is gone, and may never say anything.
+struct Watched {
+    bytes: Cursor<Vec<u8>>,
+    silence: Option<Receiver<()>>,
+    _alive: Arc<()>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.bytes.read(room)?;
+        if len == 0
+            && let Some(silence) = &self.silence
+        {
+            // Until the other end is dropped.
+            let _ = silence.recv();
+        }
+        Ok(len)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // Whoever does not wait for the thread that reads sees it here.
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn no_thread_outlives_a_compilation_that_fails() {
+    for _ in 0..20 {
+        let alive = Arc::new(());
+        let input = Watched {
+            bytes: Cursor::new(vec![7; 3 << 20]),
+            silence: None,
+            _alive: Arc::clone(&alive),
+        };
+        let failed = compiled_from(Box::new(input), "junk", |it| Scratch::new(it.scratch()));
+        assert!(matches!(failed, Err(CompileError::Capture { .. })));
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+}
+
+#[test]
+fn an_input_that_says_nothing_does_not_hold_up_a_failure() {
+    let (speak, silence) = channel();
+    let alive = Arc::new(());
+    let silent = Watched {
+        bytes: Cursor::new(Vec::new()),
+        silence: Some(silence),
+        _alive: Arc::clone(&alive),
+    };
+    let junk: Box<dyn Read + Send> = Box::new(Cursor::new(b"no capture at all".to_vec()));
+    let out = std::env::temp_dir().join(format!("smbench-compile-silent-{}", std::process::id()));
+    let inputs = vec![
+        ("a".to_owned(), junk),
+        ("b".to_owned(), Box::new(silent) as _),
+    ];
+    let failed = compile(inputs, CompileOptions::default(), &out);
+    assert!(matches!(failed, Err(CompileError::Capture { .. })));
+    drop(speak);
 }
