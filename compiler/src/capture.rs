@@ -16,6 +16,7 @@ mod framing;
 mod link;
 mod pcapng;
 mod stats;
+mod step;
 mod tcp;
 #[cfg(test)]
 pub(crate) mod tests;

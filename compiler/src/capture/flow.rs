@@ -16,6 +16,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use super::emit::{End, Ident, Out, Side, Stamp};
 use super::event::CloseKind;
 use super::link::Segment;
+use super::step::{finish, step};
 use super::tcp::Half;
 
 /// All connections of a capture.
@@ -254,9 +255,9 @@ impl Flow {
             Side::Low => (&mut self.low, &mut self.high),
             Side::High => (&mut self.high, &mut self.low),
         };
-        if segment.has(Segment::ACK) {
-            peer.acknowledge(segment.ack);
-        }
+        let needs = (segment.has(Segment::ACK))
+            .then(|| peer.acknowledge(segment.ack))
+            .flatten();
         if segment.wire_len > 0 || segment.has(Segment::FIN) {
             if own.framer.is_dead() && ident.conn.is_some() {
                 own.framer.revive();
@@ -264,10 +265,11 @@ impl Flow {
             let seq = segment
                 .seq
                 .wrapping_add(u32::from(segment.has(Segment::SYN)));
-            own.segment(ident, from, seq, segment, at, out);
+            own.segment(ident, from, (seq, needs), segment, at, out);
         }
-        own.review(ident, from, at, out);
-        peer.review(ident, from.other(), at, out);
+        if own.is_waiting() || peer.is_waiting() {
+            step(ident, from, (own, peer), at, out);
+        }
         if segment.has(Segment::FIN | Segment::RST) || self.first_fin.is_some() {
             self.ending(from, segment, at, out);
         }
@@ -323,8 +325,10 @@ impl Flow {
     }
 
     fn close(&mut self, by: Side, how: CloseKind, at: Stamp, out: &mut Out<'_>) {
-        self.low.end(&mut self.ident, Side::Low, at, out);
-        self.high.end(&mut self.ident, Side::High, at, out);
+        let (ident, low, high) = (&mut self.ident, &mut self.low, &mut self.high);
+        finish(ident, low, high, out);
+        low.framer.end(ident, Side::Low, at, out);
+        high.framer.end(ident, Side::High, at, out);
         if self.ident.conn.is_none() {
             out.stats.non_smb_flows += 1;
         }
@@ -350,10 +354,12 @@ impl Flow {
         self.low.holds_bytes() || self.high.holds_bytes()
     }
 
+    /// Lets go of all bytes that are held, without losing the place in the streams.
     fn release(&mut self, out: &mut Out<'_>) {
-        self.low.release(&mut self.ident, Side::Low, self.last, out);
-        self.high
-            .release(&mut self.ident, Side::High, self.last, out);
+        let (ident, low, high) = (&mut self.ident, &mut self.low, &mut self.high);
+        finish(ident, low, high, out);
+        low.framer.release(ident, Side::Low, self.last, out);
+        high.framer.release(ident, Side::High, self.last, out);
     }
 }
 

@@ -110,6 +110,8 @@ pub mod problem {
     pub const FRAME_UNFINISHED: &str = "frame unfinished at the end of its connection";
     /// A hole given up because too many bytes waited behind it.
     pub const HOLE_LIMIT: &str = "hole given up at the buffer limit";
+    /// Bytes that came before those of the other side that they acknowledge.
+    pub const OUT_OF_STEP: &str = "directions of a connection out of step";
     /// Packets whose time is before that of the packet before.
     pub const TIME_BACKWARDS: &str = "packet time runs backwards";
 }

@@ -4,6 +4,7 @@
 //! Bytes seen first win over what a retransmission says. What comes before its turn waits; a hole
 //! is given up for lost when the other side acknowledged past it and it stays open for a while, or
 //! when too much waits behind it. A segment cut by the snap length leaves a hole of known size.
+//! A segment also waits for the bytes of the other side that it acknowledges: see [`super::step`].
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,10 @@ pub(super) struct Half {
     start: u64,
     /// Position up to which the other side has acknowledged.
     acked: u64,
+    /// Position up to which the other side does not wait for this one any more.
+    forgiven: u64,
+    /// How far the other side had come when it was looked at last.
+    reach: u64,
     /// Position of the FIN.
     fin: Option<u64>,
     waiting: BTreeMap<u64, Chunk>,
@@ -39,11 +44,22 @@ struct Hole {
     segments: u32,
 }
 
+impl Hole {
+    fn since(at: Stamp) -> Self {
+        Self {
+            since_ns: at.time_ns,
+            segments: 0,
+        }
+    }
+}
+
 /// Bytes that came before their turn.
 struct Chunk {
     data: Vec<u8>,
     /// Length with what the snap length cut off.
     wire_len: usize,
+    /// Position of the other side that must have been reached before.
+    needs: u64,
     at: Stamp,
 }
 
@@ -92,21 +108,48 @@ impl Half {
         self.isn.is_none() && first.wrapping_sub(isn.wrapping_add(1)) <= LATE_SYN_MAX
     }
 
-    /// The other side acknowledged up to `ack`.
+    /// The other side acknowledged up to `ack`. The position of that, when it is not reached yet.
     #[inline]
-    pub(super) fn acknowledge(&mut self, ack: u32) {
-        if self.started {
-            self.acked = self.acked.max(self.position(ack));
+    pub(super) fn acknowledge(&mut self, ack: u32) -> Option<u64> {
+        if !self.started {
+            return None;
         }
+        let position = self.position(ack);
+        self.acked = self.acked.max(position);
+        if position <= self.next {
+            return None;
+        }
+        // The FIN counts as a byte.
+        let position = position.min(self.fin.unwrap_or(position));
+        let is_missing = position > self.reach() && position - self.next <= NEEDED_BYTES_MAX;
+        is_missing.then_some(position)
     }
 
-    /// Takes the payload (and the FIN) of a segment that starts at `seq`.
+    /// Position up to which the other side need not wait.
+    fn reach(&self) -> u64 {
+        self.next.max(self.forgiven)
+    }
+
+    /// Whether bytes wait for their turn.
+    #[inline]
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether the next bytes are there, and wait for the other side.
+    fn is_held(&self) -> bool {
+        let first = self.waiting.first_key_value();
+        first.is_some_and(|(&first, _)| first <= self.next)
+    }
+
+    /// Takes the payload (and the FIN) of a segment that starts at `seq` and `needs` the other side
+    /// to reach a position.
     #[inline]
     pub(super) fn segment(
         &mut self,
         ident: &mut Ident,
         from: Side,
-        seq: u32,
+        (seq, needs): (u32, Option<u64>),
         segment: &Segment<'_>,
         at: Stamp,
         out: &mut Out<'_>,
@@ -115,75 +158,131 @@ impl Half {
             self.begin(seq);
         }
         let position = self.position(seq);
-        let end = position + wide(segment.wire_len);
+        let wire_len = segment.wire_len;
+        let end = position + wide(wire_len);
         if segment.has(Segment::FIN) {
             self.fin = Some(end);
         }
-        if segment.wire_len == 0 {
+        if wire_len == 0 {
             return;
         }
-        let wire_len = segment.wire_len;
-        if position == self.next {
-            self.deliver(ident, from, segment.payload, wire_len, at, out);
-        } else if end <= self.next {
+        if end <= self.next {
             out.stats.retransmitted_bytes += wide(wire_len);
             if end <= self.start {
                 self.before_start(ident, from, segment, at, out);
             }
             return;
-        } else if position < self.next {
-            let seen = self.next - position;
-            out.stats.retransmitted_bytes += seen;
-            let seen = narrow(seen);
-            let rest = segment.payload.get(seen..).unwrap_or_default();
-            self.deliver(ident, from, rest, wire_len - seen, at, out);
-        } else {
-            out.stats.out_of_order_segments += 1;
-            if self.waiting.is_empty() {
-                self.hole = Hole {
-                    since_ns: at.time_ns,
-                    segments: 0,
-                };
-            }
-            self.wait(position, segment.payload, wire_len, at, out);
+        }
+        let held = (needs.is_some() || self.is_held()) && !out.memory.is_tight();
+        if position > self.next || held {
+            out.stats.out_of_order_segments += u64::from(position > self.next);
+            self.wait(position, segment, needs, at, out);
             return;
         }
-        if !self.waiting.is_empty() {
-            self.drain(ident, from, at, out);
-        }
+        let seen = self.next - position;
+        out.stats.retransmitted_bytes += seen;
+        let seen = narrow(seen);
+        let rest = segment.payload.get(seen..).unwrap_or_default();
+        self.deliver(ident, from, rest, wire_len - seen, at, out);
+        self.drain(ident, from, at, out);
     }
 
-    /// Gives up the hole that keeps bytes waiting when it has been open for too long.
-    pub(super) fn review(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+    /// Packet of the first bytes that wait.
+    pub(super) fn waits_since(&self) -> Option<u64> {
+        let (_, chunk) = self.waiting.first_key_value()?;
+        Some(chunk.at.frame_no)
+    }
+
+    /// Hands on bytes that waited for `other` to come this far, or need not any more.
+    pub(super) fn proceed(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        other: &mut Self,
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let first = self.waiting.first_key_value();
+        let first = first.filter(|&(&first, _)| first <= self.next);
+        let Some((&first, chunk)) = first else {
+            return false;
+        };
+        if chunk.needs <= other.reach() {
+            out.stats.problem(problem::OUT_OF_STEP);
+        } else {
+            // Who has acknowledged these bytes has had what they acknowledge.
+            let segments = if self.acked > first {
+                ACKED_SEGMENTS_MAX
+            } else {
+                NEEDED_SEGMENTS_MAX
+            };
+            let is_open = self.hole.segments <= segments
+                && at.time_ns.saturating_sub(self.hole.since_ns) <= ACKED_OPEN_NS_MAX;
+            if is_open && !self.is_full(out) {
+                return false;
+            }
+        }
+        self.insist(ident, from, other, out);
+        true
+    }
+
+    /// Hands on the first bytes that wait, whatever they wait for.
+    pub(super) fn insist(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        other: &mut Self,
+        out: &mut Out<'_>,
+    ) {
+        let Some((&first, &Chunk { needs, at, .. })) = self.waiting.first_key_value() else {
+            return;
+        };
+        if first > self.next {
+            self.reach = other.reach();
+            return self.give_up(ident, from, out);
+        }
+        if needs > other.reach() {
+            other.forgive(ident, from.other(), (needs, self.reach()), out);
+        }
+        self.reach = other.reach();
+        self.drain(ident, from, at, out);
+    }
+
+    /// Gives up the hole that keeps bytes waiting when it has been open for too long; whether it did.
+    pub(super) fn review(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let mut any = false;
         while let Some((&first, _)) = self.waiting.first_key_value() {
             self.hole.segments = self.hole.segments.saturating_add(1);
+            if first <= self.next {
+                break;
+            }
             let open_ns = at.time_ns.saturating_sub(self.hole.since_ns);
             let lost = if self.acked > self.next {
                 self.hole.segments > ACKED_SEGMENTS_MAX || open_ns > ACKED_OPEN_NS_MAX
             } else {
                 self.hole.segments > OPEN_SEGMENTS_MAX || open_ns > OPEN_NS_MAX
             };
-            let full = self.waiting_bytes > WAITING_BYTES_MAX || out.memory.is_tight();
+            let full = self.is_full(out);
             if !lost && !full {
-                return;
+                break;
             }
             if full && !lost {
                 out.stats.problem(problem::HOLE_LIMIT);
             }
-            self.give_up(ident, from, first, at, out);
+            self.give_up(ident, from, out);
+            any = true;
         }
+        any
     }
 
-    /// Lets go of all bytes that are held, without losing the place in the stream.
-    pub(super) fn release(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
-        self.give_up_all(ident, from, at, out);
-        self.framer.release(ident, from, at, out);
-    }
-
-    /// The stream is over: everything still waiting comes out, with the holes between.
-    pub(super) fn end(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
-        self.give_up_all(ident, from, at, out);
-        self.framer.end(ident, from, at, out);
+    fn is_full(&self, out: &Out<'_>) -> bool {
+        self.waiting_bytes > WAITING_BYTES_MAX || out.memory.is_tight()
     }
 
     fn begin(&mut self, seq: u32) {
@@ -229,10 +328,21 @@ impl Half {
         self.framer.gap(ident, from, missing, at, out);
     }
 
-    /// Keeps the parts of a segment that nothing waiting covers.
-    fn wait(&mut self, start: u64, data: &[u8], wire_len: usize, at: Stamp, out: &mut Out<'_>) {
-        let end = start + wide(wire_len);
-        let mut from = start;
+    /// Keeps the parts of a segment that nothing covers, waiting or handed on.
+    fn wait(
+        &mut self,
+        start: u64,
+        segment: &Segment<'_>,
+        needs: Option<u64>,
+        at: Stamp,
+        out: &mut Out<'_>,
+    ) {
+        if self.waiting.is_empty() {
+            self.hole = Hole::since(at);
+        }
+        let end = start + wide(segment.wire_len);
+        let mut from = start.max(self.next);
+        out.stats.retransmitted_bytes += from - start;
         while from < end {
             let before = self.waiting.range(..=from).next_back();
             let covered = before.map_or(0, |(&key, chunk)| key + wide(chunk.wire_len));
@@ -246,8 +356,8 @@ impl Half {
                 .range(from..end)
                 .next()
                 .map_or(end, |(&key, _)| key);
-            let part = narrow(from - start)..narrow(to - start).min(data.len());
-            let part = data.get(part).unwrap_or_default();
+            let part = narrow(from - start)..narrow(to - start).min(segment.payload.len());
+            let part = segment.payload.get(part).unwrap_or_default();
             if !out.memory.take(part.len()) {
                 out.stats.problem(problem::MEMORY_LIMIT);
                 return;
@@ -256,6 +366,7 @@ impl Half {
             let chunk = Chunk {
                 data: part.to_vec(),
                 wire_len: narrow(to - from),
+                needs: needs.unwrap_or_default(),
                 at,
             };
             self.waiting.insert(from, chunk);
@@ -265,48 +376,74 @@ impl Half {
 
     /// Hands on what waited for the bytes that have just come.
     fn drain(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
-        while let Some(entry) = self.waiting.first_entry()
+        while let Some(mut entry) = self.waiting.first_entry()
             && *entry.key() <= self.next
         {
-            let (start, chunk) = entry.remove_entry();
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(chunk.data.len());
-            let seen = narrow(self.next - start);
-            if seen < chunk.wire_len {
-                let rest = chunk.data.get(seen..).unwrap_or_default();
-                let at = at.later(chunk.at);
-                self.deliver(ident, from, rest, chunk.wire_len - seen, at, out);
+            let chunk = entry.get_mut();
+            if chunk.needs > self.reach {
+                chunk.at = chunk.at.later(at);
+                break;
             }
-            out.stats.retransmitted_bytes += wide(seen.min(chunk.wire_len));
-            out.memory.give(chunk.data.len());
-            self.hole = Hole {
-                since_ns: at.time_ns,
-                segments: 0,
-            };
+            self.deliver_first(ident, from, at, out);
         }
     }
 
-    fn give_up_all(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
-        while let Some((&first, _)) = self.waiting.first_key_value() {
-            self.give_up(ident, from, first, at, out);
+    /// Hands on the first that waits, whose bytes have their turn.
+    fn deliver_first(&mut self, ident: &mut Ident, from: Side, at: Stamp, out: &mut Out<'_>) {
+        let Some((start, chunk)) = self.waiting.pop_first() else {
+            return;
+        };
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(chunk.data.len());
+        let seen = narrow(self.next - start);
+        if seen < chunk.wire_len {
+            let rest = chunk.data.get(seen..).unwrap_or_default();
+            let at = at.later(chunk.at);
+            self.deliver(ident, from, rest, chunk.wire_len - seen, at, out);
+        }
+        out.stats.retransmitted_bytes += wide(seen.min(chunk.wire_len));
+        out.memory.give(chunk.data.len());
+        self.hole = Hole::since(at);
+    }
+
+    /// Gives up the hole before the first that waits.
+    fn give_up(&mut self, ident: &mut Ident, from: Side, out: &mut Out<'_>) {
+        if let Some(seen) = self.skip_hole(ident, from, out) {
+            self.drain(ident, from, seen, out);
+            self.hole = Hole::since(seen);
         }
     }
 
-    fn give_up(&mut self, ident: &mut Ident, from: Side, to: u64, at: Stamp, out: &mut Out<'_>) {
-        let missing = to.saturating_sub(self.next);
+    /// Goes on where the first that waits begins.
+    fn skip_hole(&mut self, ident: &mut Ident, from: Side, out: &mut Out<'_>) -> Option<Stamp> {
         // What waited was there at its own time: nothing else completes it.
-        let seen = self
-            .waiting
-            .first_key_value()
-            .map_or(at, |(_, chunk)| chunk.at);
+        let (&first, &Chunk { at: seen, .. }) = self.waiting.first_key_value()?;
+        let missing = first.saturating_sub(self.next);
         if missing > 0 {
             self.advance(missing);
             self.gap(ident, from, missing, seen, out);
         }
-        self.drain(ident, from, seen, out);
-        self.hole = Hole {
-            since_ns: at.time_ns,
-            segments: 0,
-        };
+        Some(seen)
+    }
+
+    /// The other side, which has come to `reach`, does not wait any more for what comes before
+    /// `limit`: that has been there, whether captured or not.
+    fn forgive(
+        &mut self,
+        ident: &mut Ident,
+        from: Side,
+        (limit, reach): (u64, u64),
+        out: &mut Out<'_>,
+    ) {
+        while let Some((&first, chunk)) = self.waiting.first_key_value()
+            && first <= limit
+            && self.next < limit
+            && (chunk.needs <= reach || first == limit)
+            && let Some(seen) = self.skip_hole(ident, from, out)
+            && first < limit
+        {
+            self.deliver_first(ident, from, seen, out);
+        }
+        self.forgiven = self.forgiven.max(limit);
     }
 
     /// A stream seen from the middle may begin out of order: whole frames before its first byte
@@ -358,5 +495,9 @@ const ACKED_OPEN_NS_MAX: u64 = 100_000_000;
 /// The same while nobody has acknowledged it.
 const OPEN_SEGMENTS_MAX: u32 = 1024;
 const OPEN_NS_MAX: u64 = 30_000_000_000;
+/// Segments of the connection that bytes wait for what they acknowledge while nobody has
+/// acknowledged them, and how far away that may be.
+const NEEDED_SEGMENTS_MAX: u32 = 256;
+const NEEDED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes that may wait behind one hole.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -2,6 +2,7 @@
 
 mod input;
 mod links;
+mod step;
 
 use std::io::{Cursor, Read};
 
