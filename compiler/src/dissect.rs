@@ -7,6 +7,7 @@
 
 mod answer;
 mod check;
+mod cut;
 mod finish;
 mod handles;
 mod live;

@@ -10,7 +10,9 @@ use smbench_core::{
 };
 
 use super::{
-    Dissector, index,
+    Dissector,
+    cut::as_captured,
+    index,
     pdu::{Piece, decode_cut},
     state::Pending,
 };
@@ -38,9 +40,15 @@ impl Dissector {
             return self.problem("response that does not parse");
         };
         let bulk = bulk.and_then(|range| piece.bytes.get(range));
-        let Body::Response(body) = message.body else {
+        let Body::Response(mut body) = message.body else {
             return;
         };
+        if piece.is_cut() {
+            match as_captured(body, piece.bytes) {
+                Some(known) => body = known,
+                None => return self.cut_answer(conn, header, pending.op),
+            }
+        }
         match body {
             Response::Negotiate(it) => {
                 expect.dialect = Some(it.dialect_revision);
@@ -78,6 +86,20 @@ impl Dissector {
                 namespace.closing(op, span, &it);
             }),
             Response::Opaque(_) => self.problem("response that does not parse"),
+            _ => {}
+        }
+    }
+
+    /// An answer that was cut before what matters in it: what its header tells.
+    fn cut_answer(&mut self, conn: usize, header: &Header, op: OpId) {
+        self.problem("answer cut before what it tells");
+        match header.command {
+            Command::SESSION_SETUP => {
+                self.session_answered(conn, header, op, SessionFlags::default(), &[]);
+            }
+            Command::TREE_CONNECT => {
+                self.tree_connected(header, op, &TreeConnectResponse::default());
+            }
             _ => {}
         }
     }
@@ -199,12 +221,12 @@ impl Dissector {
         pending: &Pending,
         expect: &mut Expect,
     ) {
+        expect.oplock = Some(response.oplock_level);
         if piece.bytes.len() < FIXED_CREATE {
             return self.problem("CREATE response cut before its FileId");
         }
         expect.file_id = Some(response.file_id);
         expect.action = Some(response.create_action.0);
-        expect.oplock = Some(response.oplock_level);
         expect.size = Some(response.end_of_file);
         expect.attributes = Some(response.file_attributes.bits());
         self.namespace

@@ -9,7 +9,9 @@ use smbench_core::{
 };
 
 use super::{
-    Dissector, Stamp, index,
+    Dissector, Stamp,
+    cut::as_captured,
+    index,
     pdu::{Piece, decode_cut},
 };
 use crate::capture::{CloseKind, Direction};
@@ -29,7 +31,15 @@ impl Dissector {
         } else {
             Message::decode_lossy(piece.bytes)
         };
-        let body = decoded.map(|decoded| decoded.message.body);
+        let mut body = decoded.map(|decoded| decoded.message.body);
+        if piece.is_cut()
+            && let Ok(Body::Response(it)) = body
+        {
+            let Some(known) = as_captured(it, piece.bytes) else {
+                return self.skip("break notification cut");
+            };
+            body = Ok(Body::Response(known));
+        }
         let notice = match body {
             Ok(Body::Response(Response::OplockBreak(it))) => {
                 let to = it.oplock_level;

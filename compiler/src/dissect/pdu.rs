@@ -22,6 +22,23 @@ impl Piece<'_> {
         self.bytes.len() < self.wire_len
     }
 
+    /// Its header, of which no more than the signature may be cut.
+    pub(super) fn header(&self) -> Result<Header, &'static str> {
+        let known = self.bytes.get(..BEFORE_SIGNATURE);
+        let header = match known {
+            Some(known) if self.is_cut() && self.bytes.len() < HEADER_LEN => {
+                let mut whole = [0; HEADER_LEN];
+                whole[..BEFORE_SIGNATURE].copy_from_slice(known);
+                Header::decode(&whole)
+            }
+            _ => Header::decode(self.bytes),
+        };
+        header.map_err(|_| match self.is_cut() {
+            true => "header cut",
+            false => "bad header",
+        })
+    }
+
     /// Bytes that an operation made of it holds: READ and WRITE data goes elsewhere.
     pub(super) fn weight(&self) -> usize {
         let data = Message::bulk_within(self.bytes, self.wire_len);
@@ -35,15 +52,17 @@ pub(super) fn pieces(bytes: &[u8], len: usize) -> impl Iterator<Item = Piece<'_>
     let mut rest = Some((bytes, len));
     std::iter::from_fn(move || {
         let (bytes, len) = rest.take()?;
-        let next = Header::decode(bytes).map_or(0, |header| header.next_command as usize);
-        // [MS-SMB2] 2.2.1.1: NextCommand counts from the start of this header.
-        let sound = next >= HEADER_LEN && next < len;
         let mut piece = Piece {
             bytes,
             wire_len: len,
-            more: sound,
-            bad_next: next != 0 && !sound,
+            more: false,
+            bad_next: false,
         };
+        // [MS-SMB2] 2.2.1.1: NextCommand counts from the start of this header.
+        let next = (piece.header()).map_or(0, |header| header.next_command as usize);
+        let sound = next >= HEADER_LEN && next < len;
+        piece.more = sound;
+        piece.bad_next = next != 0 && !sound;
         if sound {
             piece.wire_len = next;
             if let Some((this, behind)) = bytes.split_at_checked(next) {
@@ -124,6 +143,8 @@ fn whole_contexts(bytes: &[u8], field: usize) -> usize {
     }
 }
 
+/// Where in a header the signature begins. [MS-SMB2] 2.2.1.2.
+const BEFORE_SIGNATURE: usize = 48;
 /// Bytes of a message that are made up at most: without READ and WRITE data few messages are longer,
 /// and a length is easily claimed.
 const MADE_UP_MAX: usize = 64 * 1024;

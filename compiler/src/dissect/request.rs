@@ -33,18 +33,14 @@ impl Dissector {
     pub(super) fn requests(&mut self, conn: usize, stamp: Stamp, bytes: &[u8], len: usize) {
         let mut carry = Carry::default();
         for piece in pieces(bytes, len) {
-            let header = match Header::decode(piece.bytes) {
+            let header = match piece.header() {
                 Ok(header) if header.is_response() => {
                     self.skip("response of a client");
                     continue;
                 }
                 Ok(header) => header,
-                Err(_) if piece.is_cut() => {
-                    self.skip("header cut");
-                    continue;
-                }
-                Err(_) => {
-                    self.skip("bad header");
+                Err(why) => {
+                    self.skip(why);
                     continue;
                 }
             };

@@ -17,18 +17,14 @@ impl Dissector {
     /// The responses of a frame.
     pub(super) fn responses(&mut self, conn: usize, stamp: Stamp, bytes: &[u8], len: usize) {
         for piece in pieces(bytes, len) {
-            let header = match Header::decode(piece.bytes) {
+            let header = match piece.header() {
                 Ok(header) if !header.is_response() => {
                     self.skip("request of a server");
                     continue;
                 }
                 Ok(header) => header,
-                Err(_) if piece.is_cut() => {
-                    self.skip("header cut");
-                    continue;
-                }
-                Err(_) => {
-                    self.skip("bad header");
+                Err(why) => {
+                    self.skip(why);
                     continue;
                 }
             };
@@ -107,7 +103,7 @@ impl Dissector {
                 more: false,
                 bad_next: false,
             };
-            let Ok(header) = Header::decode(piece.bytes) else {
+            let Ok(header) = piece.header() else {
                 continue;
             };
             let seq = self.tick();
