@@ -185,7 +185,7 @@ impl Namespace {
             return Some(*known);
         }
         let tree = workload.trees.get(at)?;
-        if !matches!(tree.share_type, UNKNOWN | DISK) || tree.share().eq_ignore_ascii_case("IPC$") {
+        if !tree.holds_files() {
             return None;
         }
         if tree.path.is_empty() {
@@ -420,9 +420,6 @@ const DURABLE: [ContextTag; 2] = [ContextTag::DHNQ, ContextTag::DH2Q];
 // CreateAction, [MS-SMB2] 2.2.14
 const OPENED: u32 = 1;
 const CREATED: u32 = 2;
-// ShareType, [MS-SMB2] 2.2.10
-const UNKNOWN: u8 = 0;
-const DISK: u8 = 1;
 /// Functions that change content without a WRITE.
 const CHANGING: [Fsctl; 6] = [
     Fsctl::SET_ZERO_DATA,

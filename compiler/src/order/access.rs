@@ -147,6 +147,9 @@ impl Names {
         let Some(tree) = op.tree.and_then(|tree| workload.trees.get(tree.index())) else {
             return self.without_tree(op);
         };
+        if !tree.holds_files() {
+            return self.without_tree(op);
+        }
         let share = || tree.share().to_lowercase();
         let done = op
             .expect

@@ -334,3 +334,30 @@ fn files_that_are_gone_are_forgotten_and_new_ones_are_not_taken_for_them() {
         assert_eq!(by_name, [(deletion[0], Rule::Name)], "{made}");
     }
 }
+
+#[test]
+fn pipes_of_one_name_have_nothing_in_common() {
+    let mut story = Story::new(2);
+    for tree in &mut story.workload.trees {
+        tree.share_type = 2;
+    }
+    let call = json!({"length": 100, "offset": 0});
+    for open in 0..4 {
+        let client = open % 2;
+        story.opens(client, "srvsvc", open);
+        story.does(
+            client,
+            "WRITE",
+            call.clone(),
+            "SUCCESS",
+            json!({"open": open}),
+        );
+    }
+    let ordered = story.ends();
+    assert_eq!(ordered.unexplained, 0, "the size is no file's");
+    assert_eq!(
+        after(&ordered, OpId(2)),
+        [],
+        "it does not wait for the other client's"
+    );
+}
