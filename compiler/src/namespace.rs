@@ -343,8 +343,11 @@ impl Namespace {
             ..Proof::default()
         };
         match (expect.status, expect.count) {
+            // Fewer bytes are there than it asks for at least. [MS-SMB2] 3.3.5.12
             (NtStatus::END_OF_FILE, _) if read.length > 0 => {
-                self.names.ends_at(file, read.offset, false, &proof);
+                let fewer = u64::from(read.minimum_count.saturating_sub(1));
+                let end = read.offset.saturating_add(fewer);
+                self.names.ends_at(file, end, false, &proof);
             }
             (NtStatus::SUCCESS, Some(count)) if count < read.length => {
                 let end = read.offset.saturating_add(count.into());

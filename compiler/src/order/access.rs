@@ -118,6 +118,11 @@ impl Facts {
     }
 }
 
+fn is_at_end(op: &Operation) -> bool {
+    let expect = op.expect.as_ref();
+    expect.is_some_and(|it| it.status == NtStatus::END_OF_FILE)
+}
+
 /// Reads the facts of one operation after the other.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -228,12 +233,14 @@ impl Names {
         let expect = op.expect.as_ref();
         let deed = match request {
             Request::Close(_) if done => Deed::Close(open),
+            // Who asks for so much at least may be told of the end before it. [MS-SMB2] 3.3.5.12
+            Request::Read(read) if is_at_end(op) && read.minimum_count > 1 => Deed::Look { open },
             Request::Read(read) => Deed::Read {
                 open,
                 offset: read.offset,
                 asked: read.length,
                 got: expect.and_then(|it| it.count).unwrap_or(NOT_TOLD),
-                at_end: expect.is_some_and(|it| it.status == NtStatus::END_OF_FILE),
+                at_end: is_at_end(op),
             },
             Request::Write(write) => {
                 let end = write.offset.saturating_add(u64::from(write.length));

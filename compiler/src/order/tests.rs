@@ -361,3 +361,15 @@ fn pipes_of_one_name_have_nothing_in_common() {
         "it does not wait for the other client's"
     );
 }
+
+#[test]
+fn a_read_that_asks_for_more_than_there_is_tells_of_no_end() {
+    for (minimum_count, unexplained) in [(10, 0), (0, 1)] {
+        let mut story = Story::new(1);
+        let size = json!({"expect": {"size": 100}});
+        story.creates(0, "f", 0, size);
+        let read = json!({"length": 5, "offset": 0, "minimum_count": minimum_count});
+        story.does(0, "READ", read, "END_OF_FILE", json!({"open": 0}));
+        assert_eq!(story.ends().unexplained, unexplained);
+    }
+}

@@ -448,6 +448,18 @@ fn a_short_read_tells_the_size() {
 }
 
 #[test]
+fn a_read_that_asks_for_more_than_there_is_tells_of_no_end() {
+    for (minimum_count, problems) in [(200, 0), (100, 1)] {
+        let mut story = Story::new();
+        story.create("f", 0, "open", opened(1, 0x20, 100));
+        let read = json!({"length": 5, "offset": 0, "minimum_count": minimum_count});
+        let asked = story.asks("READ", Some(0), read);
+        story.gets(&asked, &said(NtStatus::END_OF_FILE));
+        assert_eq!(story.end().1.problems.len(), problems, "{minimum_count}");
+    }
+}
+
+#[test]
 fn what_ends_a_connection_or_session_closes_what_was_open() {
     for how in ["disconnect", "LOGOFF", "TREE_DISCONNECT"] {
         let mut story = Story::new();
