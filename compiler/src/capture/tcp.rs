@@ -28,6 +28,8 @@ pub(super) struct Half {
     acked: u64,
     /// Position up to which the other side does not wait for this one any more.
     forgiven: u64,
+    /// End of the last hole that was given up.
+    lost: u64,
     /// How far the other side had come when it was looked at last.
     reach: u64,
     /// Position of the FIN.
@@ -58,9 +60,17 @@ struct Chunk {
     data: Vec<u8>,
     /// Length with what the snap length cut off.
     wire_len: usize,
-    /// Position of the other side that must have been reached before.
-    needs: u64,
+    needs: Need,
     at: Stamp,
+}
+
+/// What a segment waits for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Need {
+    /// Position of the other side that must have been reached before.
+    position: u64,
+    /// The bytes up to there had not even been seen.
+    early: bool,
 }
 
 impl Half {
@@ -108,9 +118,9 @@ impl Half {
         self.isn.is_none() && first.wrapping_sub(isn.wrapping_add(1)) <= LATE_SYN_MAX
     }
 
-    /// The other side acknowledged up to `ack`. The position of that, when it is not reached yet.
+    /// The other side acknowledged up to `ack`. What that needs, when it is not reached yet.
     #[inline]
-    pub(super) fn acknowledge(&mut self, ack: u32) -> Option<u64> {
+    pub(super) fn acknowledge(&mut self, ack: u32) -> Option<Need> {
         if !self.started {
             return None;
         }
@@ -122,7 +132,10 @@ impl Half {
         // The FIN counts as a byte.
         let position = position.min(self.fin.unwrap_or(position));
         let is_missing = position > self.reach() && position - self.next <= NEEDED_BYTES_MAX;
-        is_missing.then_some(position)
+        let seen = self.waiting.last_key_value();
+        let seen = seen.map(|(&last, chunk)| last + wide(chunk.wire_len));
+        let early = seen.is_none_or(|seen| seen < position);
+        is_missing.then_some(Need { position, early })
     }
 
     /// Position up to which the other side need not wait.
@@ -149,7 +162,7 @@ impl Half {
         &mut self,
         ident: &mut Ident,
         from: Side,
-        (seq, needs): (u32, Option<u64>),
+        (seq, needs): (u32, Option<Need>),
         segment: &Segment<'_>,
         at: Stamp,
         out: &mut Out<'_>,
@@ -207,8 +220,12 @@ impl Half {
         let Some((&first, chunk)) = first else {
             return false;
         };
-        if chunk.needs <= other.reach() {
-            out.stats.problem(problem::OUT_OF_STEP);
+        let Need { position, early } = chunk.needs;
+        if position <= other.reach() {
+            // What was lost was not early.
+            if early && position > other.lost {
+                out.stats.problem(problem::OUT_OF_STEP);
+            }
         } else {
             // Who has acknowledged these bytes has had what they acknowledge.
             let segments = if self.acked > first {
@@ -241,8 +258,8 @@ impl Half {
             self.reach = other.reach();
             return self.give_up(ident, from, out);
         }
-        if needs > other.reach() {
-            other.forgive(ident, from.other(), (needs, self.reach()), out);
+        if needs.position > other.reach() {
+            other.forgive(ident, from.other(), (needs.position, self.reach()), out);
         }
         self.reach = other.reach();
         self.drain(ident, from, at, out);
@@ -333,7 +350,7 @@ impl Half {
         &mut self,
         start: u64,
         segment: &Segment<'_>,
-        needs: Option<u64>,
+        needs: Option<Need>,
         at: Stamp,
         out: &mut Out<'_>,
     ) {
@@ -380,7 +397,7 @@ impl Half {
             && *entry.key() <= self.next
         {
             let chunk = entry.get_mut();
-            if chunk.needs > self.reach {
+            if chunk.needs.position > self.reach {
                 chunk.at = chunk.at.later(at);
                 break;
             }
@@ -420,6 +437,7 @@ impl Half {
         let missing = first.saturating_sub(self.next);
         if missing > 0 {
             self.advance(missing);
+            self.lost = self.next;
             self.gap(ident, from, missing, seen, out);
         }
         Some(seen)
@@ -437,7 +455,7 @@ impl Half {
         while let Some((&first, chunk)) = self.waiting.first_key_value()
             && first <= limit
             && self.next < limit
-            && (chunk.needs <= reach || first == limit)
+            && (chunk.needs.position <= reach || first == limit)
             && let Some(seen) = self.skip_hole(ident, from, out)
             && first < limit
         {

@@ -76,6 +76,7 @@ fn what_a_lost_packet_answered_is_still_in_its_place() {
         let mut left = expected.clone();
         left.remove(lost - 2);
         assert_eq!(seen.frames, left, "packet {lost}");
+        assert!(seen.stats.problems.is_empty(), "{:?}", seen.stats.problems);
     }
 }
 
