@@ -84,8 +84,9 @@ impl Found {
     /// Whether everything that `part` tells is told here too.
     fn confirms(&self, part: &Self, what: &str) {
         for (key, all) in &part.facts {
-            let known = self.facts.get(key);
-            let known = known.unwrap_or_else(|| panic!("{what}: {key:?} was never there"));
+            let known = self.facts.get(key).into_iter().flatten();
+            let known: Vec<_> = known.collect();
+            assert!(!known.is_empty(), "{what}: {key:?} was never there");
             for (name, value) in all.iter().flatten() {
                 // Depends on interim responses that may be lost.
                 if name == "credits" {
