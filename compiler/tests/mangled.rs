@@ -112,6 +112,10 @@ fn found(pcap: &Pcap) -> Found {
     let lines = fs::read_to_string(folder.join("ops.jsonl")).unwrap();
     fs::remove_dir_all(folder).unwrap();
     let workload = compiled.workload;
+    let cut = lines.matches("\"cut\":true").count() as u64;
+    let told = &workload.coverage.problems;
+    let told = told.get("request cut: what it lacks is zero");
+    assert_eq!(told.copied().unwrap_or_default(), cut);
     let mut facts: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for line in lines.lines() {
         let op: Value = serde_json::from_str(line).unwrap();

@@ -80,6 +80,7 @@ impl Dissector {
             return self.skip("response of a client");
         };
         if piece.is_cut() {
+            self.problem("request cut: what it lacks is zero");
             trim(&mut request);
         }
         let seq = self.tick();
