@@ -176,13 +176,20 @@ impl Tree {
     /// Whether names on it are files: pipes and printers have neither content nor share modes.
     #[must_use]
     pub fn holds_files(&self) -> bool {
-        matches!(self.share_type, UNKNOWN | DISK) && !self.share().eq_ignore_ascii_case("IPC$")
+        matches!(self.share_type, UNKNOWN | DISK) && !self.holds_pipes()
+    }
+
+    /// Whether names on it are pipes.
+    #[must_use]
+    pub fn holds_pipes(&self) -> bool {
+        self.share_type == PIPE || self.share().eq_ignore_ascii_case("IPC$")
     }
 }
 
 /// Share types. [MS-SMB2] 2.2.10.
 const UNKNOWN: u8 = 0;
 const DISK: u8 = 1;
+const PIPE: u8 = 2;
 
 /// An open whose CREATE is not in the capture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ impl Tables {
     pub(super) fn of(workload: &Workload) -> Self {
         let trees = workload.trees.iter().enumerate().map(|(at, tree)| {
             let share = tree.share();
-            let pipes = tree.share_type == PIPES || share.eq_ignore_ascii_case("IPC$");
+            let pipes = tree.holds_pipes();
             // Two trees of unknown shares may be of two shares.
             let share = if share.is_empty() {
                 format!("?{at}")
@@ -229,9 +229,6 @@ fn is_fixed_text(reason: &str) -> bool {
         fine && digits <= 3
     })
 }
-
-/// ShareType, [MS-SMB2] 2.2.10.
-const PIPES: u8 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -149,12 +149,10 @@ impl Names {
     }
 
     pub(super) fn facts(&mut self, workload: &Workload, op: &Operation) -> Facts {
-        let Some(tree) = op.tree.and_then(|tree| workload.trees.get(tree.index())) else {
+        let tree = op.tree.and_then(|tree| workload.trees.get(tree.index()));
+        let Some(tree) = tree.filter(|tree| tree.holds_files()) else {
             return self.without_tree(op);
         };
-        if !tree.holds_files() {
-            return self.without_tree(op);
-        }
         let share = || tree.share().to_lowercase();
         let done = op
             .expect
