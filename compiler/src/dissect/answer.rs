@@ -3,19 +3,13 @@
 use smbench_core::{
     ids::{OpId, TreeRef},
     smb2::{
-        Body, Command, ContextData, CreateResponse, Decoded, Fsctl, Header, Message, NtStatus,
-        Request, Response, SessionFlags, TreeConnectResponse,
+        Command, ContextData, CreateResponse, Fsctl, Header, NtStatus, Request, Response,
+        SessionFlags, TreeConnectResponse,
     },
     workload::{Action, Expect, LeaseGrant, Tree},
 };
 
-use super::{
-    Dissector,
-    cut::as_captured,
-    index,
-    pdu::{Piece, decode_cut},
-    state::Pending,
-};
+use super::{Dissector, cut, index, pdu::Piece, state::Pending};
 use crate::namespace;
 
 impl Dissector {
@@ -31,24 +25,11 @@ impl Dissector {
         if !self.tells(header, pending.op) {
             return;
         }
-        let decoded = if piece.is_cut() {
-            decode_cut(header, piece)
-        } else {
-            Message::decode_lossy(piece.bytes)
+        let (body, bulk) = match cut::response(header, piece) {
+            Ok(Some(known)) => known,
+            Ok(None) => return self.cut_answer(conn, header, pending.op),
+            Err(_) => return self.problem("response that does not parse"),
         };
-        let Ok(Decoded { message, bulk }) = decoded else {
-            return self.problem("response that does not parse");
-        };
-        let bulk = bulk.and_then(|range| piece.bytes.get(range));
-        let Body::Response(mut body) = message.body else {
-            return;
-        };
-        if piece.is_cut() {
-            match as_captured(body, piece.bytes) {
-                Some(known) => body = known,
-                None => return self.cut_answer(conn, header, pending.op),
-            }
-        }
         match body {
             Response::Negotiate(it) => {
                 expect.dialect = Some(it.dialect_revision);

@@ -1,10 +1,37 @@
 //! Answers of which only the beginning was captured: what was made up to decode them tells nothing.
 
-use smbench_core::smb2::Response;
+use smbench_core::smb2::{Body, Header, Message, Response, WireError};
+
+use super::pdu::{Piece, decode_cut};
+
+/// A response and its bulk data.
+type Known<'a> = (Response, Option<&'a [u8]>);
+
+/// A response, no more of it than was captured; none when it is cut before what matters in it.
+pub(super) fn response<'a>(
+    header: &Header,
+    piece: &Piece<'a>,
+) -> Result<Option<Known<'a>>, WireError> {
+    let decoded = if piece.is_cut() {
+        decode_cut(header, piece)?
+    } else {
+        Message::decode_lossy(piece.bytes)?
+    };
+    let Body::Response(body) = decoded.message.body else {
+        return Ok(None);
+    };
+    let body = if piece.is_cut() {
+        as_captured(body, piece.bytes)
+    } else {
+        Some(body)
+    };
+    let bulk = decoded.bulk.and_then(|range| piece.bytes.get(range));
+    Ok(body.map(|body| (body, bulk)))
+}
 
 /// An answer of which `bytes` were captured, with no more in it than they tell; none when they end
 /// before what matters in it.
-pub(super) fn as_captured(mut body: Response, bytes: &[u8]) -> Option<Response> {
+fn as_captured(mut body: Response, bytes: &[u8]) -> Option<Response> {
     let needed = match &mut body {
         Response::Negotiate(_) => DIALECT_END,
         Response::SessionSetup(_) => SESSION_FLAGS_END,

@@ -2,18 +2,11 @@
 
 use smbench_core::{
     ids::{ClientId, ConnId, OpId},
-    smb2::{
-        Body, Command, FileId, Header, HeaderFlags, LeaseBreakFlags, Message, Quirks, Response,
-    },
+    smb2::{Command, FileId, Header, HeaderFlags, LeaseBreakFlags, Quirks, Response},
     workload::{Action, BreakNotice, Disconnect, Operation},
 };
 
-use super::{
-    Dissector, Stamp,
-    cut::as_captured,
-    index,
-    pdu::{Piece, decode_cut},
-};
+use super::{Dissector, Stamp, cut, index, pdu::Piece};
 use crate::capture::{CloseKind, Direction};
 
 impl Dissector {
@@ -26,26 +19,13 @@ impl Dissector {
         header: &Header,
         piece: &Piece<'_>,
     ) {
-        let decoded = if piece.is_cut() {
-            decode_cut(header, piece)
-        } else {
-            Message::decode_lossy(piece.bytes)
-        };
-        let mut body = decoded.map(|decoded| decoded.message.body);
-        if piece.is_cut()
-            && let Ok(Body::Response(it)) = body
-        {
-            let Some(known) = as_captured(it, piece.bytes) else {
-                return self.skip("break notification cut");
-            };
-            body = Ok(Body::Response(known));
-        }
-        let notice = match body {
-            Ok(Body::Response(Response::OplockBreak(it))) => {
+        let notice = match cut::response(header, piece) {
+            Ok(None) => return self.skip("break notification cut"),
+            Ok(Some((Response::OplockBreak(it), _))) => {
                 let to = it.oplock_level;
                 (BreakNotice::Oplock { to }, Some(it.file_id))
             }
-            Ok(Body::Response(Response::LeaseBreakNotification(it))) => {
+            Ok(Some((Response::LeaseBreakNotification(it), _))) => {
                 let notice = BreakNotice::Lease {
                     key: it.lease_key.0,
                     from: it.current_lease_state,
