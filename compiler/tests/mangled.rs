@@ -100,8 +100,10 @@ impl Found {
 }
 
 fn found(pcap: &Pcap) -> Found {
-    let thread = std::thread::current().name().unwrap_or_default().len();
-    let folder = format!("smbench-mangled-{}-{thread}", std::process::id());
+    // Each test has a thread of its name.
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    let folder = format!("smbench-mangled-{}-{test}", std::process::id());
     let folder = std::env::temp_dir().join(folder);
     let options = CompileOptions {
         passwords: vec![("*".into(), Secret::new(b"Passw0rd!"))],
