@@ -157,7 +157,6 @@ fn compile_with(
     let mut scribe = dissected.scribe;
     let lines = Lines {
         spill: scribe.spill()?.read()?,
-        aside: dissected.aside,
         names: dissected.names,
         disowned: dissected.disowned,
         epoch_ns: dissected.workload.provenance.epoch_ns,

@@ -28,7 +28,7 @@ use smbench_core::{
 };
 
 use self::{
-    live::{Departure, Live},
+    live::{Departure, Flight, Live},
     pdu::pieces,
     state::{Conn, State},
 };
@@ -36,6 +36,7 @@ use crate::{
     allowance::Allowance,
     capture::{CaptureEvent, ConnInfo, Direction, FrameInfo, FrameKind},
     folder::FolderError,
+    map::Map,
     namespace::Namespace,
     order::Table,
     paged::Scratch,
@@ -43,10 +44,7 @@ use crate::{
     secrets::{Secrets, Unsealer},
 };
 
-pub(crate) use self::{
-    finish::{Disowned, OpenNames},
-    live::Flight,
-};
+pub(crate) use self::finish::{Disowned, OpenNames};
 
 /// When something was seen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,7 +67,7 @@ pub(crate) struct Dissector {
     secrets: Secrets,
     /// Messages so far.
     seq: u64,
-    by_command: HashMap<Command, u64>,
+    by_command: Map<Command, u64>,
     skipped: HashMap<&'static str, u64>,
     /// Frames that could not be decrypted, by session.
     sealed: HashMap<u64, u64>,
@@ -95,7 +93,7 @@ impl Dissector {
             scribe,
             secrets,
             seq: 0,
-            by_command: HashMap::new(),
+            by_command: Map::default(),
             skipped: HashMap::new(),
             sealed: HashMap::new(),
             problems: HashMap::new(),
@@ -141,11 +139,14 @@ impl Dissector {
                         return;
                     };
                     self.table.push(&self.workload, &it.op, it.span);
-                    if let Err(failure) = self.scribe.operation(it.op, it.time_ns, it.weight) {
-                        self.failure.get_or_insert(failure);
-                    }
+                    let written = self.scribe.operation(it.op, it.time_ns, it.weight);
+                    self.heed(written);
                 }
-                Departure::Aside => self.table.reserve(),
+                Departure::Aside(op) => {
+                    self.table.reserve();
+                    let reserved = self.scribe.reserve(op);
+                    self.heed(reserved);
+                }
                 Departure::GivenUp(op) => self.give_up(op),
             }
         }
@@ -166,10 +167,22 @@ impl Dissector {
 
     /// An operation will not change any more.
     fn settled(&mut self, id: OpId) {
-        if self.live.waits(id, false)
-            && let Some(it) = self.live.flight(id)
-        {
-            self.table.set(&self.workload, &it.op, it.span);
+        if let Some(it) = self.live.settled(id) {
+            self.late(it);
+        }
+    }
+
+    /// Lets go of an operation that was put aside.
+    fn late(&mut self, it: Flight) {
+        self.table.set(&self.workload, &it.op, it.span);
+        let written = self.scribe.late(it.op, it.time_ns, it.weight);
+        self.heed(written);
+    }
+
+    /// After a failure to write everything stops.
+    fn heed(&mut self, written: Result<(), FolderError>) {
+        if let Err(failure) = written {
+            self.failure.get_or_insert(failure);
         }
     }
 

@@ -2,7 +2,8 @@
 //! file.
 //!
 //! A list has one owner who makes it, and is then read through a [`View`] or [`ListView`] in each
-//! thread that needs it. Short lists never leave memory. Where the file fails, everything goes on
+//! thread that needs it. Each list has room for some pages, and what [`Scratch::spare`] has for all
+//! of them goes to those that ask first: short lists never leave memory. Where the file fails, everything goes on
 //! with what is there, and [`Scratch::check`] tells in the end.
 
 mod bins;
@@ -20,6 +21,8 @@ pub(crate) use self::{
 
 /// A part of a list that is kept or put away as a whole.
 pub(crate) trait Page: Default {
+    /// Bytes of memory that it takes.
+    fn weight(&self) -> usize;
     fn write(&self, out: &mut Vec<u8>);
     fn read(bytes: &[u8]) -> Self;
 }
@@ -40,6 +43,8 @@ pub(crate) struct Pages<P> {
     here: VecDeque<usize>,
     /// How many may be.
     room: usize,
+    /// Bytes of those that are here though there is no room, from [`Scratch::spare`].
+    spared: usize,
     /// Without one all pages stay in memory.
     scratch: Option<Arc<Scratch>>,
     buffer: Vec<u8>,
@@ -58,8 +63,17 @@ impl<P> Default for Pages<P> {
             slots: Vec::new(),
             here: VecDeque::new(),
             room: usize::MAX,
+            spared: 0,
             scratch: None,
             buffer: Vec::new(),
+        }
+    }
+}
+
+impl<P> Drop for Pages<P> {
+    fn drop(&mut self) {
+        if let Some(scratch) = &self.scratch {
+            scratch.give_back(self.spared);
         }
     }
 }
@@ -67,15 +81,13 @@ impl<P> Default for Pages<P> {
 impl<P: Page> Pages<P> {
     /// No pages; from `room` on those that came first go to the file.
     pub(crate) fn new(scratch: Option<&Arc<Scratch>>, room: usize) -> Self {
-        let scratch = scratch.cloned();
-        Self {
+        let mut pages = Self::default();
+        if let Some(scratch) = scratch {
             // Somebody may be at work on one while others come and go.
-            room: scratch
-                .as_ref()
-                .map_or(usize::MAX, |it| it.room(room).max(2)),
-            scratch,
-            ..Self::default()
+            pages.room = scratch.room(room).max(2);
+            pages.scratch = Some(Arc::clone(scratch));
         }
+        pages
     }
 
     pub(crate) fn push(&mut self, page: P) {
@@ -131,6 +143,9 @@ impl<P: Page> Pages<P> {
     /// A page is in memory now; others may have to go.
     fn came(&mut self, at: usize) {
         self.here.push_back(at);
+        if self.here.len() > self.room && self.is_spared(at) {
+            self.room += 1;
+        }
         while self.here.len() > self.room
             && let Some(first) = self.here.pop_front()
         {
@@ -139,6 +154,18 @@ impl<P: Page> Pages<P> {
                 return;
             }
         }
+    }
+
+    /// Whether there is memory for one more page.
+    fn is_spared(&mut self, at: usize) -> bool {
+        let (Some(scratch), Some(Slot::Here { page, .. })) = (&self.scratch, self.slots.get(at))
+        else {
+            return false;
+        };
+        let weight = page.weight();
+        let spared = scratch.spare(weight);
+        self.spared += if spared { weight } else { 0 };
+        spared
     }
 
     /// False where that fails.

@@ -11,7 +11,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use smbench_core::workload::{DataRef, Operation};
+use smbench_core::{
+    ids::OpId,
+    workload::{DataRef, Operation},
+};
 
 use crate::{
     allowance::Allowance,
@@ -22,14 +25,24 @@ use crate::{
 /// Some work.
 #[derive(Debug, Default)]
 struct Batch {
-    /// Operations, and when they were seen.
-    ops: Vec<(Operation, u64)>,
+    ops: Vec<Item>,
     /// Bytes that they hold.
     weight: usize,
     /// Data for the pack.
     data: Vec<u8>,
     /// Bytes of the frames that all this came from, and what came before.
     seen: u64,
+}
+
+/// An operation, and when it was seen.
+#[derive(Debug)]
+enum Item {
+    /// The next.
+    Next(Operation, u64),
+    /// The next will come late.
+    Reserved(OpId),
+    /// It comes late.
+    Late(Operation, u64),
 }
 
 /// What is sent to the thread.
@@ -97,7 +110,7 @@ impl Scribe {
         self.seen
     }
 
-    /// Hands over an operation that was seen at `time_ns` and holds some `weight` bytes.
+    /// Hands over the next operation, which was seen at `time_ns` and holds some `weight` bytes.
     ///
     /// # Errors
     ///
@@ -108,7 +121,34 @@ impl Scribe {
         time_ns: u64,
         weight: usize,
     ) -> Result<(), FolderError> {
-        self.batch.ops.push((op, time_ns));
+        self.item(Item::Next(op, time_ns), weight)
+    }
+
+    /// Leaves the next place to an operation that comes late.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`] when writing has failed.
+    pub(crate) fn reserve(&mut self, op: OpId) -> Result<(), FolderError> {
+        self.item(Item::Reserved(op), 0)
+    }
+
+    /// Hands over an operation whose place was left open.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`] when writing has failed.
+    pub(crate) fn late(
+        &mut self,
+        op: Operation,
+        time_ns: u64,
+        weight: usize,
+    ) -> Result<(), FolderError> {
+        self.item(Item::Late(op, time_ns), weight)
+    }
+
+    fn item(&mut self, item: Item, weight: usize) -> Result<(), FolderError> {
+        self.batch.ops.push(item);
         self.batch.weight += weight;
         if self.batch.ops.len() >= BATCH_OPS || self.batch.weight >= BATCH_BYTES {
             self.send()?;
@@ -229,8 +269,12 @@ fn write(
         written += u64::try_from(batch.data.len()).unwrap_or(u64::MAX);
         batch.data.clear();
         batch.weight = 0;
-        for (op, time_ns) in batch.ops.drain(..) {
-            written += spill.push(&op, time_ns)?;
+        for item in batch.ops.drain(..) {
+            written += match &item {
+                Item::Next(op, time_ns) => spill.push(op, *time_ns)?,
+                Item::Reserved(op) => spill.reserve(*op).map(|()| 0)?,
+                Item::Late(op, time_ns) => spill.fill(op, *time_ns)?,
+            };
         }
         allowed.check(written, batch.seen)?;
         // Where there is no room for it, or nobody, it is not needed.

@@ -3,21 +3,26 @@
 //!
 //! A record is the line of an operation without `id`, `at_us`, `client`, `after`, and where it is
 //! that of the open also without `path`; with the places where the last two belong. The first
-//! records stay in memory, so that small captures need no file.
+//! records stay in memory, so that small captures need no file. An operation that settles late
+//! leaves its place to a record that says where its own is.
 
 mod line;
+mod reader;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
     path::PathBuf,
 };
 
 use smbench_core::{
+    ids::OpId,
     smb2::Request,
     workload::{Action, Operation},
 };
 
+pub(crate) use self::reader::{Record, SpillReader};
 use crate::folder::FolderError;
 
 /// Where in the text of an operation its missing fields belong.
@@ -29,12 +34,80 @@ pub(crate) struct Gaps {
     pub(crate) after: u32,
 }
 
+/// What a record begins with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Head {
+    /// An operation in its place.
+    Next(Text),
+    /// An operation whose place is before.
+    Late(Text),
+    /// The place of a late one.
+    Reserved {
+        /// Where its record begins.
+        at: u64,
+    },
+}
+
+/// The text that follows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Text {
+    len: u32,
+    gaps: Gaps,
+    time_ns: u64,
+}
+
+impl Head {
+    fn to_bytes(self) -> [u8; HEAD] {
+        let (len, gaps, number) = match self {
+            Self::Next(text) => (text.len, text.gaps, text.time_ns),
+            Self::Late(text) => (text.len | LATE, text.gaps, text.time_ns),
+            Self::Reserved { at } => (RESERVED, Gaps::default(), at),
+        };
+        let fields = [len, gaps.path.unwrap_or(NONE), gaps.after];
+        let fields = fields.into_iter().flat_map(u32::to_le_bytes);
+        let mut head = [0; HEAD];
+        for (slot, byte) in head.iter_mut().zip(fields.chain(number.to_le_bytes())) {
+            *slot = byte;
+        }
+        head
+    }
+
+    fn from_bytes(head: &[u8; HEAD]) -> Self {
+        let [len, path, after] = [0, 4, 8].map(|at| {
+            let field = head.get(at..).and_then(<[u8]>::first_chunk);
+            u32::from_le_bytes(field.copied().unwrap_or_default())
+        });
+        let number = u64::from_le_bytes(head.last_chunk().copied().unwrap_or_default());
+        if len == RESERVED {
+            return Self::Reserved { at: number };
+        }
+        let text = Text {
+            len: len & !LATE,
+            gaps: Gaps {
+                path: (path != NONE).then_some(path),
+                after,
+            },
+            time_ns: number,
+        };
+        match len & LATE {
+            0 => Self::Next(text),
+            _ => Self::Late(text),
+        }
+    }
+}
+
 /// Records being written.
 #[derive(Debug)]
 pub(crate) struct Spill {
     path: PathBuf,
     file: Option<File>,
+    /// Bytes in the file.
+    filed: u64,
     buffer: Vec<u8>,
+    /// Bytes that may be in memory before there is a file.
+    room: usize,
+    /// Where the places are that are still open.
+    reserved: BTreeMap<OpId, u64>,
 }
 
 impl Spill {
@@ -43,7 +116,10 @@ impl Spill {
         Self {
             path,
             file: None,
+            filed: 0,
             buffer: Vec::new(),
+            room: ROOM,
+            reserved: BTreeMap::new(),
         }
     }
 
@@ -53,24 +129,91 @@ impl Spill {
     ///
     /// [`FolderError::Io`], [`FolderError::Unwritable`].
     pub(crate) fn push(&mut self, op: &Operation, time_ns: u64) -> Result<u64, FolderError> {
-        let head = self.buffer.len();
-        self.buffer.resize(head + HEAD, 0);
+        self.write(op, time_ns, Head::Next)
+    }
+
+    /// Leaves the next place to an operation that [`Spill::fill`] writes.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub(crate) fn reserve(&mut self, op: OpId) -> Result<(), FolderError> {
+        self.reserved.insert(op, self.end());
+        let head = Head::Reserved { at: u64::MAX };
+        self.buffer.extend_from_slice(&head.to_bytes());
+        self.make_room()
+    }
+
+    /// Writes an operation whose place was left open; the length of its record in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`], [`FolderError::Unwritable`].
+    pub(crate) fn fill(&mut self, op: &Operation, time_ns: u64) -> Result<u64, FolderError> {
+        if let Some(place) = self.reserved.remove(&op.id) {
+            let head = Head::Reserved { at: self.end() };
+            let patched = self.patch(place, &head.to_bytes());
+            patched.map_err(FolderError::io(&self.path))?;
+        }
+        self.write(op, time_ns, Head::Late)
+    }
+
+    fn write(
+        &mut self,
+        op: &Operation,
+        time_ns: u64,
+        head: fn(Text) -> Head,
+    ) -> Result<u64, FolderError> {
+        let start = self.buffer.len();
+        self.buffer.resize(start + HEAD, 0);
         let gaps = write_text(op, &mut self.buffer).map_err(|source| FolderError::Unwritable {
             path: self.path.clone(),
             source,
         })?;
-        let len = self.buffer.len() - head - HEAD;
-        let len = u32::try_from(len).map_err(|_| FolderError::TooLong { got: len })?;
-        let fields = [len, gaps.path.unwrap_or(NONE), gaps.after];
-        let fields = fields.into_iter().flat_map(u32::to_le_bytes);
-        let slots = self.buffer.iter_mut().skip(head);
-        for (slot, byte) in slots.zip(fields.chain(time_ns.to_le_bytes())) {
-            *slot = byte;
+        let got = self.buffer.len() - start - HEAD;
+        let len = u32::try_from(got).ok().filter(|len| *len < LATE - 1);
+        let len = len.ok_or(FolderError::TooLong { got })?;
+        let head = head(Text { len, gaps, time_ns });
+        let slot = self
+            .buffer
+            .get_mut(start..)
+            .and_then(<[u8]>::first_chunk_mut);
+        if let Some(slot) = slot {
+            *slot = head.to_bytes();
         }
-        if self.buffer.len() >= BUFFER {
-            self.flush().map_err(FolderError::io(&self.path))?;
-        }
+        self.make_room()?;
         Ok(u64::from(len))
+    }
+
+    /// Where the next record begins.
+    fn end(&self) -> u64 {
+        self.filed + self.buffer.len() as u64
+    }
+
+    /// Writes a head anew.
+    fn patch(&mut self, at: u64, head: &[u8; HEAD]) -> io::Result<()> {
+        if let Some(place) = at.checked_sub(self.filed) {
+            let place = usize::try_from(place).ok();
+            let slot = place.and_then(|place| self.buffer.get_mut(place..)?.first_chunk_mut());
+            if let Some(slot) = slot {
+                *slot = *head;
+            }
+            return Ok(());
+        }
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(head)?;
+        file.seek(SeekFrom::Start(self.filed)).map(drop)
+    }
+
+    /// Puts what is in memory into the file when it is too much.
+    fn make_room(&mut self) -> Result<(), FolderError> {
+        if self.buffer.len() < self.room {
+            return Ok(());
+        }
+        self.flush().map_err(FolderError::io(&self.path))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -82,7 +225,11 @@ impl Spill {
         if let Some(file) = &mut self.file {
             file.write_all(&self.buffer)?;
         }
+        self.filed = self.end();
+        // From now on little has to be in memory.
+        self.room = self.room.min(BUFFER);
         self.buffer.clear();
+        self.buffer.shrink_to(self.room);
         Ok(())
     }
 
@@ -92,66 +239,20 @@ impl Spill {
     ///
     /// [`FolderError::Io`].
     pub(crate) fn read(self) -> Result<SpillReader, FolderError> {
-        let input: Box<dyn Read> = match self.file {
+        let files = match self.file {
             Some(mut file) => {
-                let back = file.seek(SeekFrom::Start(0));
-                // The open file is all that is needed of it.
-                let gone = back.and_then(|_| fs::remove_file(&self.path));
-                gone.map_err(FolderError::io(&self.path))?;
-                Box::new(BufReader::with_capacity(READ, file).chain(Cursor::new(self.buffer)))
+                let open = || {
+                    file.seek(SeekFrom::Start(0))?;
+                    let late = File::open(&self.path)?;
+                    // The open files are all that is needed of it.
+                    fs::remove_file(&self.path)?;
+                    Ok([file, late])
+                };
+                Some(open().map_err(FolderError::io(&self.path))?)
             }
-            None => Box::new(Cursor::new(self.buffer)),
+            None => None,
         };
-        Ok(SpillReader {
-            path: self.path,
-            input,
-            text: Vec::new(),
-        })
-    }
-}
-
-/// Records being read, in the order in which they were written.
-pub(crate) struct SpillReader {
-    path: PathBuf,
-    input: Box<dyn Read>,
-    text: Vec<u8>,
-}
-
-/// One record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Record<'a> {
-    pub(crate) text: &'a [u8],
-    pub(crate) gaps: Gaps,
-    /// When the operation was seen, in nanoseconds since the Unix epoch.
-    pub(crate) time_ns: u64,
-}
-
-impl SpillReader {
-    /// The next record.
-    ///
-    /// # Errors
-    ///
-    /// [`FolderError::Io`], also when there is none.
-    pub(crate) fn next(&mut self) -> Result<Record<'_>, FolderError> {
-        let mut head = [0; HEAD];
-        let read = self.input.read_exact(&mut head);
-        read.map_err(FolderError::io(&self.path))?;
-        let [len, path, after] = [0, 4, 8].map(|at| {
-            let field = head.get(at..).and_then(<[u8]>::first_chunk);
-            u32::from_le_bytes(field.copied().unwrap_or_default())
-        });
-        let time = head.last_chunk().copied().unwrap_or_default();
-        self.text.resize(len as usize, 0);
-        let read = self.input.read_exact(&mut self.text);
-        read.map_err(FolderError::io(&self.path))?;
-        Ok(Record {
-            text: &self.text,
-            gaps: Gaps {
-                path: (path != NONE).then_some(path),
-                after,
-            },
-            time_ns: u64::from_le_bytes(time),
-        })
+        Ok(SpillReader::new(self.path, files, self.filed, self.buffer))
     }
 }
 
@@ -169,13 +270,18 @@ pub(crate) fn write_text(op: &Operation, out: &mut Vec<u8>) -> Result<Gaps, serd
     Ok(gaps)
 }
 
-/// Length of a record without its text: three lengths and the time.
+/// Length of what a record begins with: three lengths and the time.
 const HEAD: usize = 20;
-/// Records are written to the file in pieces of about this size.
+/// Bytes that are in memory before there is a file.
+const ROOM: usize = 32 << 20;
+/// Records are then written to it in pieces of about this size.
 const BUFFER: usize = 4 << 20;
-const READ: usize = 1 << 18;
 /// Stands for no place.
 const NONE: u32 = u32::MAX;
+/// Marks the length of a record that is not in its place.
+const LATE: u32 = 1 << 31;
+/// Stands for the length where there is no text.
+const RESERVED: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -217,5 +323,61 @@ mod tests {
                 serde_json::to_string(&whole).expect("JSON")
             );
         }
+    }
+
+    fn operation(id: u32) -> Operation {
+        let line = serde_json::json!({
+            "id": id, "at_us": 0, "client": 0, "conn": id, "cmd": "ECHO", "mid": id, "frame": 1,
+            "do": { "request": { "ECHO": {} } },
+        });
+        serde_json::from_value(line).expect("an operation")
+    }
+
+    /// Every seventh settles late, some of them when others are already; all come in order, in
+    /// memory and from a file.
+    #[test]
+    fn late_operations_are_read_in_their_places() {
+        const ALL: u32 = 2_000;
+        for room in [1, 300, 5_000, usize::MAX] {
+            let name = format!("smbench-spill-{}-{room}", std::process::id());
+            let mut spill = Spill {
+                room,
+                ..Spill::new(std::env::temp_dir().join(name))
+            };
+            for id in 0..ALL {
+                match id % 7 {
+                    3 => spill.reserve(OpId(id)).expect("written"),
+                    _ => drop(spill.push(&operation(id), id.into()).expect("written")),
+                }
+                if let Some(late) = id.checked_sub(100).filter(|late| late % 14 == 3) {
+                    spill.fill(&operation(late), late.into()).expect("written");
+                }
+            }
+            for late in (0..ALL).rev().filter(|late| late % 7 == 3) {
+                if spill.reserved.contains_key(&OpId(late)) {
+                    spill.fill(&operation(late), late.into()).expect("written");
+                }
+            }
+            let path = spill.path.clone();
+            assert_eq!(spill.file.is_some(), room < usize::MAX);
+            let mut reader = spill.read().expect("read");
+            assert!(!path.exists(), "the file is left");
+            for id in 0..ALL {
+                let mut text = Vec::new();
+                let gaps = write_text(&operation(id), &mut text).expect("JSON");
+                let record = reader.next().expect("a record");
+                assert_eq!(record.text, text, "{id} with room for {room}");
+                assert_eq!((record.gaps, record.time_ns), (gaps, id.into()));
+            }
+            assert!(reader.next().is_err(), "there is one too many");
+        }
+    }
+
+    #[test]
+    fn a_place_that_stays_open_is_an_error() {
+        let mut spill = Spill::new(std::env::temp_dir().join("smbench-spill-open"));
+        spill.reserve(OpId(0)).expect("written");
+        let mut reader = spill.read().expect("read");
+        assert!(reader.next().is_err());
     }
 }

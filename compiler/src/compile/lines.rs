@@ -1,7 +1,5 @@
 //! The lines of `ops.jsonl`: what was spilled, and what only the end of the capture told.
 
-use std::collections::BTreeMap;
-
 use smbench_core::{
     event::Milestone,
     ids::{ClientId, OpId, OpenRef},
@@ -10,7 +8,7 @@ use smbench_core::{
 
 use crate::{
     allowance::Allowance,
-    dissect::{Disowned, Flight, OpenNames},
+    dissect::{Disowned, OpenNames},
     folder::{FolderError, FolderWriter, name},
     order::{EdgeCursor, Piece, TableView, Use},
     spill::{Gaps, Record, SpillReader, write_text},
@@ -19,8 +17,6 @@ use crate::{
 /// Everything that lines are made of.
 pub(super) struct Lines {
     pub(super) spill: SpillReader,
-    /// Operations that are not in the spill.
-    pub(super) aside: BTreeMap<OpId, Flight>,
     pub(super) names: OpenNames,
     pub(super) disowned: Disowned,
     pub(super) epoch_ns: u64,
@@ -67,14 +63,8 @@ impl Lines {
         after: &[Edge],
         out: &mut Vec<u8>,
     ) -> Result<(), FolderError> {
-        let mut own;
-        let mut record = match self.aside.remove(&id) {
-            Some(it) => {
-                own = self.text_of(it.op)?;
-                own.record(it.time_ns)
-            }
-            None => self.spill.next()?,
-        };
+        let own;
+        let mut record = self.spill.next()?;
         let at_us = record.time_ns.saturating_sub(self.epoch_ns) / 1_000;
         let start = out.len();
         write_head(id, at_us, client, out).map_err(unwritable)?;
@@ -82,7 +72,7 @@ impl Lines {
             let line = [out.get(start..).unwrap_or_default(), record.text, b"}"].concat();
             let op = serde_json::from_slice(&line).map_err(unwritable)?;
             let time_ns = record.time_ns;
-            own = self.text_of(op)?;
+            own = text_of(op, &self.disowned)?;
             record = own.record(time_ns);
         }
         let Record { text, gaps, .. } = record;
@@ -105,14 +95,14 @@ impl Lines {
         out.extend_from_slice(b"}\n");
         Ok(())
     }
+}
 
-    /// The text of an operation, with the ids put back that no server knew.
-    fn text_of(&self, mut op: Operation) -> Result<Text, FolderError> {
-        self.disowned.put_back(&mut op);
-        let mut text = Vec::new();
-        let gaps = write_text(&op, &mut text).map_err(unwritable)?;
-        Ok(Text { text, gaps })
-    }
+/// The text of an operation, with the ids put back that no server knew.
+fn text_of(mut op: Operation, disowned: &Disowned) -> Result<Text, FolderError> {
+    disowned.put_back(&mut op);
+    let mut text = Vec::new();
+    let gaps = write_text(&op, &mut text).map_err(unwritable)?;
+    Ok(Text { text, gaps })
 }
 
 /// An operation that is not in the spill as it has to be.

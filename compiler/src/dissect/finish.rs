@@ -12,7 +12,7 @@ use smbench_core::{
 };
 
 use super::{
-    Dissector, Flight,
+    Dissector,
     state::{NameList, OpenState},
 };
 use crate::{
@@ -25,12 +25,10 @@ pub(crate) struct Dissected {
     pub(crate) workload: Workload,
     /// What order inference needs.
     pub(crate) table: Table,
-    /// The operations, but for those below.
+    /// The operations.
     pub(crate) scribe: Finishing,
     /// Bytes of the frames that all came from.
     pub(crate) seen: u64,
-    /// Operations that settled late.
-    pub(crate) aside: BTreeMap<OpId, Flight>,
     pub(crate) names: OpenNames,
     pub(crate) disowned: Disowned,
     pub(crate) namespace: Vec<Entry>,
@@ -88,13 +86,12 @@ impl Dissector {
         for conn in 0..self.conns.len() {
             self.forget_early(conn);
         }
-        self.live.end();
+        for it in self.live.end().into_values() {
+            self.late(it);
+        }
         self.depart();
         if let Some(failure) = self.failure.take() {
             return Err(failure);
-        }
-        for it in self.live.aside().filter(|it| it.waits) {
-            self.table.set(&self.workload, &it.op, it.span);
         }
         let disowned = self.disown_bogus();
         self.settle_times(stats.first_time_ns.unwrap_or_default());
@@ -111,7 +108,6 @@ impl Dissector {
             table: self.table,
             seen: self.scribe.seen(),
             scribe: self.scribe.finish()?,
-            aside: self.live.into_aside(),
             names: OpenNames {
                 opens: self.state.opens,
                 names: self.state.names,

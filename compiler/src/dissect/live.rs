@@ -1,8 +1,8 @@
 //! Operations that may still change, because their answer may still come.
 //!
 //! They leave in the order of their ids as soon as they are settled. One that waits for so long
-//! that too many are behind it, or too long ones, is put aside; when too many are aside, it is given
-//! up.
+//! that too many are behind it, or too long ones, is put aside and leaves late; when too many are
+//! aside, it is given up.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,11 +13,11 @@ use crate::wire_span::WireSpan;
 
 /// An operation, while it may change.
 #[derive(Debug)]
-pub(crate) struct Flight {
-    pub(crate) op: Operation,
+pub(super) struct Flight {
+    pub(super) op: Operation,
     /// When its request was seen, in nanoseconds since the Unix epoch.
-    pub(crate) time_ns: u64,
-    pub(crate) span: WireSpan,
+    pub(super) time_ns: u64,
+    pub(super) span: WireSpan,
     /// It waits for its answer.
     pub(super) waits: bool,
     /// Bytes that it holds, by those of its message.
@@ -30,7 +30,7 @@ pub(super) enum Departure {
     /// It is settled and can be taken.
     Settled,
     /// It was put aside, and its place is left open.
-    Aside,
+    Aside(OpId),
     /// There is no room for it to wait on.
     GivenUp(OpId),
 }
@@ -94,16 +94,24 @@ impl Live {
         self.flights.back_mut().map(|flight| &mut flight.op)
     }
 
-    /// The operation waits for its answer, or no longer does. True for one that was put aside and
-    /// is now settled.
-    pub(super) fn waits(&mut self, op: OpId, waits: bool) -> bool {
-        let aside = op.index() < self.gone;
-        let Some(flight) = self.flight_mut(op) else {
-            return false;
-        };
-        let settled = flight.waits && !waits;
-        flight.waits = waits;
-        aside && settled
+    /// The operation waits for its answer.
+    pub(super) fn waits(&mut self, op: OpId) {
+        if let Some(flight) = self.flight_mut(op) {
+            flight.waits = true;
+        }
+    }
+
+    /// The operation no longer waits. It leaves now if it was aside.
+    pub(super) fn settled(&mut self, op: OpId) -> Option<Flight> {
+        if op.index() >= self.gone {
+            if let Some(flight) = self.flight_mut(op) {
+                flight.waits = false;
+            }
+            return None;
+        }
+        let flight = self.aside.remove(&op)?;
+        self.aside_weight -= flight.weight;
+        Some(flight)
     }
 
     /// Takes the first operation.
@@ -129,32 +137,25 @@ impl Live {
         }
         self.aside_weight = weight;
         let first = self.take()?;
-        self.aside.insert(first.op.id, first);
-        Some(Departure::Aside)
+        let id = first.op.id;
+        self.aside.insert(id, first);
+        Some(Departure::Aside(id))
     }
 
-    /// Nothing waits any more.
-    pub(super) fn end(&mut self) {
+    /// Nothing waits any more; what was aside.
+    pub(super) fn end(&mut self) -> BTreeMap<OpId, Flight> {
         for flight in &mut self.flights {
             flight.waits = false;
         }
-    }
-
-    /// What was put aside.
-    pub(super) fn into_aside(self) -> BTreeMap<OpId, Flight> {
-        self.aside
-    }
-
-    pub(super) fn aside(&self) -> impl Iterator<Item = &Flight> {
-        self.aside.values()
+        std::mem::take(&mut self.aside)
     }
 }
 
 /// Operations that may be behind one that waits.
-const FLIGHTS: usize = 1 << 15;
+const FLIGHTS: usize = 1 << 12;
 /// Bytes that they and it may hold.
 const FLIGHTS_WEIGHT: usize = 64 << 20;
-/// Operations that may be aside.
+/// Operations that may be aside at once.
 const ASIDE: usize = 1 << 14;
 /// Bytes that these may hold.
 const ASIDE_WEIGHT: usize = 16 << 20;
@@ -179,13 +180,13 @@ mod tests {
         let mut given_up = 0;
         for id in 0..total {
             live.push(operation(id), 0, 0, weight);
-            live.waits(OpId(index(id)), true);
+            live.waits(OpId(index(id)));
             while let Some(departure) = live.departure() {
                 match departure {
-                    Departure::Aside => {}
+                    Departure::Aside(_) => {}
                     Departure::GivenUp(op) => {
                         given_up += 1;
-                        live.waits(op, false);
+                        assert!(live.settled(op).is_none(), "it is not aside");
                     }
                     Departure::Settled => drop(live.take()),
                 }

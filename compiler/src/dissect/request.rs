@@ -296,7 +296,7 @@ impl Dissector {
             credits: 0,
             users: Vec::new(),
         };
-        self.live.waits(op, true);
+        self.live.waits(op);
         if let Some(before) = it.pending.insert(header.message_id.0, pending) {
             self.problem("MessageId used again before its answer");
             self.settled(before.op);

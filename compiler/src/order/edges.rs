@@ -281,6 +281,11 @@ impl EdgePage {
 }
 
 impl Page for EdgePage {
+    fn weight(&self) -> usize {
+        let edge = size_of::<Link>() + size_of::<u64>();
+        size_of_val(self.starts.as_slice()) + self.links.capacity() * edge
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         self.base.write(out);
         for start in &self.starts {

@@ -12,6 +12,8 @@ pub(crate) struct Bins<T> {
     /// Records in memory, and how many may be.
     here: usize,
     room: usize,
+    /// Bytes of those that there is no room for, from [`Scratch::spare`].
+    spared: usize,
     buffer: Vec<u8>,
 }
 
@@ -28,19 +30,28 @@ impl<T> Default for Bins<T> {
             scratch: None,
             here: 0,
             room: usize::MAX,
+            spared: 0,
             buffer: Vec::new(),
+        }
+    }
+}
+
+impl<T> Drop for Bins<T> {
+    fn drop(&mut self) {
+        if let Some(scratch) = &self.scratch {
+            scratch.give_back(self.spared);
         }
     }
 }
 
 impl<T: Record> Bins<T> {
     pub(crate) fn new(scratch: Option<&Arc<Scratch>>) -> Self {
-        let scratch = scratch.cloned();
-        Self {
-            room: scratch.as_ref().map_or(usize::MAX, |it| it.room(ROOM)),
-            scratch,
-            ..Self::default()
+        let mut bins = Self::default();
+        if let Some(scratch) = scratch {
+            bins.room = scratch.room(ROOM);
+            bins.scratch = Some(Arc::clone(scratch));
         }
+        bins
     }
 
     pub(crate) fn add(&mut self, bin: usize, record: T) {
@@ -64,6 +75,13 @@ impl<T: Record> Bins<T> {
         let Some(scratch) = &self.scratch else {
             return;
         };
+        // Vectors that grow have up to twice the room that they need.
+        let more = 2 * MORE * size_of::<T>();
+        if scratch.spare(more) {
+            self.spared += more;
+            self.room += MORE;
+            return;
+        }
         for bin in self.bins.iter_mut().filter(|bin| !bin.here.is_empty()) {
             if self.here <= self.room / 2 {
                 return;
@@ -99,3 +117,5 @@ impl<T: Record> Bins<T> {
 
 /// Records that may be in memory.
 const ROOM: usize = 1 << 17;
+/// Further ones, when there is memory for them.
+const MORE: usize = 1 << 16;

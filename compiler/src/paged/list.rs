@@ -84,6 +84,10 @@ impl Record for Option<OpId> {
 }
 
 impl<T: Record> Page for Vec<T> {
+    fn weight(&self) -> usize {
+        self.capacity() * size_of::<T>()
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         for record in self {
             record.write(out);

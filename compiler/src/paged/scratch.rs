@@ -5,7 +5,10 @@ use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::folder::FolderError;
@@ -16,6 +19,8 @@ pub(crate) struct Scratch {
     path: PathBuf,
     /// Pages of a list that may be in memory, where that is said for all of them.
     room: Option<usize>,
+    /// Bytes of memory that lists may still take beyond their room.
+    spare: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -45,6 +50,7 @@ impl Scratch {
         Arc::new(Self {
             path,
             room: None,
+            spare: AtomicUsize::new(SPARE),
             inner: Mutex::default(),
         })
     }
@@ -55,12 +61,25 @@ impl Scratch {
         Arc::new(Self {
             path,
             room: Some(room),
+            spare: AtomicUsize::new(0),
             inner: Mutex::default(),
         })
     }
 
     pub(super) fn room(&self, asked: usize) -> usize {
         self.room.unwrap_or(asked)
+    }
+
+    /// Whether so many bytes may be in memory that a list has no room for; they are to be given
+    /// back by [`Scratch::give_back`].
+    pub(super) fn spare(&self, bytes: usize) -> bool {
+        let take = |spare: usize| spare.checked_sub(bytes);
+        let taken = (self.spare).fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.is_ok()
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.spare.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether everything has been written and read.
@@ -142,3 +161,6 @@ impl Inner {
         }
     }
 }
+
+/// Bytes that all lists together may have in memory beyond their room.
+const SPARE: usize = 24 << 20;
