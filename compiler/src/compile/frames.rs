@@ -4,6 +4,7 @@
 //! in, whichever side is faster.
 
 use std::{
+    hint::black_box,
     ops::Range,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
@@ -40,7 +41,12 @@ pub(super) fn read(
         .spawn(move || find(&options, inputs, to, back))
         .map_err(|source| CaptureError::Io { source })?;
     for mut batch in batches {
+        let mut warm = 0;
         for (event, range) in batch.events.drain(..) {
+            if range.end > warm {
+                warm = range.end + WARM;
+                touch(batch.bytes.get(range.start..warm.min(batch.bytes.len())));
+            }
             sink(match event {
                 CaptureEvent::Frame(info, _) => {
                     CaptureEvent::Frame(info, batch.bytes.get(range).unwrap_or_default())
@@ -56,6 +62,13 @@ pub(super) fn read(
         Ok(stats) => stats,
         Err(panic) => std::panic::resume_unwind(panic),
     }
+}
+
+/// Reads bytes of another thread, so that they are at hand when they are needed: many at once come
+/// in the time of one.
+fn touch(bytes: Option<&[u8]>) {
+    let lines = bytes.unwrap_or_default().iter().step_by(LINE);
+    black_box(lines.fold(0, |all, byte| all ^ byte));
 }
 
 fn find(
@@ -222,6 +235,10 @@ impl Batch {
     }
 }
 
+/// Bytes that are touched at once.
+const WARM: usize = 16 * 1024;
+/// What processors exchange.
+const LINE: usize = 64;
 /// Batches that go around, but for those of large frames. A short capture is not worth the memory of
 /// more; what comes while a large frame is taken apart needs them.
 const BATCHES: usize = 4;

@@ -1,7 +1,7 @@
 //! Whether the workload gives a request's bytes back.
 
 use smbench_core::{
-    smb2::{Header, HeaderFlags, SessionId, TreeId},
+    smb2::{Header, HeaderFlags, Message, SessionId, TreeId},
     workload::{Operation, WireIds, rebuild},
 };
 
@@ -10,13 +10,13 @@ use super::{Dissector, pdu::Piece};
 impl Dissector {
     /// Builds the request of `op` again and compares it with what was captured. Ids come from the
     /// workload's tables, so a request that was put to the wrong session, tree or open is not
-    /// exact either.
+    /// exact either. Only where it differs is asked what about its layout is unusual.
     pub(super) fn check(
         &mut self,
         header: &Header,
         piece: &Piece<'_>,
         bulk: Option<&[u8]>,
-        op: &Operation,
+        op: &mut Operation,
     ) {
         if op.cut {
             return;
@@ -43,12 +43,27 @@ impl Dissector {
             reclaimed: self.file_id(op.reclaims),
             previous_session: self.session_id(op.previous_session),
         };
-        self.scratch.clear();
-        let bulk_at = rebuild(op, &ids, &mut self.scratch);
+        let mut exact = self.gives_back(op, &ids, piece.bytes, bulk);
+        if !exact && let Ok(decoded) = Message::decode(piece.bytes) {
+            op.quirks = decoded.message.quirks;
+            exact = !op.quirks.is_empty() && self.gives_back(op, &ids, piece.bytes, bulk);
+        }
         let coverage = &mut self.workload.coverage;
         coverage.reencoded_total += 1;
-        let wire = piece.bytes;
-        let exact = match (bulk, bulk_at) {
+        coverage.reencoded_exact += u64::from(exact);
+    }
+
+    /// Whether the request of `op` is `wire`, of which `bulk` is a part.
+    fn gives_back(
+        &mut self,
+        op: &mut Operation,
+        ids: &WireIds,
+        wire: &[u8],
+        bulk: Option<&[u8]>,
+    ) -> bool {
+        self.scratch.clear();
+        let bulk_at = rebuild(op, ids, &mut self.scratch);
+        match (bulk, bulk_at) {
             (None, None) => self.scratch == wire,
             (Some(bulk), Some(at)) => {
                 let behind = at.saturating_add(bulk.len());
@@ -56,7 +71,6 @@ impl Dissector {
                 halves == wire.get(..at).zip(wire.get(behind..))
             }
             _ => false,
-        };
-        coverage.reencoded_exact += u64::from(exact);
+        }
     }
 }

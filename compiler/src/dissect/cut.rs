@@ -15,7 +15,7 @@ pub(super) fn response<'a>(
     let decoded = if piece.is_cut() {
         decode_cut(header, piece)?
     } else {
-        Message::decode_lossy(piece.bytes)?
+        Message::decode_rest(*header, piece.bytes)
     };
     let Body::Response(body) = decoded.message.body else {
         return Ok(None);

@@ -15,36 +15,48 @@ pub(super) struct Piece<'a> {
     pub(super) more: bool,
     /// NextCommand points nowhere.
     pub(super) bad_next: bool,
+    /// Its header, or why it has none.
+    pub(super) header: Result<Header, &'static str>,
 }
 
-impl Piece<'_> {
+impl<'a> Piece<'a> {
+    /// The first message of what is left of a frame.
+    pub(super) fn new(bytes: &'a [u8], wire_len: usize) -> Self {
+        Self {
+            bytes,
+            wire_len,
+            more: false,
+            bad_next: false,
+            header: header(bytes, wire_len),
+        }
+    }
+
     pub(super) fn is_cut(&self) -> bool {
         self.bytes.len() < self.wire_len
     }
 
-    /// Its header, of which no more than the signature may be cut.
-    pub(super) fn header(&self) -> Result<Header, &'static str> {
-        let known = self.bytes.get(..BEFORE_SIGNATURE);
-        let header = match known {
-            Some(known) if self.is_cut() && self.bytes.len() < HEADER_LEN => {
-                let mut whole = [0; HEADER_LEN];
-                whole[..BEFORE_SIGNATURE].copy_from_slice(known);
-                Header::decode(&whole)
-            }
-            _ => Header::decode(self.bytes),
-        };
-        header.map_err(|_| match self.is_cut() {
-            true => "header cut",
-            false => "bad header",
-        })
-    }
-
     /// Bytes that an operation made of it holds: READ and WRITE data goes elsewhere.
     pub(super) fn weight(&self) -> usize {
-        let data = Message::bulk_within(self.bytes, self.wire_len);
+        let header = self.header.as_ref().ok();
+        let data = header.and_then(|it| Message::bulk_within(it, self.bytes, self.wire_len));
         let known = self.wire_len.min(self.bytes.len() + MADE_UP_MAX);
         known.saturating_sub(data.map_or(0, |data| data.len()))
     }
+}
+
+/// A header of which no more than the signature may be cut.
+fn header(bytes: &[u8], wire_len: usize) -> Result<Header, &'static str> {
+    let is_cut = bytes.len() < wire_len;
+    let known = bytes.get(..BEFORE_SIGNATURE);
+    let header = match known {
+        Some(known) if is_cut && bytes.len() < HEADER_LEN => {
+            let mut whole = [0; HEADER_LEN];
+            whole[..BEFORE_SIGNATURE].copy_from_slice(known);
+            Header::decode(&whole)
+        }
+        _ => Header::decode(bytes),
+    };
+    header.map_err(|_| if is_cut { "header cut" } else { "bad header" })
 }
 
 /// Walks the messages of a frame of which `bytes` are there and `len` were on the wire.
@@ -52,14 +64,9 @@ pub(super) fn pieces(bytes: &[u8], len: usize) -> impl Iterator<Item = Piece<'_>
     let mut rest = Some((bytes, len));
     std::iter::from_fn(move || {
         let (bytes, len) = rest.take()?;
-        let mut piece = Piece {
-            bytes,
-            wire_len: len,
-            more: false,
-            bad_next: false,
-        };
+        let mut piece = Piece::new(bytes, len);
         // [MS-SMB2] 2.2.1.1: NextCommand counts from the start of this header.
-        let next = (piece.header()).map_or(0, |header| header.next_command as usize);
+        let next = (piece.header).map_or(0, |header| header.next_command as usize);
         let sound = next >= HEADER_LEN && next < len;
         piece.more = sound;
         piece.bad_next = next != 0 && !sound;
@@ -101,7 +108,7 @@ fn without_data(header: &Header, piece: &Piece<'_>) -> Option<Message> {
     if header.command != Command::WRITE && header.command != Command::READ {
         return None;
     }
-    let data = Message::bulk_within(piece.bytes, piece.wire_len)?;
+    let data = Message::bulk_within(header, piece.bytes, piece.wire_len)?;
     let behind = piece.wire_len.checked_sub(data.end)?;
     if behind > MADE_UP_MAX {
         return None;

@@ -33,7 +33,7 @@ impl Dissector {
     pub(super) fn requests(&mut self, conn: usize, stamp: Stamp, bytes: &[u8], len: usize) {
         let mut carry = Carry::default();
         for piece in pieces(bytes, len) {
-            let header = match piece.header() {
+            let header = match piece.header {
                 Ok(header) if header.is_response() => {
                     self.skip("response of a client");
                     continue;
@@ -71,7 +71,7 @@ impl Dissector {
         let decoded = if piece.is_cut() {
             decode_cut(header, piece)
         } else {
-            Message::decode(piece.bytes)
+            Ok(Message::decode_rest(*header, piece.bytes))
         };
         let Ok(Decoded { message, bulk }) = decoded else {
             return self.skip("bad header");
@@ -86,7 +86,7 @@ impl Dissector {
         let seq = self.tick();
         let id = self.next_op();
         let bulk = bulk.and_then(|range| piece.bytes.get(range));
-        let mut op = self.operation(conn, id, header, message.quirks, &mut request, carry);
+        let mut op = self.operation(conn, id, header, &mut request, carry);
         op.frame = stamp.frame;
         op.compound = place(id, header, piece, carry);
         op.cut = piece.is_cut();
@@ -116,7 +116,7 @@ impl Dissector {
             op.principal = self.token_sent(conn, header, session, token);
         }
         op.action = Action::Request(request);
-        self.check(header, piece, bulk, &op);
+        self.check(header, piece, bulk, &mut op);
         *self.by_command.entry(header.command).or_default() += 1;
         self.namespace.asked(&op);
         self.push(op, stamp, seq, piece.weight());
@@ -129,7 +129,6 @@ impl Dissector {
         conn: usize,
         id: OpId,
         header: &Header,
-        quirks: Quirks,
         request: &mut Request,
         carry: &mut Carry,
     ) -> Operation {
@@ -182,7 +181,7 @@ impl Dissector {
             resume_key_of: None,
             cancels: None,
             data: None,
-            quirks,
+            quirks: Quirks::default(),
             cut: false,
             after: Vec::new(),
             expect: None,
@@ -320,8 +319,7 @@ impl Dissector {
         let header = Header::default();
         let mut request = Request::Echo(smbench_core::smb2::EchoRequest::default());
         let mut carry = Carry::default();
-        let quirks = Quirks::default();
-        let mut op = self.operation(conn, id, &header, quirks, &mut request, &mut carry);
+        let mut op = self.operation(conn, id, &header, &mut request, &mut carry);
         op.frame = stamp.frame;
         op.action = Action::Smb1Negotiate(bytes.to_vec());
         self.push(op, stamp, seq, bytes.len());

@@ -17,7 +17,7 @@ impl Dissector {
     /// The responses of a frame.
     pub(super) fn responses(&mut self, conn: usize, stamp: Stamp, bytes: &[u8], len: usize) {
         for piece in pieces(bytes, len) {
-            let header = match piece.header() {
+            let header = match piece.header {
                 Ok(header) if !header.is_response() => {
                     self.skip("request of a server");
                     continue;
@@ -97,13 +97,8 @@ impl Dissector {
         };
         self.problem("response before its request");
         for it in early {
-            let piece = Piece {
-                bytes: &it.bytes,
-                wire_len: it.wire_len,
-                more: false,
-                bad_next: false,
-            };
-            let Ok(header) = piece.header() else {
+            let piece = Piece::new(&it.bytes, it.wire_len);
+            let Ok(header) = piece.header else {
                 continue;
             };
             let seq = self.tick();

@@ -67,14 +67,19 @@ impl Message {
     ///
     /// Those of [`Header::decode`].
     pub fn decode_lossy(pdu: &[u8]) -> Result<Decoded, WireError> {
-        let header = Header::decode(pdu)?;
+        Ok(Self::decode_rest(Header::decode(pdu)?, pdu))
+    }
+
+    /// Decodes like [`Message::decode_lossy`] a PDU whose header is known.
+    #[must_use]
+    pub fn decode_rest(header: Header, pdu: &[u8]) -> Decoded {
         let bulk = bulk_range(&header, pdu, pdu.len());
         let source = Source::attached(pdu, bulk.clone().unwrap_or(0..0));
         let body = Body::decode(&header, &source);
-        Ok(Decoded {
+        Decoded {
             message: Self::new(header, body),
             bulk,
-        })
+        }
     }
 
     /// Decodes a PDU whose `bulk_len` bytes of bulk have been cut out and closed up.
@@ -123,14 +128,15 @@ impl Message {
     /// Where in `pdu` its bulk lies, found without decoding the body; none when there is no bulk.
     #[must_use]
     pub fn bulk_of(pdu: &[u8]) -> Option<Range<usize>> {
-        Self::bulk_within(pdu, pdu.len())
+        let header = Header::decode(pdu).ok()?;
+        Self::bulk_within(&header, pdu, pdu.len())
     }
 
-    /// As [`Message::bulk_of`], of a PDU of `total` bytes of which `pdu` is the beginning.
+    /// As [`Message::bulk_of`], of a PDU of `total` bytes that has this header and of which `pdu` is
+    /// the beginning.
     #[must_use]
-    pub fn bulk_within(pdu: &[u8], total: usize) -> Option<Range<usize>> {
-        let header = Header::decode(pdu).ok()?;
-        bulk_range(&header, pdu, total)
+    pub fn bulk_within(header: &Header, pdu: &[u8], total: usize) -> Option<Range<usize>> {
+        bulk_range(header, pdu, total)
     }
 
     fn detached_source(pdu: &[u8], bulk_len: usize) -> Result<(Header, Source<'_>), WireError> {

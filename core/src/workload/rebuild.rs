@@ -1,9 +1,14 @@
 //! A request's bytes again, from its operation and the ids of one run.
 
+use std::mem;
+
 use super::{Action, Operation};
-use crate::smb2::{
-    Body, Command, ContextData, CreateContext, FileId, Header, HeaderFlags, Message, MessageId,
-    Request, SessionId, TreeId,
+use crate::{
+    ids::SessionRef,
+    smb2::{
+        Body, Command, ContextData, CreateContext, EchoRequest, FileId, Header, HeaderFlags,
+        Message, MessageId, Request, SessionId, TreeId,
+    },
 };
 
 /// What an operation leaves out of its request, because every run has its own.
@@ -53,16 +58,9 @@ pub fn header_of(op: &Operation) -> Header {
 }
 
 /// Appends the request of `op` to `out`, without its bulk, and says where the bulk belongs,
-/// counted from the request's start. Nothing is appended for what is no request.
-pub fn rebuild(op: &Operation, ids: &WireIds, out: &mut Vec<u8>) -> Option<usize> {
-    let request = match &op.action {
-        Action::Request(request) => request,
-        Action::Smb1Negotiate(bytes) => {
-            out.extend_from_slice(bytes);
-            return None;
-        }
-        Action::Break(_) | Action::Disconnect(_) => return None,
-    };
+/// counted from the request's start. Nothing is appended for what is no request. `op` is then as it
+/// was before.
+pub fn rebuild(op: &mut Operation, ids: &WireIds, out: &mut Vec<u8>) -> Option<usize> {
     let mut header = header_of(op);
     header.message_id = ids.message_id;
     header.session_id = ids.session;
@@ -77,31 +75,61 @@ pub fn rebuild(op: &Operation, ids: &WireIds, out: &mut Vec<u8>) -> Option<usize
     if ids.signed {
         header.flags |= HeaderFlags::SIGNED;
     }
-    let mut request = request.clone();
-    restore(op, ids, &mut request);
-    let message = Message {
-        header,
-        body: Body::Request(request),
-        quirks: op.quirks.clone(),
+    let request = match &mut op.action {
+        Action::Request(request) => request,
+        Action::Smb1Negotiate(bytes) => {
+            out.extend_from_slice(bytes);
+            return None;
+        }
+        Action::Break(_) | Action::Disconnect(_) => return None,
     };
-    message.encode_detached(out)
-}
-
-fn restore(op: &Operation, ids: &WireIds, request: &mut Request) {
-    if op.open.is_some() && request.file_id() == Some(FileId::ZERO) {
+    let handle = op.open.is_some() && request.file_id() == Some(FileId::ZERO);
+    let changed = changed(request, op.reclaims.is_some(), op.previous_session, ids);
+    let before = changed.map(|changed| mem::replace(request, changed));
+    if handle {
         request.set_file_id(ids.file_id);
     }
+    // A message owns what it is made of: the request goes there and back.
+    let message = Message {
+        header,
+        body: Body::Request(mem::replace(request, Request::Echo(EchoRequest::default()))),
+        quirks: mem::take(&mut op.quirks),
+    };
+    let bulk_at = message.encode_detached(out);
+    op.quirks = message.quirks;
+    match (before, message.body) {
+        (Some(before), _) => *request = before,
+        (None, Body::Request(whole)) => *request = whole,
+        (None, Body::Response(_)) => {}
+    }
+    if handle {
+        request.set_file_id(FileId::ZERO);
+    }
+    bulk_at
+}
+
+/// The request where it names an open or a session that was there before.
+fn changed(
+    request: &Request,
+    reclaims: bool,
+    previous: Option<SessionRef>,
+    ids: &WireIds,
+) -> Option<Request> {
     match request {
-        Request::Create(create) if op.reclaims.is_some() => {
+        Request::Create(create) if reclaims => {
+            let mut create = create.clone();
             let handles = create.contexts.iter_mut().filter_map(reclaimed_handle);
             for handle in handles.filter(|handle| **handle == FileId::ZERO) {
                 *handle = ids.reclaimed;
             }
+            Some(Request::Create(create))
         }
-        Request::SessionSetup(setup) if op.previous_session.is_some() => {
+        Request::SessionSetup(setup) if previous.is_some() => {
+            let mut setup = *setup;
             setup.previous_session_id = ids.previous_session;
+            Some(Request::SessionSetup(setup))
         }
-        _ => {}
+        _ => None,
     }
 }
 
