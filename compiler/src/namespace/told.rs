@@ -140,15 +140,19 @@ impl Namespace {
             return;
         };
         let class = query.file_information_class;
-        let Ok(entries) = DirectoryEntry::decode_list(class, entries) else {
-            let what = "directory listing that does not parse";
-            return self.names.problem(what, op.id);
+        let odd = "directory listing that does not parse";
+        let Ok(entries) = DirectoryEntry::list(class, entries) else {
+            return self.names.problem(odd, op.id);
         };
         let path = self.names.path_of(folder);
         let last = self.listed.take().filter(|it| it.is_of(share, path));
         let mut inside = last.unwrap_or_else(|| Inside::of(share, path));
         let mut above_is_known = false;
-        for entry in &entries {
+        for entry in entries {
+            let Ok(entry) = entry else {
+                self.names.problem(odd, op.id);
+                break;
+            };
             // FileNamesInformation has nothing but names. [MS-FSCC] 2.4.33
             let proof = Proof {
                 exact: true,

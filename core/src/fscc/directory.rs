@@ -141,6 +141,19 @@ impl DirectoryEntry {
     /// [`WireError::BadValue`] for a class that is not [supported](DirectoryEntry::supports), or
     /// when an entry leads nowhere; [`WireError::Truncated`] when one leads out of `bytes`.
     pub fn decode_list(class: FileInfoClass, bytes: &[u8]) -> Result<Vec<Self>, WireError> {
+        Self::list(class, bytes)?.collect()
+    }
+
+    /// Reads the list of entries that is `bytes`, one after the other; an error is the last.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::BadValue`] for a class that is not [supported](DirectoryEntry::supports); of
+    /// each entry those of [`DirectoryEntry::decode_list`].
+    pub fn list(
+        class: FileInfoClass,
+        bytes: &[u8],
+    ) -> Result<impl Iterator<Item = Result<Self, WireError>>, WireError> {
         let Some(shape) = shape(class) else {
             let (field, got) = ("FileInformationClass", u64::from(class.0));
             return Err(WireError::BadValue {
@@ -150,12 +163,8 @@ impl DirectoryEntry {
                 section: "2.2.33",
             });
         };
-        let list = entries(bytes, "DirectoryEntry", shape.fixed_len())?;
-        let mut all = Vec::with_capacity(list.len());
-        for entry in list {
-            all.push(Self::read(shape, entry)?);
-        }
-        Ok(all)
+        let list = entries(bytes, "DirectoryEntry", shape.fixed_len());
+        Ok(list.map(move |entry| Self::read(shape, entry?)))
     }
 
     fn read(shape: Shape, bytes: &[u8]) -> Result<Self, WireError> {

@@ -289,9 +289,8 @@ impl StreamInfo {
                 name,
             })
         };
-        entries(bytes, "StreamInfo", 24)?
-            .into_iter()
-            .map(read)
+        entries(bytes, "StreamInfo", 24)
+            .map(|entry| entry.and_then(read))
             .collect()
     }
 

@@ -45,9 +45,8 @@ impl NotifyRecord {
                 name: cursor.name32()?,
             })
         };
-        entries(bytes, "NotifyRecord", 12)?
-            .into_iter()
-            .map(read)
+        entries(bytes, "NotifyRecord", 12)
+            .map(|entry| entry.and_then(read))
             .collect()
     }
 

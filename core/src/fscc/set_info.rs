@@ -120,9 +120,8 @@ impl EaEntry {
                 value: cursor.take(usize::from(value_len))?.to_vec(),
             })
         };
-        entries(bytes, "EaEntry", 9)?
-            .into_iter()
-            .map(read)
+        entries(bytes, "EaEntry", 9)
+            .map(|entry| entry.and_then(read))
             .collect()
     }
 

@@ -144,31 +144,32 @@ pub(crate) fn entries<'a>(
     bytes: &'a [u8],
     field: &'static str,
     least: usize,
-) -> Result<Vec<&'a [u8]>, WireError> {
-    let mut found = Vec::new();
-    let mut at = 0_usize;
-    if bytes.is_empty() {
-        return Ok(found);
-    }
-    loop {
-        let next = read_at::<U32>(bytes, field, at)?.get();
-        let len = to_usize(next);
-        if next == 0 {
-            found.push(bytes.get(at..).unwrap_or_default());
-            return Ok(found);
-        }
-        if len < least {
-            let got = u64::from(next);
-            return Err(WireError::BadValue {
-                field,
-                offset: at,
-                got,
-                section: "[MS-FSCC] 2.4",
-            });
-        }
-        found.push(slice_at(bytes, field, at, len)?);
-        at = at.saturating_add(len);
-    }
+) -> impl Iterator<Item = Result<&'a [u8], WireError>> {
+    let mut rest = (!bytes.is_empty()).then_some(0_usize);
+    std::iter::from_fn(move || {
+        // Behind the last entry, and behind an error, there is nothing.
+        let at = rest.take()?;
+        let entry = read_at::<U32>(bytes, field, at).and_then(|next| {
+            let next = next.get();
+            let len = to_usize(next);
+            if next == 0 {
+                return Ok(bytes.get(at..).unwrap_or_default());
+            }
+            if len < least {
+                let got = u64::from(next);
+                return Err(WireError::BadValue {
+                    field,
+                    offset: at,
+                    got,
+                    section: "[MS-FSCC] 2.4",
+                });
+            }
+            let entry = slice_at(bytes, field, at, len)?;
+            rest = Some(at.saturating_add(len));
+            Ok(entry)
+        });
+        Some(entry)
+    })
 }
 
 /// Begins an entry of a list: aligns `out`, links the entry at `last` to it, and leaves room for
