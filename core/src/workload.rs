@@ -170,7 +170,9 @@ impl Tree {
     /// The share's name: what follows the last backslash of the path.
     #[must_use]
     pub fn share(&self) -> &str {
-        self.path.rsplit('\\').next().unwrap_or("")
+        let before = self.path.bytes().rposition(|byte| byte == b'\\');
+        let begin = before.map_or(0, |at| at + 1);
+        self.path.get(begin..).unwrap_or_default()
     }
 
     /// Whether names on it are files: pipes and printers have neither content nor share modes.

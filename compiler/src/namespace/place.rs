@@ -35,8 +35,8 @@ impl Place {
         if name.starts_with("@GMT-") {
             return None;
         }
-        let folder = name.rfind('\\').map_or(0, |at| at + 1);
-        let colon = name.get(folder..)?.find(':').map(|at| at + folder);
+        let folder = last_name(name);
+        let colon = memchr(b':', name.get(folder..)?.as_bytes()).map(|at| at + folder);
         let Some(colon) = colon else {
             return Some(Self::plain(share, name));
         };

@@ -2,7 +2,9 @@
 
 mod record;
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{mem, num::NonZeroU32, sync::Arc};
+
+use memchr::memrchr;
 
 use smbench_core::{
     ids::{ConnId, OpenRef, SessionRef, TreeRef},
@@ -132,8 +134,9 @@ pub(super) struct Names {
     of_open: List<Option<(NameId, Option<NameId>)>>,
     /// The file that each stream with a name is of.
     files: Map<NameId, NameId>,
-    /// Room for the name that is looked up.
+    /// Room for the name that is looked up, with its share and without.
     key: String,
+    folded: String,
 }
 
 impl Names {
@@ -153,7 +156,7 @@ impl Names {
         let Some(tree) = tree.filter(|tree| tree.holds_files()) else {
             return self.without_tree(op);
         };
-        let share = || tree.share().to_lowercase();
+        let share = tree.share();
         let done = op
             .expect
             .as_ref()
@@ -166,7 +169,7 @@ impl Names {
                 };
                 // What goes on keeps its name, whatever the request says. [MS-SMB2] 3.3.5.9.7
                 let kept = op.reclaims.and_then(|old| self.of_open(old));
-                let (name, parent) = kept.unwrap_or_else(|| self.name(&share(), path));
+                let (name, parent) = kept.unwrap_or_else(|| self.name(share, path));
                 if let Some(open) = op.open {
                     self.of_open.put(open.index(), Some((name, parent)));
                 }
@@ -196,7 +199,7 @@ impl Names {
                     deed,
                 }
             }
-            Action::Request(request) => self.on_handle(&share, op, request, done, answered),
+            Action::Request(request) => self.on_handle(share, op, request, done, answered),
             _ => self.named(op, Deed::Nothing),
         }
     }
@@ -216,7 +219,7 @@ impl Names {
 
     fn on_handle(
         &mut self,
-        share: &dyn Fn() -> String,
+        share: &str,
         op: &Operation,
         request: &Request,
         done: bool,
@@ -261,7 +264,7 @@ impl Names {
 
     fn set_info(
         &mut self,
-        share: &dyn Fn() -> String,
+        share: &str,
         op: &Operation,
         open: OpenRef,
         set: &smbench_core::smb2::SetInfoRequest,
@@ -272,7 +275,7 @@ impl Names {
             // [MS-FSCC] 2.4.42.2, 2.4.28.2
             10 | 11 => match target_name(buffer) {
                 Some(to) if !to.starts_with(':') => {
-                    let (to, to_parent) = self.name(&share(), &to);
+                    let (to, to_parent) = self.name(share, &to);
                     let status = op.expect.as_ref().map(|it| it.status);
                     let denied = status == Some(NtStatus::ACCESS_DENIED);
                     Deed::Rename {
@@ -305,13 +308,21 @@ impl Names {
     }
 
     fn name(&mut self, share: &str, path: &str) -> (NameId, Option<NameId>) {
-        let folded = path.trim_matches('\\').to_lowercase();
-        let folder = folded.rfind('\\');
+        let mut folded = mem::take(&mut self.folded);
+        folded.clear();
+        fold(path.trim_matches('\\'), &mut folded);
+        let found = self.folded_name(share, &folded);
+        self.folded = folded;
+        found
+    }
+
+    fn folded_name(&mut self, share: &str, folded: &str) -> (NameId, Option<NameId>) {
+        let folder = memrchr(b'\\', folded.as_bytes());
         let parent = folder.map_or("", |at| folded.get(..at).unwrap_or_default());
         let parent = (!folded.is_empty()).then(|| self.intern(share, parent));
         let begin = folder.map_or(0, |at| at + 1);
         let (file, stream) = match folded.get(begin..).and_then(|last| last.split_once(':')) {
-            None => return (self.intern(share, &folded), parent),
+            None => return (self.intern(share, folded), parent),
             Some((file, stream)) => (begin + file.len(), stream.split(':').next()),
         };
         let stream = stream.unwrap_or_default();
@@ -332,7 +343,9 @@ impl Names {
 
     fn intern(&mut self, share: &str, folded: &str) -> NameId {
         self.key.clear();
-        self.key.extend([share, "\\", folded]);
+        fold(share, &mut self.key);
+        self.key.push('\\');
+        self.key.push_str(folded);
         if let Some(known) = self.ids.get(&self.key) {
             return *known;
         }
@@ -340,6 +353,18 @@ impl Names {
         let next = NameId(number.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX));
         self.ids.insert(self.key.clone(), next);
         next
+    }
+}
+
+/// Appends a name in lower case: servers do not tell case apart. [MS-FSA] 2.1.5.1
+fn fold(name: &str, out: &mut String) {
+    if !name.is_ascii() {
+        return out.push_str(&name.to_lowercase());
+    }
+    let begin = out.len();
+    out.push_str(name);
+    if let Some(name) = out.get_mut(begin..) {
+        name.make_ascii_lowercase();
     }
 }
 
