@@ -18,7 +18,7 @@
 //! | outcome  | `keys`    | the same, overlapping on the wire: the points tell                  |
 //!
 //! `linearize` tells `keys` what each operation touches, in the order of the points, as soon as that
-//! is final. `edges` puts edges in order, `cycle` looks for circles, and in the end `reduce` drops
+//! is final: from thread to thread, by `relay`. `edges` puts edges in order, `cycle` looks for circles, and in the end `reduce` drops
 //! what other edges imply.
 
 mod access;
@@ -30,6 +30,7 @@ mod keys;
 mod linearize;
 mod model;
 mod reduce;
+mod relay;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -68,7 +69,7 @@ impl Inferred {
 
 /// Infers the edges between the operations of `table`, which forgets what only this needs.
 ///
-/// What does not depend on each other runs on two threads.
+/// What does not depend on each other runs on several threads.
 pub(crate) fn infer(table: &mut Table) -> Inferred {
     let (points, unexplained, found) = found(table);
     table.forget_facts();
@@ -87,22 +88,27 @@ pub(crate) fn infer(table: &mut Table) -> Inferred {
 /// The point of each operation, how many operations no order explains, and edges.
 fn found(table: &Table) -> (List<u64>, u64, [Edges; 2]) {
     thread::scope(|scope| {
-        let by_order = scope.spawn(|| {
+        let (mut relay, placements) = relay::relay();
+        let points = scope.spawn(move || {
+            let view = table.view();
+            linearize::linearize(&view, |placed| relay.tell(&placed))
+        });
+        let by_wire = scope.spawn(|| {
             let view = table.view();
             let mut found = Edges::new(table.scratch());
-            let triggers = breaks::infer(&view, &mut found);
-            let mut keys = keys::Keys::new(&view, &triggers);
-            let (points, unexplained) = linearize::linearize(&view, |placed| {
-                keys.touched(placed.op, placed.touches, &mut found);
-                placed.gone.iter().for_each(|file| keys.forget(*file));
-            });
-            (points, unexplained, found)
+            wire::infer(&view, &mut found);
+            handles::infer(&view, &mut found);
+            found
         });
         let view = table.view();
-        let mut by_wire = Edges::new(table.scratch());
-        wire::infer(&view, &mut by_wire);
-        handles::infer(&view, &mut by_wire);
-        let (points, unexplained, by_order) = joined(by_order);
-        (points, unexplained, [by_wire, by_order])
+        let mut by_order = Edges::new(table.scratch());
+        let triggers = breaks::infer(&view, &mut by_order);
+        let mut keys = keys::Keys::new(&view, &triggers);
+        placements.each(|placed| {
+            keys.touched(placed.op, placed.touches, &mut by_order);
+            placed.gone.iter().for_each(|file| keys.forget(*file));
+        });
+        let (points, unexplained) = joined(points);
+        (points, unexplained, [joined(by_wire), by_order])
     })
 }
