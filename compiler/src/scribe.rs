@@ -55,6 +55,9 @@ enum Order {
 /// The way to the thread.
 pub(crate) struct Scribe {
     index: BlobIndex,
+    /// The last short data: many write the same again and again, which is not hashed each time.
+    last: Vec<u8>,
+    last_kept: Option<DataRef>,
     batch: Batch,
     seen: u64,
     to: Option<SyncSender<Order>>,
@@ -89,6 +92,8 @@ impl Scribe {
             .map_err(FolderError::io(path))?;
         Ok(Self {
             index: BlobIndex::new(),
+            last: Vec::new(),
+            last_kept: None,
             batch: Batch::default(),
             seen: 0,
             to: Some(to),
@@ -161,7 +166,20 @@ impl Scribe {
     /// # Errors
     ///
     /// [`FolderError`] when writing has failed.
-    pub(crate) fn keep(&mut self, mut data: &[u8]) -> Result<DataRef, FolderError> {
+    pub(crate) fn keep(&mut self, data: &[u8]) -> Result<DataRef, FolderError> {
+        if let Some(kept) = self.last_kept.filter(|_| self.last == data) {
+            return Ok(kept);
+        }
+        let kept = self.keep_other(data)?;
+        if data.len() <= SHORT {
+            self.last.clear();
+            self.last.extend_from_slice(data);
+            self.last_kept = Some(kept);
+        }
+        Ok(kept)
+    }
+
+    fn keep_other(&mut self, mut data: &[u8]) -> Result<DataRef, FolderError> {
         let (kept, new) = self.index.note(data)?;
         while new && !data.is_empty() {
             let room = BATCH_BYTES.saturating_sub(self.batch.data.len());
@@ -287,3 +305,5 @@ fn write(
 const QUEUE: usize = 4;
 const BATCH_OPS: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
+/// Data up to this length is short.
+const SHORT: usize = 1024;
