@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, mpsc::sync_channel},
     thread,
 };
 
@@ -89,7 +89,8 @@ impl FolderWriter {
     /// Writes the operations, as lines of JSON.
     ///
     /// `next` appends the next lines to its argument, which is empty, and says whether there are
-    /// more.
+    /// more. Much of them is made durable while others are still to come, so that nobody waits long
+    /// for that in the end.
     ///
     /// # Errors
     ///
@@ -99,17 +100,32 @@ impl FolderWriter {
         mut next: impl FnMut(&mut Vec<u8>) -> Result<bool, FolderError>,
     ) -> Result<(), FolderError> {
         let path = self.temporary.join(name::OPERATIONS);
-        let mut file = File::create_new(&path).map_err(FolderError::io(&path))?;
-        let mut lines = Vec::new();
-        loop {
-            let more = next(&mut lines)?;
-            file.write_all(&lines).map_err(FolderError::io(&path))?;
-            lines.clear();
-            if !more {
-                self.keep(path, file);
-                return Ok(());
+        let file = File::create_new(&path).map_err(FolderError::io(&path))?;
+        let (to, due) = sync_channel(1);
+        thread::scope(|scope| {
+            let mut lines = Vec::new();
+            let mut volatile = 0;
+            let file = &file;
+            let syncer = scope.spawn(move || due.into_iter().try_for_each(|()| file.sync_data()));
+            loop {
+                let more = next(&mut lines)?;
+                let written = { file }.write_all(&lines);
+                written.map_err(FolderError::io(&path))?;
+                volatile += lines.len();
+                lines.clear();
+                if !more {
+                    break;
+                }
+                // Nothing is asked of one that is still at work, or has failed.
+                if volatile >= SYNC_EVERY && to.try_send(()).is_ok() {
+                    volatile = 0;
+                }
             }
-        }
+            drop(to);
+            joined(syncer).map_err(FolderError::io(&path))
+        })?;
+        self.keep(path, file);
+        Ok(())
     }
 
     /// Writes the operations.
@@ -237,3 +253,6 @@ fn check_target(target: &Path) -> Result<(), FolderError> {
         Some(_) => Err(occupied()),
     }
 }
+
+/// Bytes of operations that are written before they are made durable.
+const SYNC_EVERY: usize = 8 << 20;
