@@ -9,6 +9,7 @@ mod answer;
 mod check;
 mod cut;
 mod finish;
+mod flight;
 mod handles;
 mod live;
 mod logins;
@@ -24,11 +25,12 @@ use smbench_core::{
     ids::{ClientId, OpId},
     seal::{compress::decompress, conn::Direction as SealDirection},
     smb2::Command,
-    workload::{Connection, DataRef, Operation, Workload},
+    workload::{Connection, DataRef, Workload},
 };
 
 use self::{
-    live::{Departure, Flight, Live},
+    flight::Flight,
+    live::{Departure, Live},
     pdu::pieces,
     state::{Conn, State},
 };
@@ -135,11 +137,12 @@ impl Dissector {
         while let Some(departure) = self.live.departure() {
             match departure {
                 Departure::Settled => {
-                    let Some(it) = self.live.take() else {
+                    let Some(mut it) = self.live.take() else {
                         return;
                     };
                     self.table.push(&self.workload, &it.op, it.span);
-                    let written = self.scribe.operation(it.op, it.time_ns, it.weight);
+                    let written = self.scribe.operation(it.take(), it.time_ns, it.weight);
+                    self.live.spare(it);
                     self.heed(written);
                 }
                 Departure::Aside(op) => {
@@ -173,9 +176,10 @@ impl Dissector {
     }
 
     /// Lets go of an operation that was put aside.
-    fn late(&mut self, it: Flight) {
+    fn late(&mut self, mut it: Box<Flight>) {
         self.table.set(&self.workload, &it.op, it.span);
-        let written = self.scribe.late(it.op, it.time_ns, it.weight);
+        let written = self.scribe.late(it.take(), it.time_ns, it.weight);
+        self.live.spare(it);
         self.heed(written);
     }
 
@@ -273,10 +277,11 @@ impl Dissector {
     }
 
     /// Appends an operation that was seen at `stamp` and holds some `weight` bytes.
-    fn push(&mut self, op: Operation, stamp: Stamp, seq: u64, weight: usize) -> OpId {
-        let id = op.id;
-        self.live.push(op, stamp.time_ns, seq, weight);
-        id
+    fn push(&mut self, mut flight: Box<Flight>, stamp: Stamp, seq: u64, weight: usize) {
+        flight.time_ns = stamp.time_ns;
+        flight.span.request = seq;
+        flight.weight = weight;
+        self.live.push(flight);
     }
 
     fn next_op(&self) -> OpId {

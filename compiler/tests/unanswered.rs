@@ -13,7 +13,7 @@ use std::{env, fs, io::Cursor};
 use smbench_compiler::{CompileOptions, compile, folder::FolderReader};
 use smbench_core::workload::{Operation, Workload};
 
-/// 60,000 requests in flight. 4,096 may be behind one that waits, 16,384 may be aside; the answer
+/// 60,000 requests in flight. 1,024 may be behind one that waits, 32,768 may be aside; the answer
 /// to the first, which is aside, comes last.
 #[test]
 fn more_requests_than_may_wait() {
@@ -37,18 +37,18 @@ fn more_requests_than_may_wait() {
     let problems = &workload.coverage.problems;
     assert_eq!(
         problems.get(given_up),
-        Some(&u64::from(REQUESTS - 4_096 - 16_384)),
+        Some(&u64::from(REQUESTS - 1_024 - 32_768)),
         "{problems:?}"
     );
     assert_eq!(workload.coverage.reencoded_exact, u64::from(REQUESTS));
 }
 
-/// Each of 18,000 requests of 100 clients is answered when 5,000 more have been sent: all are aside
+/// Each of 36,000 requests of 250 clients is answered when 5,000 more have been sent: all are aside
 /// for a while, more of them than may be at once.
 #[test]
 fn answers_that_come_late_are_kept() {
     const LATE: u32 = 5_000;
-    const CLIENTS: u32 = 100;
+    const CLIENTS: u32 = 250;
     let mut pcap = head();
     let len = u32::try_from(echo(0, false).len()).unwrap();
     let mut send = |micros, at, response| {
@@ -99,7 +99,7 @@ fn compiled(pcap: Vec<u8>, name: &str) -> (Vec<Operation>, Workload) {
 }
 
 const REQUESTS: u32 = 60_000;
-const LATE_REQUESTS: u32 = 18_000;
+const LATE_REQUESTS: u32 = 36_000;
 
 /// The beginning of a capture.
 fn head() -> Vec<u8> {

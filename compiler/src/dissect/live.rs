@@ -8,21 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use smbench_core::{ids::OpId, workload::Operation};
 
-use super::index;
-use crate::wire_span::WireSpan;
-
-/// An operation, while it may change.
-#[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) op: Operation,
-    /// When its request was seen, in nanoseconds since the Unix epoch.
-    pub(super) time_ns: u64,
-    pub(super) span: WireSpan,
-    /// It waits for its answer.
-    pub(super) waits: bool,
-    /// Bytes that it holds, by those of its message.
-    pub(super) weight: usize,
-}
+use super::{flight::Flight, index};
 
 /// What becomes of the first operation.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +26,14 @@ pub(super) enum Departure {
 pub(super) struct Live {
     /// Operations that have left, or are aside.
     gone: usize,
-    flights: VecDeque<Flight>,
+    flights: VecDeque<Box<Flight>>,
     /// What they hold.
     weight: usize,
-    aside: BTreeMap<OpId, Flight>,
+    aside: BTreeMap<OpId, Box<Flight>>,
     aside_weight: usize,
+    /// Blank ones, to be used again.
+    #[expect(clippy::vec_box, reason = "they stay where they are")]
+    spare: Vec<Box<Flight>>,
 }
 
 impl Live {
@@ -53,33 +42,36 @@ impl Live {
         self.gone + self.flights.len()
     }
 
-    pub(super) fn push(&mut self, op: Operation, time_ns: u64, request: u64, weight: usize) {
-        self.weight += weight;
-        self.flights.push_back(Flight {
-            op,
-            time_ns,
-            span: WireSpan {
-                request,
-                ..WireSpan::default()
-            },
-            waits: false,
-            weight,
-        });
+    /// Room for an operation.
+    pub(super) fn blank(&mut self) -> Box<Flight> {
+        self.spare.pop().unwrap_or_else(Flight::blank)
+    }
+
+    /// Gives back what is blank again.
+    pub(super) fn spare(&mut self, flight: Box<Flight>) {
+        self.spare.push(flight);
+    }
+
+    pub(super) fn push(&mut self, flight: Box<Flight>) {
+        self.weight += flight.weight;
+        self.flights.push_back(flight);
     }
 
     /// An operation, unless it has left.
     pub(super) fn flight(&self, op: OpId) -> Option<&Flight> {
-        match op.index().checked_sub(self.gone) {
+        let flight = match op.index().checked_sub(self.gone) {
             Some(at) => self.flights.get(at),
             None => self.aside.get(&op),
-        }
+        };
+        flight.map(Box::as_ref)
     }
 
     pub(super) fn flight_mut(&mut self, op: OpId) -> Option<&mut Flight> {
-        match op.index().checked_sub(self.gone) {
+        let flight = match op.index().checked_sub(self.gone) {
             Some(at) => self.flights.get_mut(at),
             None => self.aside.get_mut(&op),
-        }
+        };
+        flight.map(Box::as_mut)
     }
 
     pub(super) fn get(&self, op: OpId) -> Option<&Operation> {
@@ -102,7 +94,7 @@ impl Live {
     }
 
     /// The operation no longer waits. It leaves now if it was aside.
-    pub(super) fn settled(&mut self, op: OpId) -> Option<Flight> {
+    pub(super) fn settled(&mut self, op: OpId) -> Option<Box<Flight>> {
         if op.index() >= self.gone {
             if let Some(flight) = self.flight_mut(op) {
                 flight.waits = false;
@@ -115,7 +107,7 @@ impl Live {
     }
 
     /// Takes the first operation.
-    pub(super) fn take(&mut self) -> Option<Flight> {
+    pub(super) fn take(&mut self) -> Option<Box<Flight>> {
         let first = self.flights.pop_front()?;
         self.gone += 1;
         self.weight -= first.weight;
@@ -143,7 +135,7 @@ impl Live {
     }
 
     /// Nothing waits any more; what was aside.
-    pub(super) fn end(&mut self) -> BTreeMap<OpId, Flight> {
+    pub(super) fn end(&mut self) -> BTreeMap<OpId, Box<Flight>> {
         for flight in &mut self.flights {
             flight.waits = false;
         }
@@ -151,35 +143,27 @@ impl Live {
     }
 }
 
-/// Operations that may be behind one that waits.
-const FLIGHTS: usize = 1 << 12;
+/// Operations that may be behind one that waits: as many as fit into a processor's second cache.
+const FLIGHTS: usize = 1 << 10;
 /// Bytes that they and it may hold.
 const FLIGHTS_WEIGHT: usize = 64 << 20;
 /// Operations that may be aside at once.
-const ASIDE: usize = 1 << 14;
+const ASIDE: usize = 1 << 15;
 /// Bytes that these may hold.
 const ASIDE_WEIGHT: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn operation(id: usize) -> Operation {
-        let op = json!({
-            "id": id, "at_us": 0, "client": 0, "conn": 0, "cmd": "ECHO", "mid": id, "frame": 1,
-            "do": { "request": { "ECHO": {} } },
-        });
-        serde_json::from_value(op).unwrap()
-    }
 
     /// How many stay, are aside and were given up of so many that wait and hold `weight` bytes.
     fn kept(total: usize, weight: usize) -> (usize, usize, usize) {
         let mut live = Live::default();
         let mut given_up = 0;
         for id in 0..total {
-            live.push(operation(id), 0, 0, weight);
+            let mut flight = live.blank();
+            (flight.op.id, flight.weight) = (OpId(index(id)), weight);
+            live.push(flight);
             live.waits(OpId(index(id)));
             while let Some(departure) = live.departure() {
                 match departure {

@@ -1,12 +1,17 @@
 //! What happens without being asked for: break notifications and the ends of connections.
 
 use smbench_core::{
-    ids::{ClientId, ConnId, OpId},
-    smb2::{Command, FileId, Header, HeaderFlags, LeaseBreakFlags, Quirks, Response},
+    ids::{ConnId, OpId},
+    smb2::{Command, FileId, Header, LeaseBreakFlags, Response},
     workload::{Action, BreakNotice, Disconnect, Operation},
 };
 
-use super::{Dissector, Stamp, cut, index, pdu::Piece};
+use super::{
+    Dissector, Stamp, cut,
+    flight::{Flight, NO_COMMAND},
+    index,
+    pdu::Piece,
+};
 use crate::capture::{CloseKind, Direction};
 
 impl Dissector {
@@ -37,15 +42,17 @@ impl Dissector {
             }
             _ => return self.skip("bad break notification"),
         };
-        let mut op = self.happening(conn, stamp, Command::OPLOCK_BREAK, Action::Break(notice.0));
+        let action = Action::Break(notice.0);
+        let mut flight = self.happening(conn, stamp, Command::OPLOCK_BREAK, action);
+        let op = &mut flight.op;
         op.mid = u64::MAX;
         if let Some(id) = notice.1 {
-            self.broken(conn, header, id, &mut op);
+            self.broken(conn, header, id, op);
             if op.open.is_none() {
                 self.problem("break of an unknown open");
             }
         }
-        self.push(op, stamp, seq, 0);
+        self.push(flight, stamp, seq, 0);
     }
 
     /// Finds the open whose oplock breaks: in the session that the header names, else in any of
@@ -94,46 +101,26 @@ impl Dissector {
             by_client: by == Direction::ClientToServer,
             reset: how != CloseKind::Fin,
         };
-        let op = self.happening(conn, stamp, NO_COMMAND, Action::Disconnect(end));
+        let flight = self.happening(conn, stamp, NO_COMMAND, Action::Disconnect(end));
         let seq = self.tick();
-        self.namespace.disconnected(op.conn, seq);
-        self.push(op, stamp, seq, 0);
+        self.namespace.disconnected(flight.op.conn, seq);
+        self.push(flight, stamp, seq, 0);
     }
 
-    fn happening(&self, conn: usize, stamp: Stamp, cmd: Command, action: Action) -> Operation {
-        Operation {
-            id: OpId(index(self.live.total())),
-            at_us: 0,            // settled at the end
-            client: ClientId(0), // settled at the end
-            conn: ConnId(index(conn)),
-            session: None,
-            tree: None,
-            cmd,
-            mid: 0,
-            charge: 0,
-            credits: 0,
-            flags: HeaderFlags::default(),
-            channel_sequence: 0,
-            process_id: 0,
-            raw_tree: None,
-            frame: stamp.frame,
-            compound: None,
-            action,
-            path: None,
-            open: None,
-            reclaims: None,
-            previous_session: None,
-            principal: None,
-            resume_key_of: None,
-            cancels: None,
-            data: None,
-            quirks: Quirks::default(),
-            cut: false,
-            after: Vec::new(),
-            expect: None,
-        }
+    fn happening(
+        &mut self,
+        conn: usize,
+        stamp: Stamp,
+        cmd: Command,
+        action: Action,
+    ) -> Box<Flight> {
+        let mut flight = self.live.blank();
+        let op = &mut flight.op;
+        op.id = self.next_op();
+        op.conn = ConnId(index(conn));
+        op.cmd = cmd;
+        op.frame = stamp.frame;
+        op.action = action;
+        flight
     }
 }
-
-/// The end of a connection is no command.
-const NO_COMMAND: Command = Command(u16::MAX);

@@ -1,10 +1,10 @@
 //! Requests: from bytes to operations.
 
 use smbench_core::{
-    ids::{ClientId, ConnId, OpId, OpenRef},
+    ids::{ConnId, OpId, OpenRef},
     smb2::{
         Body, Command, CreateRequest, Decoded, FileId, Fsctl, Guid, Header, HeaderFlags, Message,
-        Name, Quirks, Request, SessionId, TreeId,
+        Name, Request, SessionId, TreeId,
     },
     workload::{Action, Compound, DataRef, Operation, reclaimed_handle},
 };
@@ -86,7 +86,9 @@ impl Dissector {
         let seq = self.tick();
         let id = self.next_op();
         let bulk = bulk.and_then(|range| piece.bytes.get(range));
-        let mut op = self.operation(conn, id, header, &mut request, carry);
+        let mut flight = self.live.blank();
+        let op = &mut flight.op;
+        self.operation(conn, id, header, &mut request, carry, op);
         op.frame = stamp.frame;
         op.compound = place(id, header, piece, carry);
         op.cut = piece.is_cut();
@@ -108,7 +110,7 @@ impl Dissector {
             None if header.command == Command::CREATE => carry.provider = Provider::Create(id),
             None => {}
         }
-        self.references(conn, header, &mut request, &mut op);
+        self.references(conn, header, &mut request, op);
         op.data = self.data_of(header.command, &request, bulk, op.cut);
         if let (Command::SESSION_SETUP, Some(session), Some(token)) =
             (header.command, op.session, bulk)
@@ -116,14 +118,14 @@ impl Dissector {
             op.principal = self.token_sent(conn, header, session, token);
         }
         op.action = Action::Request(request);
-        self.check(header, piece, bulk, &mut op);
+        self.check(header, piece, bulk, op);
         *self.by_command.entry(header.command).or_default() += 1;
-        self.namespace.asked(&op);
-        self.push(op, stamp, seq, piece.weight());
+        self.namespace.asked(op);
+        self.push(flight, stamp, seq, piece.weight());
         self.await_answer(conn, header, id, stamp, users_of);
     }
 
-    /// The operation of a request, as far as the header tells; resolves session and tree.
+    /// Makes a blank `op` that of a request, as far as the header tells; resolves session and tree.
     fn operation(
         &mut self,
         conn: usize,
@@ -131,7 +133,8 @@ impl Dissector {
         header: &Header,
         request: &mut Request,
         carry: &mut Carry,
-    ) -> Operation {
+        op: &mut Operation,
+    ) {
         let related = header.flags.contains(HeaderFlags::RELATED);
         let session_id = match header.session_id {
             SessionId(u64::MAX) if related => carry.session,
@@ -151,41 +154,21 @@ impl Dissector {
             _ => self.session_of(conn, session_id),
         };
         let (tree, raw_tree) = self.tree_of(header.command, session, tree_id);
-        Operation {
-            id,
-            at_us: 0,            // settled at the end
-            client: ClientId(0), // settled at the end
-            conn: ConnId(index(conn)),
-            session,
-            tree,
-            cmd: header.command,
-            mid: header.message_id.0,
-            charge: header.credit_charge,
-            credits: header.credits,
-            flags: header.flags - (HeaderFlags::SIGNED | HeaderFlags::RELATED | HeaderFlags::ASYNC),
-            channel_sequence: header.status,
-            process_id: if header.is_async() {
-                0
-            } else {
-                u32::try_from(header.id & u64::from(u32::MAX)).unwrap_or_default()
-            },
-            raw_tree,
-            frame: 0,
-            compound: None,
-            action: NO_ACTION,
-            path: None,
-            open: None,
-            reclaims: None,
-            previous_session: None,
-            principal: None,
-            resume_key_of: None,
-            cancels: None,
-            data: None,
-            quirks: Quirks::default(),
-            cut: false,
-            after: Vec::new(),
-            expect: None,
+        op.id = id;
+        op.conn = ConnId(index(conn));
+        op.session = session;
+        op.tree = tree;
+        op.cmd = header.command;
+        op.mid = header.message_id.0;
+        op.charge = header.credit_charge;
+        op.credits = header.credits;
+        op.flags = header.flags - (HeaderFlags::SIGNED | HeaderFlags::RELATED | HeaderFlags::ASYNC);
+        op.channel_sequence = header.status;
+        if !header.is_async() {
+            let low = header.id & u64::from(u32::MAX);
+            op.process_id = u32::try_from(low).unwrap_or_default();
         }
+        op.raw_tree = raw_tree;
     }
 
     /// References to other operations and what they made.
@@ -319,10 +302,12 @@ impl Dissector {
         let header = Header::default();
         let mut request = Request::Echo(smbench_core::smb2::EchoRequest::default());
         let mut carry = Carry::default();
-        let mut op = self.operation(conn, id, &header, &mut request, &mut carry);
+        let mut flight = self.live.blank();
+        let op = &mut flight.op;
+        self.operation(conn, id, &header, &mut request, &mut carry, op);
         op.frame = stamp.frame;
         op.action = Action::Smb1Negotiate(bytes.to_vec());
-        self.push(op, stamp, seq, bytes.len());
+        self.push(flight, stamp, seq, bytes.len());
         self.await_answer(conn, &header, id, stamp, None);
     }
 
@@ -360,8 +345,6 @@ fn trim(request: &mut Request) {
     }
 }
 
-/// Stands in an operation until its request is complete.
-const NO_ACTION: Action = Action::Smb1Negotiate(Vec::new());
 const SMB_COM_NEGOTIATE: u8 = 0x72;
 /// The beginning of the dialects that lead to SMB2. [MS-SMB2] 3.2.4.2.2.1.
 const DIALECT: &[u8] = b"\x02SMB 2.";
