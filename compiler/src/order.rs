@@ -73,10 +73,8 @@ impl Inferred {
 pub(crate) fn infer(table: &mut Table) -> Inferred {
     let (points, unexplained, found) = found(table);
     table.forget_facts();
-    let view = table.view();
-    let mut edges = EdgeList::settle(&view, found, &points.view(), table.scratch());
-    let contradictions = cycle::untangle(&view, &mut edges, &points.view());
-    drop(view);
+    let mut edges = EdgeList::settle(table, found, &points);
+    let contradictions = cycle::untangle(&table.view(), &mut edges, &points.view());
     Inferred {
         edges,
         points,

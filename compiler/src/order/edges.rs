@@ -3,7 +3,10 @@
 //! What is found lies in no order. Settled edges lie by the operation that waits, eight bytes each,
 //! [`PAGE`] operations to a page; each has a place, a number that is larger than those before.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError, mpsc::sync_channel},
+    thread,
+};
 
 use smbench_core::{
     event::Milestone,
@@ -11,8 +14,8 @@ use smbench_core::{
     workload::{Edge, Rule},
 };
 
-use super::table::{Kind, Row, TableView};
-use crate::paged::{Bins, Bytes, Held, ListView, Page, Pages, Record, Scratch, View};
+use super::table::{Kind, Row, Table, TableView};
+use crate::paged::{Bins, Bytes, Held, List, ListView, Page, Pages, Record, Scratch, View};
 
 /// An edge, without the operation that waits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -161,7 +164,7 @@ pub(super) struct EdgePage {
 
 impl EdgePage {
     /// Puts edges to where they belong.
-    fn sorted(base: u32, found: &[(OpId, Link)]) -> Self {
+    fn sorted(found: &[(OpId, Link)]) -> Self {
         let mut starts = vec![0_u32; PAGE + 1];
         for (to, _) in found {
             if let Some(count) = starts.get_mut(to.index() % PAGE + 1) {
@@ -185,7 +188,7 @@ impl EdgePage {
             *place += 1;
         }
         Self {
-            base,
+            base: 0,
             starts,
             points: Vec::with_capacity(links.len()),
             links,
@@ -193,15 +196,16 @@ impl EdgePage {
     }
 
     /// Sorts the edges of each operation, whose place says where they end, and drops those that go
-    /// back or say no more than another.
+    /// back or say no more than another. Whether there may be circles.
     fn tidy(
         &mut self,
         table: &TableView<'_>,
         points: &ListView<'_, u64>,
         rows: impl Iterator<Item = (OpId, Row)>,
-    ) {
+    ) -> bool {
         let point = |op: OpId| points.get(op.index()).unwrap_or(u64::MAX);
         let (mut begin, mut kept) = (0, 0);
+        let mut may_circle = false;
         // In this order: what is zipped takes no row too many.
         for (place, (to, row)) in self.starts.iter_mut().take(PAGE).zip(rows) {
             let end = std::mem::replace(place, count(kept)) as usize;
@@ -209,6 +213,14 @@ impl EdgePage {
                 own.sort_unstable_by_key(|link| (link.from, link.rank()));
             }
             let (client, to_point) = (table.client_of(&row), point(to));
+            // A member of a compound is sent with its leader.
+            let leader = table.leader(to);
+            let sent_point = if leader == to {
+                to_point
+            } else {
+                point(leader)
+            };
+            may_circle |= sent_point > to_point;
             let mut last = None;
             for at in begin..end {
                 let Some(mut link) = self.links.get(at).copied() else {
@@ -221,6 +233,7 @@ impl EdgePage {
                 if from_point >= to_point && !link.may_go_back() {
                     continue;
                 }
+                may_circle |= from_point >= sent_point && table.leader(link.from) != leader;
                 last = Some(link.from);
                 self.points.push(from_point);
                 let same_client = table.client(link.from) == client;
@@ -240,6 +253,7 @@ impl EdgePage {
             *end = count(kept);
         }
         self.links.truncate(kept);
+        may_circle
     }
 
     /// The edges of one operation of this page, each with the point of what it is from, and the
@@ -318,32 +332,50 @@ impl Page for EdgePage {
 #[derive(Debug, Default)]
 pub(crate) struct EdgeList {
     pages: Pages<EdgePage>,
+    /// Not every edge leads from an earlier point to a later one.
+    may_circle: bool,
 }
 
 impl EdgeList {
     /// Puts found edges in order; those that go backwards are dropped, and of several between the
-    /// same two the one that says most stays.
-    pub(super) fn settle(
-        table: &TableView<'_>,
-        mut found: [Edges; 2],
-        points: &ListView<'_, u64>,
-        scratch: Option<&Arc<Scratch>>,
-    ) -> Self {
-        let mut pages = Pages::new(scratch, ROOM);
-        let mut rows = table.rows();
-        let mut base = 0;
-        let mut unsorted = Vec::new();
-        for bin in 0..table.len().div_ceil(PAGE) {
-            unsorted.clear();
-            for found in &mut found {
-                found.0.take(bin, &mut unsorted);
+    /// same two the one that says most stays. Pages do not need each other, so this runs on several
+    /// threads.
+    pub(super) fn settle(table: &Table, found: [Edges; 2], points: &List<u64>) -> Self {
+        let found = Mutex::new(found);
+        let mut edges = Self {
+            pages: Pages::new(table.scratch(), ROOM),
+            may_circle: false,
+        };
+        thread::scope(|scope| {
+            let turns: Vec<_> = (0..WORKERS)
+                .map(|worker| {
+                    let (to, pages) = sync_channel(UNDER_WAY);
+                    let found = &found;
+                    scope.spawn(move || {
+                        // Who does not listen has panicked.
+                        settled(table, found, points, worker, |page| drop(to.send(page)));
+                    });
+                    pages
+                })
+                .collect();
+            let mut base = 0;
+            for turn in turns.iter().cycle() {
+                let Ok((mut page, may_circle)) = turn.recv() else {
+                    return;
+                };
+                page.base = base;
+                base += count(page.links.len());
+                edges.pages.push(page);
+                edges.may_circle |= may_circle;
             }
-            let mut page = EdgePage::sorted(base, &unsorted);
-            page.tidy(table, points, rows.by_ref());
-            base += count(page.links.len());
-            pages.push(page);
-        }
-        Self { pages }
+        });
+        edges
+    }
+
+    /// Whether there may be circles: not where every edge leads from an earlier point to a later
+    /// one, and no compound is sent as one.
+    pub(super) fn may_circle(&self) -> bool {
+        self.may_circle
     }
 
     /// Drops those edges of some operations that `keep` refuses.
@@ -358,6 +390,28 @@ impl EdgeList {
     /// The edges as one thread reads them.
     pub(crate) fn view(&self) -> EdgeView<'_> {
         EdgeView(self.pages.view(ROOM))
+    }
+}
+
+/// Settles the edges of every [`WORKERS`]th page, from `worker` on; tells of each whether there may
+/// be circles.
+fn settled(
+    table: &Table,
+    found: &Mutex<[Edges; 2]>,
+    points: &List<u64>,
+    worker: usize,
+    mut tell: impl FnMut((EdgePage, bool)),
+) {
+    let (table, points) = (table.view(), points.view());
+    let mut unsorted = Vec::new();
+    for bin in (worker..table.len().div_ceil(PAGE)).step_by(WORKERS) {
+        unsorted.clear();
+        for found in &mut *found.lock().unwrap_or_else(PoisonError::into_inner) {
+            found.0.take(bin, &mut unsorted);
+        }
+        let mut page = EdgePage::sorted(&unsorted);
+        let may_circle = page.tidy(&table, &points, table.rows_from(bin * PAGE));
+        tell((page, may_circle));
     }
 }
 
@@ -456,3 +510,6 @@ const UNKNOWN: u8 = u8::MAX;
 const PAGE: usize = 512;
 /// Pages that are in memory.
 const ROOM: usize = 48;
+/// Threads that settle edges, and pages of each that may wait.
+const WORKERS: usize = 2;
+const UNDER_WAY: usize = 4;

@@ -438,12 +438,7 @@ mod tests {
             }
         }
         table.settle_clients((0..3).map(ClientId).collect());
-        let edges = EdgeList::settle(
-            &table.view(),
-            [found, Edges::default()],
-            &points.view(),
-            None,
-        );
+        let edges = EdgeList::settle(&table, [found, Edges::default()], &points);
         let mut pieces = Vec::new();
         let mut found = Counts::default();
         for worker in 0..WORKERS {

@@ -403,7 +403,12 @@ impl TableView<'_> {
 
     /// Every operation, in order.
     pub(super) fn rows(&self) -> impl Iterator<Item = (OpId, Row)> + '_ {
-        self.rows_in(0..self.rows.len())
+        self.rows_from(0)
+    }
+
+    /// The operations from a place on.
+    pub(super) fn rows_from(&self, first: usize) -> impl Iterator<Item = (OpId, Row)> + '_ {
+        self.rows_in(first..self.rows.len())
     }
 
     /// The operations before one, the last first.
@@ -414,7 +419,7 @@ impl TableView<'_> {
 
     /// The operations behind one.
     pub(super) fn behind(&self, op: OpId) -> impl Iterator<Item = (OpId, Row)> + '_ {
-        self.rows_in(op.index() + 1..self.rows.len())
+        self.rows_from(op.index() + 1)
     }
 
     fn rows_in(&self, range: Range<usize>) -> impl Iterator<Item = (OpId, Row)> + '_ {
