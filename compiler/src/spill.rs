@@ -8,6 +8,7 @@
 
 mod line;
 mod reader;
+mod room;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +24,7 @@ use smbench_core::{
 };
 
 pub(crate) use self::reader::{Record, SpillReader};
+use self::room::Room;
 use crate::folder::FolderError;
 
 /// Where in the text of an operation its missing fields belong.
@@ -103,9 +105,10 @@ pub(crate) struct Spill {
     file: Option<File>,
     /// Bytes in the file.
     filed: u64,
-    buffer: Vec<u8>,
-    /// Bytes that may be in memory before there is a file.
-    room: usize,
+    /// What is behind them.
+    room: Room,
+    /// The text of one operation.
+    text: Vec<u8>,
     /// Where the places are that are still open.
     reserved: BTreeMap<OpId, u64>,
 }
@@ -117,8 +120,8 @@ impl Spill {
             path,
             file: None,
             filed: 0,
-            buffer: Vec::new(),
-            room: ROOM,
+            room: Room::new(ROOM),
+            text: Vec::new(),
             reserved: BTreeMap::new(),
         }
     }
@@ -139,9 +142,9 @@ impl Spill {
     /// [`FolderError::Io`].
     pub(crate) fn reserve(&mut self, op: OpId) -> Result<(), FolderError> {
         self.reserved.insert(op, self.end());
+        self.text.clear();
         let head = Head::Reserved { at: u64::MAX };
-        self.buffer.extend_from_slice(&head.to_bytes());
-        self.make_room()
+        self.append(head).map_err(FolderError::io(&self.path))
     }
 
     /// Writes an operation whose place was left open; the length of its record in bytes.
@@ -164,37 +167,48 @@ impl Spill {
         time_ns: u64,
         head: fn(Text) -> Head,
     ) -> Result<u64, FolderError> {
-        let start = self.buffer.len();
-        self.buffer.resize(start + HEAD, 0);
-        let gaps = write_text(op, &mut self.buffer).map_err(|source| FolderError::Unwritable {
+        self.text.clear();
+        let gaps = write_text(op, &mut self.text).map_err(|source| FolderError::Unwritable {
             path: self.path.clone(),
             source,
         })?;
-        let got = self.buffer.len() - start - HEAD;
+        let got = self.text.len();
         let len = u32::try_from(got).ok().filter(|len| *len < LATE - 1);
         let len = len.ok_or(FolderError::TooLong { got })?;
         let head = head(Text { len, gaps, time_ns });
-        let slot = self
-            .buffer
-            .get_mut(start..)
-            .and_then(<[u8]>::first_chunk_mut);
-        if let Some(slot) = slot {
-            *slot = head.to_bytes();
-        }
-        self.make_room()?;
+        self.append(head).map_err(FolderError::io(&self.path))?;
         Ok(u64::from(len))
+    }
+
+    /// Appends a head and the text.
+    fn append(&mut self, head: Head) -> io::Result<()> {
+        let head = head.to_bytes();
+        if self.room.append(&head, &self.text)? {
+            return Ok(());
+        }
+        self.flush()?;
+        if self.room.append(&head, &self.text)? {
+            return Ok(());
+        }
+        // It is longer than the room.
+        if let Some(file) = &mut self.file {
+            file.write_all(&head)?;
+            file.write_all(&self.text)?;
+        }
+        self.filed += (HEAD + self.text.len()) as u64;
+        Ok(())
     }
 
     /// Where the next record begins.
     fn end(&self) -> u64 {
-        self.filed + self.buffer.len() as u64
+        self.filed + self.room.len() as u64
     }
 
     /// Writes a head anew.
     fn patch(&mut self, at: u64, head: &[u8; HEAD]) -> io::Result<()> {
         if let Some(place) = at.checked_sub(self.filed) {
             let place = usize::try_from(place).ok();
-            let slot = place.and_then(|place| self.buffer.get_mut(place..)?.first_chunk_mut());
+            let slot = place.and_then(|place| self.room.behind(place)?.first_chunk_mut());
             if let Some(slot) = slot {
                 *slot = *head;
             }
@@ -208,14 +222,7 @@ impl Spill {
         file.seek(SeekFrom::Start(self.filed)).map(drop)
     }
 
-    /// Puts what is in memory into the file when it is too much.
-    fn make_room(&mut self) -> Result<(), FolderError> {
-        if self.buffer.len() < self.room {
-            return Ok(());
-        }
-        self.flush().map_err(FolderError::io(&self.path))
-    }
-
+    /// Puts what is in memory into the file.
     fn flush(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             let mut options = File::options();
@@ -223,13 +230,14 @@ impl Spill {
             self.file = Some(file.open(&self.path)?);
         }
         if let Some(file) = &mut self.file {
-            file.write_all(&self.buffer)?;
+            file.write_all(self.room.bytes())?;
         }
         self.filed = self.end();
         // From now on little has to be in memory.
-        self.room = self.room.min(BUFFER);
-        self.buffer.clear();
-        self.buffer.shrink_to(self.room);
+        if self.room.capacity() > BUFFER {
+            self.room = Room::new(BUFFER);
+        }
+        self.room.clear();
         Ok(())
     }
 
@@ -252,7 +260,7 @@ impl Spill {
             }
             None => None,
         };
-        Ok(SpillReader::new(self.path, files, self.filed, self.buffer))
+        Ok(SpillReader::new(self.path, files, self.filed, self.room))
     }
 }
 
@@ -338,10 +346,10 @@ mod tests {
     #[test]
     fn late_operations_are_read_in_their_places() {
         const ALL: u32 = 2_000;
-        for room in [1, 300, 5_000, usize::MAX] {
+        for room in [1, 300, 5_000, ROOM] {
             let name = format!("smbench-spill-{}-{room}", std::process::id());
             let mut spill = Spill {
-                room,
+                room: Room::new(room),
                 ..Spill::new(std::env::temp_dir().join(name))
             };
             for id in 0..ALL {
@@ -359,7 +367,7 @@ mod tests {
                 }
             }
             let path = spill.path.clone();
-            assert_eq!(spill.file.is_some(), room < usize::MAX);
+            assert_eq!(spill.file.is_some(), room < ROOM);
             let mut reader = spill.read().expect("read");
             assert!(!path.exists(), "the file is left");
             for id in 0..ALL {

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Gaps, HEAD, Head, Text};
+use super::{Gaps, HEAD, Head, Text, room::Room};
 use crate::folder::FolderError;
 
 /// One record.
@@ -35,7 +35,7 @@ struct Source {
     /// Bytes that are in the file.
     filed: u64,
     /// What is behind them.
-    rest: Vec<u8>,
+    rest: Room,
     buffer: Vec<u8>,
 }
 
@@ -74,7 +74,7 @@ enum Way {
 
 impl SpillReader {
     /// `filed` bytes are in the file, `rest` is behind them.
-    pub(super) fn new(path: PathBuf, files: Option<[File; 2]>, filed: u64, rest: Vec<u8>) -> Self {
+    pub(super) fn new(path: PathBuf, files: Option<[File; 2]>, filed: u64, rest: Room) -> Self {
         Self {
             path,
             source: Source {
@@ -139,7 +139,7 @@ impl Source {
     fn bytes(&mut self, way: Way, at: u64, len: usize) -> io::Result<&[u8]> {
         if let Some(at) = at.checked_sub(self.filed) {
             let at = usize::try_from(at).map_err(io::Error::other)?;
-            let bytes = self.rest.get(at..).and_then(|rest| rest.get(..len));
+            let bytes = self.rest.bytes().get(at..).and_then(|rest| rest.get(..len));
             return bytes.ok_or(io::ErrorKind::UnexpectedEof.into());
         }
         let Some([next, late]) = &mut self.files else {
