@@ -145,14 +145,20 @@ fn compile_with(
         history: Vec::new(),
     };
     let order = order::infer(&mut dissected.table);
-    let coverage = &mut dissected.workload.coverage;
-    if order.unexplained > 0 {
-        let problem = "outcomes that no order explains".to_owned();
-        coverage.problems.insert(problem, order.unexplained);
-    }
-    if order.contradictions > 0 {
-        let problem = "inferred edges that contradict a break".to_owned();
-        coverage.problems.insert(problem, order.contradictions);
+    let problems = &mut dissected.workload.coverage.problems;
+    let found = [
+        ("outcomes that no order explains", order.unexplained),
+        (
+            "inferred edges that contradict a break",
+            order.contradictions,
+        ),
+        (
+            "answers that later requests do not wait for: a client knew too many",
+            order.forgotten,
+        ),
+    ];
+    for (problem, count) in found.into_iter().filter(|(_, count)| *count > 0) {
+        problems.insert(problem.to_owned(), count);
     }
     let mut scribe = dissected.scribe;
     let lines = Lines {

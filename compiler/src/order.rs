@@ -57,6 +57,8 @@ pub(crate) struct Inferred {
     pub(crate) unexplained: u64,
     /// Inferred edges dropped because they contradicted what is known of breaks.
     pub(crate) contradictions: u64,
+    /// Answers that later requests of their client do not wait for, as there were too many.
+    pub(crate) forgotten: u64,
 }
 
 impl Inferred {
@@ -71,20 +73,33 @@ impl Inferred {
 ///
 /// What does not depend on each other runs on several threads.
 pub(crate) fn infer(table: &mut Table) -> Inferred {
-    let (points, unexplained, found) = found(table);
+    let Found {
+        points,
+        unexplained,
+        forgotten,
+        edges,
+    } = found(table);
     table.forget_facts();
-    let mut edges = EdgeList::settle(table, found, &points);
+    let mut edges = EdgeList::settle(table, edges, &points);
     let contradictions = cycle::untangle(&table.view(), &mut edges, &points.view());
     Inferred {
         edges,
         points,
         unexplained,
         contradictions,
+        forgotten,
     }
 }
 
-/// The point of each operation, how many operations no order explains, and edges.
-fn found(table: &Table) -> (List<u64>, u64, [Edges; 2]) {
+/// What the rules find.
+struct Found {
+    points: List<u64>,
+    unexplained: u64,
+    forgotten: u64,
+    edges: [Edges; 2],
+}
+
+fn found(table: &Table) -> Found {
     thread::scope(|scope| {
         let (mut relay, placements) = relay::relay();
         let points = scope.spawn(move || {
@@ -94,9 +109,9 @@ fn found(table: &Table) -> (List<u64>, u64, [Edges; 2]) {
         let by_wire = scope.spawn(|| {
             let view = table.view();
             let mut found = Edges::new(table.scratch());
-            wire::infer(&view, &mut found);
+            let forgotten = wire::infer(&view, &mut found);
             handles::infer(&view, &mut found);
-            found
+            (found, forgotten)
         });
         let view = table.view();
         let mut by_order = Edges::new(table.scratch());
@@ -107,6 +122,12 @@ fn found(table: &Table) -> (List<u64>, u64, [Edges; 2]) {
             placed.gone.iter().for_each(|file| keys.forget(*file));
         });
         let (points, unexplained) = joined(points);
-        (points, unexplained, [joined(by_wire), by_order])
+        let (by_wire, forgotten) = joined(by_wire);
+        Found {
+            points,
+            unexplained,
+            forgotten,
+            edges: [by_wire, by_order],
+        }
     })
 }

@@ -86,6 +86,28 @@ fn answers_that_come_late_are_kept() {
     );
 }
 
+/// A client with 500 requests in flight: each waits for no more than 128 answers, and it is told
+/// that there were more.
+#[test]
+fn requests_wait_for_a_bounded_number_of_answers() {
+    const IN_FLIGHT: u32 = 500;
+    let mut pcap = head();
+    let len = u32::try_from(echo(0, false).len()).unwrap();
+    for at in 0..4 * IN_FLIGHT {
+        packet(&mut pcap, 2 * at, false, 1 + at * len, &echo(at, false));
+        if let Some(mid) = at.checked_sub(IN_FLIGHT) {
+            packet(&mut pcap, 2 * at + 1, true, 1 + mid * len, &echo(mid, true));
+        }
+    }
+    let (ops, workload) = compiled(pcap, "in-flight");
+    assert_eq!(ops.len(), 4 * IN_FLIGHT as usize);
+    let most = ops.iter().map(|op| op.after.len()).max();
+    assert!(most <= Some(129), "{most:?} edges");
+    let problem = "answers that later requests do not wait for: a client knew too many";
+    let forgotten = u64::from(3 * IN_FLIGHT - 1 - 128);
+    assert_eq!(workload.coverage.problems.get(problem), Some(&forgotten));
+}
+
 /// What a capture is compiled to.
 fn compiled(pcap: Vec<u8>, name: &str) -> (Vec<Operation>, Workload) {
     let out = env::temp_dir().join(format!("smbench-{name}-{}", std::process::id()));

@@ -3,7 +3,7 @@
 //! Each client keeps a frontier: what it has learnt and what nothing it has learnt since already
 //! implies. A request waits for the whole frontier; its own answer then replaces it. That is the
 //! transitive reduction of "had the response before it sent", at the cost of the client's
-//! concurrency.
+//! concurrency, up to [`MOST`].
 
 use std::{
     cmp::Reverse,
@@ -20,7 +20,9 @@ use super::{
 /// An answer that is still to come: when, to which operation, and what it is.
 type Answer = Reverse<(u64, OpId, Milestone)>;
 
-pub(super) fn infer(table: &TableView<'_>, edges: &mut Edges) {
+/// Finds the edges; returns how many answers were forgotten though nothing implied them, because
+/// a client had more than [`MOST`] of these.
+pub(super) fn infer(table: &TableView<'_>, edges: &mut Edges) -> u64 {
     let mut rule = Wire {
         table,
         clients: Vec::new(),
@@ -43,6 +45,7 @@ pub(super) fn infer(table: &TableView<'_>, edges: &mut Edges) {
         answers.extend([interim, response].into_iter().flatten().map(Reverse));
     }
     // What nobody sent after makes no edge.
+    rule.clients.iter().map(|client| client.forgotten).sum()
 }
 
 /// What each client knows.
@@ -114,6 +117,7 @@ struct Frontier {
     /// For each request in flight: how much had been learnt when it was sent.
     sent: BTreeMap<OpId, u64>,
     learnt: u64,
+    forgotten: u64,
 }
 
 impl Frontier {
@@ -132,6 +136,15 @@ impl Frontier {
                 .retain(|(known, _, at)| *at > implied && *known != op);
         }
         self.learnt += 1;
+        if self.known.len() >= MOST {
+            // What was sent since then waits for it.
+            self.known.remove(0);
+            self.forgotten += 1;
+        }
         self.known.push((op, on, self.learnt));
     }
 }
+
+/// Answers that one request waits for by this rule. With as many requests in flight each of the next
+/// waits for as many answers: that is a product which strangers could choose.
+const MOST: usize = 128;
