@@ -145,21 +145,9 @@ fn compile_with(
         history: Vec::new(),
     };
     let order = order::infer(&mut dissected.table);
-    let problems = &mut dissected.workload.coverage.problems;
-    let found = [
-        ("outcomes that no order explains", order.unexplained),
-        (
-            "inferred edges that contradict a break",
-            order.contradictions,
-        ),
-        (
-            "answers that later requests do not wait for: a client knew too many",
-            order.forgotten,
-        ),
-    ];
-    for (problem, count) in found.into_iter().filter(|(_, count)| *count > 0) {
-        problems.insert(problem.to_owned(), count);
-    }
+    let problems = order.problems().into_iter();
+    let found = problems.map(|(problem, count)| (problem.to_owned(), count));
+    dissected.workload.coverage.problems.extend(found);
     let mut scribe = dissected.scribe;
     let lines = Lines {
         spill: scribe.spill()?.read()?,

@@ -54,14 +54,31 @@ pub(crate) struct Inferred {
     /// The point of each operation.
     points: List<u64>,
     /// Operations whose outcome no order of the overlapping ones explains.
-    pub(crate) unexplained: u64,
+    unexplained: u64,
     /// Inferred edges dropped because they contradicted what is known of breaks.
-    pub(crate) contradictions: u64,
+    contradictions: u64,
     /// Answers that later requests of their client do not wait for, as there were too many.
-    pub(crate) forgotten: u64,
+    forgotten: u64,
 }
 
 impl Inferred {
+    /// What did not fit, and how often.
+    pub(crate) fn problems(&self) -> Vec<(&'static str, u64)> {
+        let mut problems = vec![
+            ("outcomes that no order explains", self.unexplained),
+            (
+                "inferred edges that contradict a break",
+                self.contradictions,
+            ),
+            (
+                "answers that later requests do not wait for: a client knew too many",
+                self.forgotten,
+            ),
+        ];
+        problems.retain(|(_, count)| *count > 0);
+        problems
+    }
+
     /// Finds the edges that others imply, and tells of them in pieces. There are [`WORKERS`] parts
     /// of this work, whose pieces take turns. Returns how many edges of each rule stay.
     pub(crate) fn implied(&self, table: &Table, worker: usize, tell: impl FnMut(Piece)) -> Counts {

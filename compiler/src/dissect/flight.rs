@@ -5,11 +5,7 @@
 
 use std::mem;
 
-use smbench_core::{
-    ids::{ClientId, ConnId, OpId},
-    smb2::{Command, HeaderFlags, Quirks},
-    workload::{Action, Operation},
-};
+use smbench_core::{smb2::Command, workload::Operation};
 
 use crate::wire_span::WireSpan;
 
@@ -30,7 +26,7 @@ impl Flight {
     /// One that is of no operation yet.
     pub(super) fn blank() -> Box<Self> {
         Box::new(Self {
-            op: blank(),
+            op: Operation::blank(),
             time_ns: 0,
             span: WireSpan::default(),
             waits: false,
@@ -42,43 +38,9 @@ impl Flight {
     pub(super) fn take(&mut self) -> Operation {
         self.span = WireSpan::default();
         self.waits = false;
-        mem::replace(&mut self.op, blank())
+        mem::replace(&mut self.op, Operation::blank())
     }
 }
 
-fn blank() -> Operation {
-    Operation {
-        id: OpId(0),
-        at_us: 0,            // settled at the end
-        client: ClientId(0), // settled at the end
-        conn: ConnId(0),
-        session: None,
-        tree: None,
-        cmd: NO_COMMAND,
-        mid: 0,
-        charge: 0,
-        credits: 0,
-        flags: HeaderFlags::empty(),
-        channel_sequence: 0,
-        process_id: 0,
-        raw_tree: None,
-        frame: 0,
-        compound: None,
-        action: Action::Smb1Negotiate(Vec::new()),
-        path: None,
-        open: None,
-        reclaims: None,
-        previous_session: None,
-        principal: None,
-        resume_key_of: None,
-        cancels: None,
-        data: None,
-        quirks: Quirks::default(),
-        cut: false,
-        after: Vec::new(),
-        expect: None,
-    }
-}
-
-/// The end of a connection is no command, nor is what is not known yet.
+/// The end of a connection is no command.
 pub(super) const NO_COMMAND: Command = Command(u16::MAX);

@@ -9,46 +9,11 @@ use smbench_core::{
     event::Milestone,
     frame::Digest,
     ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
-    smb2::{Command, HeaderFlags, LeaseState, NtStatus, OplockLevel, Quirks},
-    workload::{Action, Compound, DataRef, Edge, Expect, LeaseGrant, Operation, Rule},
+    smb2::{Command, HeaderFlags, LeaseState, NtStatus, OplockLevel},
+    workload::{Compound, DataRef, Edge, Expect, LeaseGrant, Operation, Rule},
 };
 
-/// Room for lines: an operation that says nothing yet.
-pub(super) fn blank() -> Operation {
-    Operation {
-        id: OpId(0),
-        at_us: 0,
-        client: ClientId(0),
-        conn: ConnId(0),
-        session: None,
-        tree: None,
-        cmd: Command::default(),
-        mid: 0,
-        charge: 0,
-        credits: 0,
-        flags: HeaderFlags::default(),
-        channel_sequence: 0,
-        process_id: 0,
-        raw_tree: None,
-        frame: 0,
-        compound: None,
-        action: Action::Smb1Negotiate(Vec::new()),
-        path: None,
-        open: None,
-        reclaims: None,
-        previous_session: None,
-        principal: None,
-        resume_key_of: None,
-        cancels: None,
-        data: None,
-        quirks: Quirks::default(),
-        cut: false,
-        after: Vec::new(),
-        expect: None,
-    }
-}
-
-/// Reads `line`, with or without its line end, into `op`, a [`blank`] one or one that was read into
+/// Reads `line`, with or without its line end, into `op`, a [blank](Operation::blank) one or one that was read into
 /// before; the text of the request, which stays out of `op`. `None` for other lines: `op` is of no
 /// use then.
 pub(super) fn read<'a>(line: &'a [u8], op: &mut Operation) -> Option<&'a [u8]> {
@@ -422,6 +387,8 @@ const END: &[u8] = b"}}},\"";
 
 #[cfg(test)]
 mod tests {
+    use smbench_core::workload::Action;
+
     use super::*;
 
     const CREATE: &str = r#"{"id":16,"at_us":86670,"client":0,"conn":0,"session":0,"tree":0,"cmd":"CREATE","mid":6,"charge":1,"credits":1,"flags":"0x10000000","frame":50,"compound":{"first":16,"position":0,"related":true,"last":true},"do":{"request":{"CREATE":{"name":"team\\a\"}b.docx","access":"0xc0010000","share":"rwd","disposition":"open_if","contexts":[{"QFid":{}}]}}},"open":1,"after":[{"id":3,"rule":"setup"},{"id":15,"rule":"wire","on":"sent","inferred":true}],"expect":{"frame":51,"status":"SUCCESS","latency_us":569,"interim_us":7,"credits":1,"file_id":"f12064d8:732e34a9","action":2,"oplock":"lease","lease":{"state":"RHW","epoch":1},"size":0,"attributes":32}}"#;
@@ -439,7 +406,7 @@ mod tests {
             mid: 0,
             frame: 0,
             path: None,
-            action: blank().action,
+            action: Operation::blank().action,
             expect,
             ..read
         }
@@ -447,7 +414,7 @@ mod tests {
 
     #[test]
     fn whatever_it_takes_comes_out_as_from_serde() {
-        let mut op = blank();
+        let mut op = Operation::blank();
         for line in [CREATE, &WRITE.replace("\\u00e4", "\u{e4}"), CREATE] {
             let request = read(line.as_bytes(), &mut op).expect("as compile writes it");
             assert_eq!(op, slow(line));
@@ -479,27 +446,39 @@ mod tests {
         ] {
             let line = CREATE.replacen(from, to, 1);
             assert_ne!(line, CREATE);
-            assert!(read(line.as_bytes(), &mut blank()).is_none(), "{line}");
+            assert!(
+                read(line.as_bytes(), &mut Operation::blank()).is_none(),
+                "{line}"
+            );
         }
         for end in [" ", "\r\n", "\n\n", "}"] {
             let line = format!("{CREATE}{end}");
-            assert!(read(line.as_bytes(), &mut blank()).is_none(), "{line}");
+            assert!(
+                read(line.as_bytes(), &mut Operation::blank()).is_none(),
+                "{line}"
+            );
         }
         assert!(
-            read(WRITE.as_bytes(), &mut blank()).is_none(),
+            read(WRITE.as_bytes(), &mut Operation::blank()).is_none(),
             "\\u escapes"
         );
         for path in ["a\\q", "a\u{1}", "a\\"] {
             let line = WRITE.replace("team\\\\b\\u00e4r.docx", path);
-            assert!(read(line.as_bytes(), &mut blank()).is_none(), "{line}");
+            assert!(
+                read(line.as_bytes(), &mut Operation::blank()).is_none(),
+                "{line}"
+            );
         }
         let mut bytes = WRITE.replace("\\u00e4", "?").into_bytes();
         let at = bytes.iter().position(|byte| *byte == b'?').expect("there");
         bytes[at] = 0xff;
-        assert!(read(&bytes, &mut blank()).is_none(), "not UTF-8");
+        assert!(read(&bytes, &mut Operation::blank()).is_none(), "not UTF-8");
         for len in 0..CREATE.len() {
             let cut = &CREATE.as_bytes()[..len];
-            assert!(read(cut, &mut blank()).is_none(), "cut after {len} bytes");
+            assert!(
+                read(cut, &mut Operation::blank()).is_none(),
+                "cut after {len} bytes"
+            );
         }
     }
 }

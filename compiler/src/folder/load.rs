@@ -181,7 +181,7 @@ fn work(
     filled: &Sender<Stretch>,
     mut drafter: Drafter<'_>,
 ) {
-    let mut op = line::blank();
+    let mut op = Operation::blank();
     loop {
         let stretch = free.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut stretch) = stretch else { return };

@@ -98,6 +98,44 @@ pub struct Operation {
     pub expect: Option<Expect>,
 }
 
+impl Operation {
+    /// One that says nothing yet.
+    #[must_use]
+    pub fn blank() -> Self {
+        Self {
+            id: OpId(0),
+            at_us: 0,
+            client: ClientId(0),
+            conn: ConnId(0),
+            session: None,
+            tree: None,
+            cmd: Command::default(),
+            mid: 0,
+            charge: 0,
+            credits: 0,
+            flags: HeaderFlags::default(),
+            channel_sequence: 0,
+            process_id: 0,
+            raw_tree: None,
+            frame: 0,
+            compound: None,
+            action: Action::Smb1Negotiate(Vec::new()),
+            path: None,
+            open: None,
+            reclaims: None,
+            previous_session: None,
+            principal: None,
+            resume_key_of: None,
+            cancels: None,
+            data: None,
+            quirks: Quirks::default(),
+            cut: false,
+            after: Vec::new(),
+            expect: None,
+        }
+    }
+}
+
 /// What an operation is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
