@@ -2,9 +2,9 @@
 //! file.
 //!
 //! A list has one owner who makes it, and is then read through a [`View`] or [`ListView`] in each
-//! thread that needs it. Each list has room for some pages, and what [`Scratch::spare`] has for all
-//! of them goes to those that ask first: short lists never leave memory. Where the file fails, everything goes on
-//! with what is there, and [`Scratch::check`] tells in the end.
+//! thread that needs it. Each list has room for some pages, and what a [`Scratch`] has to spare for
+//! all of them goes to those that ask first: short lists never leave memory. Where the file fails,
+//! everything goes on with what is there, and [`Scratch::check`] tells in the end.
 
 mod bins;
 mod list;
@@ -12,7 +12,7 @@ mod scratch;
 
 use std::{cell::RefCell, collections::VecDeque, fmt, ops::Deref, rc::Rc, sync::Arc};
 
-use self::scratch::Place;
+use self::scratch::{Place, Spared};
 pub(crate) use self::{
     bins::Bins,
     list::{Bytes, List, ListView, Record},
@@ -43,8 +43,8 @@ pub(crate) struct Pages<P> {
     here: VecDeque<usize>,
     /// How many may be.
     room: usize,
-    /// Bytes of those that are here though there is no room, from [`Scratch::spare`].
-    spared: usize,
+    /// For those that are here though there was no room.
+    spared: Spared,
     /// Without one all pages stay in memory.
     scratch: Option<Arc<Scratch>>,
     buffer: Vec<u8>,
@@ -63,17 +63,9 @@ impl<P> Default for Pages<P> {
             slots: Vec::new(),
             here: VecDeque::new(),
             room: usize::MAX,
-            spared: 0,
+            spared: Spared::default(),
             scratch: None,
             buffer: Vec::new(),
-        }
-    }
-}
-
-impl<P> Drop for Pages<P> {
-    fn drop(&mut self) {
-        if let Some(scratch) = &self.scratch {
-            scratch.give_back(self.spared);
         }
     }
 }
@@ -81,13 +73,13 @@ impl<P> Drop for Pages<P> {
 impl<P: Page> Pages<P> {
     /// No pages; from `room` on those that came first go to the file.
     pub(crate) fn new(scratch: Option<&Arc<Scratch>>, room: usize) -> Self {
-        let mut pages = Self::default();
-        if let Some(scratch) = scratch {
+        Self {
             // Somebody may be at work on one while others come and go.
-            pages.room = scratch.room(room).max(2);
-            pages.scratch = Some(Arc::clone(scratch));
+            room: scratch.map_or(usize::MAX, |it| it.room(room).max(2)),
+            spared: Spared::new(scratch),
+            scratch: scratch.cloned(),
+            ..Self::default()
         }
-        pages
     }
 
     pub(crate) fn push(&mut self, page: P) {
@@ -158,14 +150,10 @@ impl<P: Page> Pages<P> {
 
     /// Whether there is memory for one more page.
     fn is_spared(&mut self, at: usize) -> bool {
-        let (Some(scratch), Some(Slot::Here { page, .. })) = (&self.scratch, self.slots.get(at))
-        else {
-            return false;
-        };
-        let weight = page.weight();
-        let spared = scratch.spare(weight);
-        self.spared += if spared { weight } else { 0 };
-        spared
+        match self.slots.get(at) {
+            Some(Slot::Here { page, .. }) => self.spared.more(page.weight()),
+            _ => false,
+        }
     }
 
     /// False where that fails.

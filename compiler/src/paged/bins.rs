@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Page, Record, Scratch, list::read_all, scratch::Place};
+use super::{
+    Page, Record, Scratch,
+    list::read_all,
+    scratch::{Place, Spared},
+};
 
 /// Bins that are filled from the first on, more or less, and then emptied from the first on.
 #[derive(Debug)]
@@ -12,8 +16,8 @@ pub(crate) struct Bins<T> {
     /// Records in memory, and how many may be.
     here: usize,
     room: usize,
-    /// Bytes of those that there is no room for, from [`Scratch::spare`].
-    spared: usize,
+    /// For those that there was no room for.
+    spared: Spared,
     buffer: Vec<u8>,
 }
 
@@ -30,28 +34,20 @@ impl<T> Default for Bins<T> {
             scratch: None,
             here: 0,
             room: usize::MAX,
-            spared: 0,
+            spared: Spared::default(),
             buffer: Vec::new(),
-        }
-    }
-}
-
-impl<T> Drop for Bins<T> {
-    fn drop(&mut self) {
-        if let Some(scratch) = &self.scratch {
-            scratch.give_back(self.spared);
         }
     }
 }
 
 impl<T: Record> Bins<T> {
     pub(crate) fn new(scratch: Option<&Arc<Scratch>>) -> Self {
-        let mut bins = Self::default();
-        if let Some(scratch) = scratch {
-            bins.room = scratch.room(ROOM);
-            bins.scratch = Some(Arc::clone(scratch));
+        Self {
+            room: scratch.map_or(usize::MAX, |it| it.room(ROOM)),
+            spared: Spared::new(scratch),
+            scratch: scratch.cloned(),
+            ..Self::default()
         }
-        bins
     }
 
     pub(crate) fn add(&mut self, bin: usize, record: T) {
@@ -72,16 +68,14 @@ impl<T: Record> Bins<T> {
 
     /// The first bins are the least likely to get more.
     fn put_away(&mut self) {
-        let Some(scratch) = &self.scratch else {
-            return;
-        };
         // Vectors that grow have up to twice the room that they need.
-        let more = 2 * MORE * size_of::<T>();
-        if scratch.spare(more) {
-            self.spared += more;
+        if self.spared.more(2 * MORE * size_of::<T>()) {
             self.room += MORE;
             return;
         }
+        let Some(scratch) = &self.scratch else {
+            return;
+        };
         for bin in self.bins.iter_mut().filter(|bin| !bin.here.is_empty()) {
             if self.here <= self.room / 2 {
                 return;

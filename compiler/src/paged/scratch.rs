@@ -32,6 +32,39 @@ struct Inner {
     failure: Option<io::Error>,
 }
 
+/// Memory that a list has beyond its room, and gives back when it goes.
+#[derive(Debug, Default)]
+pub(super) struct Spared {
+    of: Option<Arc<Scratch>>,
+    bytes: usize,
+}
+
+impl Spared {
+    pub(super) fn new(of: Option<&Arc<Scratch>>) -> Self {
+        let of = of.cloned();
+        Self { of, bytes: 0 }
+    }
+
+    /// Whether so many more bytes may be in memory.
+    pub(super) fn more(&mut self, bytes: usize) -> bool {
+        let take = |spare: usize| spare.checked_sub(bytes);
+        let taken = self.of.as_ref().is_some_and(|of| {
+            let taken = (of.spare).fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+            taken.is_ok()
+        });
+        self.bytes += if taken { bytes } else { 0 };
+        taken
+    }
+}
+
+impl Drop for Spared {
+    fn drop(&mut self) {
+        if let Some(of) = &self.of {
+            of.spare.fetch_add(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Where a page is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -68,18 +101,6 @@ impl Scratch {
 
     pub(super) fn room(&self, asked: usize) -> usize {
         self.room.unwrap_or(asked)
-    }
-
-    /// Whether so many bytes may be in memory that a list has no room for; they are to be given
-    /// back by [`Scratch::give_back`].
-    pub(super) fn spare(&self, bytes: usize) -> bool {
-        let take = |spare: usize| spare.checked_sub(bytes);
-        let taken = (self.spare).fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        taken.is_ok()
-    }
-
-    pub(super) fn give_back(&self, bytes: usize) {
-        self.spare.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether everything has been written and read.
