@@ -7,14 +7,7 @@ mod prefetch;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    io::Read,
-    iter,
-    path::Path,
-    sync::{Arc, mpsc::sync_channel},
-    thread,
-};
+use std::{collections::BTreeMap, io::Read, path::Path, sync::Arc, thread};
 
 use smbench_core::{
     seal::Secret,
@@ -35,7 +28,7 @@ use crate::{
     paged::Scratch,
     scribe::Scribe,
     secrets::{Secrets, SessionKeys},
-    threads::joined,
+    threads::{in_turns, joined},
 };
 
 /// How to compile.
@@ -181,25 +174,11 @@ fn write_lines(
     order: &order::Inferred,
 ) -> Result<BTreeMap<String, u64>, FolderError> {
     thread::scope(|scope| {
-        let mut workers = Vec::new();
-        let mut turns = VecDeque::new();
-        for worker in 0..order::WORKERS {
-            let (to, pieces) = sync_channel(PIECES);
-            turns.push_back(pieces);
-            workers.push(scope.spawn(move || {
-                order.implied(table, worker, |piece| {
-                    // Where nobody listens, writing has failed.
-                    let _ = to.send(piece);
-                })
-            }));
-        }
-        let pieces = iter::from_fn(|| {
-            turns.rotate_left(1);
-            turns.back()?.recv().ok()
+        let (pieces, workers) = in_turns(scope, order::WORKERS, PIECES, |worker, to| {
+            // Where nobody listens, writing has failed.
+            order.implied(table, worker, |piece| drop(to.send(piece)))
         });
         lines.write(folder, &table.view(), order.edges.view().cursor(pieces))?;
-        // Nobody asks for what is left.
-        drop(turns);
         let counts = workers.into_iter().map(joined);
         Ok(counts.fold(Counts::default(), Counts::and).named())
     })

@@ -4,7 +4,7 @@
 //! [`PAGE`] operations to a page; each has a place, a number that is larger than those before.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, mpsc::sync_channel},
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -14,8 +14,14 @@ use smbench_core::{
     workload::{Edge, Rule},
 };
 
-use super::table::{Kind, Row, Table, TableView};
-use crate::paged::{Bins, Bytes, Held, List, ListView, Page, Pages, Record, Scratch, View};
+use super::{
+    reduce::WORKERS,
+    table::{Kind, Row, Table, TableView},
+};
+use crate::{
+    paged::{Bins, Bytes, Held, List, ListView, Page, Pages, Record, Scratch, View},
+    threads::{in_turns, joined},
+};
 
 /// An edge, without the operation that waits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -347,27 +353,18 @@ impl EdgeList {
             may_circle: false,
         };
         thread::scope(|scope| {
-            let turns: Vec<_> = (0..WORKERS)
-                .map(|worker| {
-                    let (to, pages) = sync_channel(UNDER_WAY);
-                    let found = &found;
-                    scope.spawn(move || {
-                        // Who does not listen has panicked.
-                        settled(table, found, points, worker, |page| drop(to.send(page)));
-                    });
-                    pages
-                })
-                .collect();
+            let (pages, workers) = in_turns(scope, WORKERS, UNDER_WAY, |worker, to| {
+                // Who does not listen has panicked.
+                settled(table, &found, points, worker, |page| drop(to.send(page)));
+            });
             let mut base = 0;
-            for turn in turns.iter().cycle() {
-                let Ok((mut page, may_circle)) = turn.recv() else {
-                    return;
-                };
+            for (mut page, may_circle) in pages {
                 page.base = base;
                 base += count(page.links.len());
                 edges.pages.push(page);
                 edges.may_circle |= may_circle;
             }
+            workers.into_iter().for_each(joined);
         });
         edges
     }
@@ -510,6 +507,5 @@ const UNKNOWN: u8 = u8::MAX;
 const PAGE: usize = 512;
 /// Pages that are in memory.
 const ROOM: usize = 48;
-/// Threads that settle edges, and pages of each that may wait.
-const WORKERS: usize = 2;
+/// Pages of each thread that may wait.
 const UNDER_WAY: usize = 4;

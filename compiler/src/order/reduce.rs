@@ -404,7 +404,7 @@ const REACH: usize = 256;
 const SEEN: usize = 4 * REACH;
 /// Operations that are told of at once.
 const PIECE: usize = 512;
-/// Threads that may search at once.
+/// Threads that may search, or settle edges, at once.
 pub(crate) const WORKERS: usize = 2;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What order inference knows of each operation: some seventy bytes, most of which wait on disk, as
 //! the operations themselves do, where there are many.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use smbench_core::{
     ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
@@ -408,7 +408,9 @@ impl TableView<'_> {
 
     /// The operations from a place on.
     pub(super) fn rows_from(&self, first: usize) -> impl Iterator<Item = (OpId, Row)> + '_ {
-        self.rows_in(first..self.rows.len())
+        let id = u32::try_from(first).unwrap_or(NONE);
+        let rows = self.rows.iter(first..self.rows.len());
+        (id..).map(OpId).zip(rows)
     }
 
     /// The operations before one, the last first.
@@ -420,11 +422,6 @@ impl TableView<'_> {
     /// The operations behind one.
     pub(super) fn behind(&self, op: OpId) -> impl Iterator<Item = (OpId, Row)> + '_ {
         self.rows_from(op.index() + 1)
-    }
-
-    fn rows_in(&self, range: Range<usize>) -> impl Iterator<Item = (OpId, Row)> + '_ {
-        let first = u32::try_from(range.start).unwrap_or(NONE);
-        (first..).map(OpId).zip(self.rows.iter(range))
     }
 
     pub(super) fn span(&self, op: OpId) -> Option<WireSpan> {
