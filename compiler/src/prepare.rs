@@ -18,10 +18,9 @@ use smbench_core::{
     ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::{
         AccessMask, Capabilities, Cipher, Command, CreateDisposition, CreateOptions, CreateRequest,
-        Dialect, FileAttributes, FileInfoClass, Guid, HashAlgorithm, HeaderFlags, InfoType, Name,
-        NegotiateContext, NegotiateRequest, NtStatus, Quirks, Request, SecurityMode,
-        SessionSetupRequest, SetInfoRequest, ShareAccess, SigningAlgorithm, TreeConnectRequest,
-        WriteRequest,
+        Dialect, FileAttributes, FileInfoClass, Guid, HashAlgorithm, InfoType, Name,
+        NegotiateContext, NegotiateRequest, NtStatus, Request, SecurityMode, SessionSetupRequest,
+        SetInfoRequest, ShareAccess, SigningAlgorithm, TreeConnectRequest, WriteRequest,
     },
     workload::{
         Action, Client, Connection, DataRef, Edge, Entry, EntryKind, Expect, Extent, Operation,
@@ -486,9 +485,6 @@ impl Builder {
         };
         self.out.operations.push(Operation {
             id,
-            at_us: 0,
-            client: ClientId(0),
-            conn: ConnId(0),
             session: in_session.then_some(SessionRef(0)),
             tree: if cmd == Command::SESSION_SETUP {
                 None
@@ -499,28 +495,16 @@ impl Builder {
             mid: self.mid,
             charge: u16::from(cmd != Command::NEGOTIATE),
             credits: 8,
-            flags: HeaderFlags::empty(),
-            channel_sequence: 0,
             process_id: 0xfeff,
-            raw_tree: None,
-            frame: 0,
-            compound: None,
             action: Action::Request(request),
             path,
             open,
-            reclaims: None,
-            previous_session: None,
-            principal: None,
-            resume_key_of: None,
-            cancels: None,
-            data: None,
-            quirks: Quirks::default(),
-            cut: false,
             after: before.into_iter().collect(),
             expect: Some(Expect {
                 status,
                 ..Expect::default()
             }),
+            ..Operation::blank()
         });
         self.mid += 1;
     }

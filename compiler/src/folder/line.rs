@@ -13,9 +13,9 @@ use smbench_core::{
     workload::{Compound, DataRef, Edge, Expect, LeaseGrant, Operation, Rule},
 };
 
-/// Reads `line`, with or without its line end, into `op`, a [blank](Operation::blank) one or one that was read into
-/// before; the text of the request, which stays out of `op`. `None` for other lines: `op` is of no
-/// use then.
+/// Reads `line`, with or without its line end, into `op`, a [blank](Operation::blank) one or one
+/// that was read into before; the text of the request, which stays out of `op`. `None` for other
+/// lines: `op` is of no use then.
 pub(super) fn read<'a>(line: &'a [u8], op: &mut Operation) -> Option<&'a [u8]> {
     let mut at = Cursor(line);
     at.head(op)?;

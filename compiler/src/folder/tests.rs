@@ -8,7 +8,7 @@ use std::{
 use smbench_core::{
     frame::Digest,
     ids::OpId,
-    smb2::{Command, HeaderFlags, Quirks},
+    smb2::Command,
     workload::{Action, Disconnect, Entry, FORMAT, Operation, Workload},
 };
 
@@ -42,31 +42,11 @@ fn operation(id: u32) -> Operation {
         at_us: u64::from(id),
         client: Default::default(),
         conn: Default::default(),
-        session: None,
-        tree: None,
         cmd: Command(u16::MAX),
         mid: 0,
-        charge: 0,
-        credits: 0,
-        flags: HeaderFlags::default(),
-        channel_sequence: 0,
-        process_id: 0,
-        raw_tree: None,
         frame: 1,
-        compound: None,
         action: Action::Disconnect(end),
-        path: None,
-        open: None,
-        reclaims: None,
-        previous_session: None,
-        principal: None,
-        resume_key_of: None,
-        cancels: None,
-        data: None,
-        quirks: Quirks::default(),
-        cut: false,
-        after: Vec::new(),
-        expect: None,
+        ..Operation::blank()
     }
 }
 

@@ -5,7 +5,6 @@ mod record;
 use std::{mem, num::NonZeroU32, sync::Arc};
 
 use memchr::memrchr;
-
 use smbench_core::{
     ids::{ConnId, OpenRef, SessionRef, TreeRef},
     smb2::{Command, InfoType, LeaseState, Name, NtStatus, OplockLevel, Request},

@@ -163,29 +163,13 @@ fn operation(
         at_us: u64::from(id) * 100,
         client: ClientId(client),
         conn: ConnId(client),
-        session: None,
-        tree: None,
         cmd,
         mid: u64::from(id),
         charge: 1,
         credits: 8,
-        flags: HeaderFlags::default(),
-        channel_sequence: 0,
-        process_id: 0,
-        raw_tree: None,
         frame: 1000 + u64::from(id),
-        compound: None,
         action: Action::Request(request),
-        path: None,
         open: Some(OpenRef(file)),
-        reclaims: None,
-        previous_session: None,
-        principal: None,
-        resume_key_of: None,
-        cancels: None,
-        data: None,
-        quirks: Default::default(),
-        cut: false,
         after: after
             .iter()
             .map(|(id, rule)| Edge {
@@ -200,6 +184,7 @@ fn operation(
             latency_us: 50,
             ..Expect::default()
         }),
+        ..Operation::blank()
     }
 }
 

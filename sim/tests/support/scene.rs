@@ -11,9 +11,9 @@ use smbench_core::frame::Digest;
 use smbench_core::ids::{ClientId, ConnId, LogicalTime, OpId, OpenRef, SessionRef, TreeRef};
 use smbench_core::smb2::{
     AccessMask, Capabilities, CloseRequest, Command, CreateDisposition, CreateRequest, Dialect,
-    Guid, HeaderFlags, Name, NegotiateRequest, NtStatus, OplockBreakAck, OplockLevel, Quirks,
-    ReadRequest, Request, SecurityMode, SessionId, SessionSetupRequest, ShareAccess,
-    TreeConnectRequest, TreeId, WriteRequest,
+    Guid, Name, NegotiateRequest, NtStatus, OplockBreakAck, OplockLevel, ReadRequest, Request,
+    SecurityMode, SessionId, SessionSetupRequest, ShareAccess, TreeConnectRequest, TreeId,
+    WriteRequest,
 };
 use smbench_core::workload::{
     Action, BreakNotice, Client, Connection, DataRef, Edge, Expect, Operation, Principal, Rule,
@@ -276,28 +276,15 @@ impl Scene {
             mid: u64::from(id.0),
             charge: u16::from(cmd != Command::NEGOTIATE),
             credits: 8,
-            flags: HeaderFlags::empty(),
-            channel_sequence: 0,
             process_id: 0xfeff,
-            raw_tree: None,
             frame: u64::from(id.0) + 1,
-            compound: None,
             action,
-            path: None,
             open,
-            reclaims: None,
-            previous_session: None,
-            principal: None,
-            resume_key_of: None,
-            cancels: None,
-            data: None,
-            quirks: Quirks::default(),
-            cut: false,
-            after: Vec::new(),
             expect: Some(Expect {
                 status: NtStatus::SUCCESS,
                 ..Expect::default()
             }),
+            ..Operation::blank()
         });
         let last = self.last[client as usize].replace(id);
         if let Some(last) = last {
