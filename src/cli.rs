@@ -20,6 +20,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use smbench_core::engine::{AckMode, OrderMode, Pace, RunConfig, Speed};
 
 use crate::exit::{Failure, Outcome, USAGE, Verdict};
+use crate::report::note;
+use crate::terminal::LogLine;
 
 /// Compile SMB2/3 captures into workloads; replay, simulate, rerun and diff them.
 #[derive(Parser)]
@@ -69,11 +71,13 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            let asked = !error.use_stderr();
-            error.print().ok();
-            if asked {
+            if !error.use_stderr() {
+                // Help holds nothing from outside.
+                error.print().ok();
                 return Ok(Verdict::Same);
             }
+            let text = error.render().to_string();
+            text.trim_end().lines().for_each(|line| note!("{line}"));
             std::process::exit(i32::from(USAGE));
         }
     };
@@ -103,7 +107,8 @@ fn log_to_stderr(filter: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}")))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_writer(|| LogLine)
         .init();
     Ok(())
 }

@@ -91,6 +91,19 @@ pub(crate) fn chain(error: &anyhow::Error) -> String {
     line
 }
 
+/// What is wrong with a file of TOML and in which line, without the picture of it that takes several.
+pub(crate) fn toml_error(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!(
+            "line {}: {}",
+            before.matches('\n').count() + 1,
+            error.message()
+        ),
+        None => error.message().to_owned(),
+    }
+}
+
 /// What verbs return.
 pub(crate) type Outcome = Result<Verdict, Failure>;
 

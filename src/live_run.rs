@@ -189,7 +189,7 @@ async fn stop_on_interrupt(handle: smbench_live::DriverHandle) {
     if tokio::signal::ctrl_c().await.is_err() {
         return;
     }
-    eprintln!("smbench: stopping; the journal is kept. Again to stop at once.");
+    report::note!("smbench: stopping; the journal is kept. Again to stop at once.");
     handle.stop();
     if tokio::signal::ctrl_c().await.is_ok() {
         std::process::exit(130);

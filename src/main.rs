@@ -8,16 +8,19 @@ mod record;
 mod report;
 mod tally;
 mod target;
+mod terminal;
 
 use std::process::ExitCode;
+
+use crate::report::note;
 
 fn main() -> ExitCode {
     match cli::run(std::env::args_os()) {
         Ok(verdict) => verdict.exit_code(),
         Err(failure) => {
-            eprintln!("smbench: {}", exit::chain(&failure.error));
+            note!("smbench: {}", exit::chain(&failure.error));
             if let Some(remedy) = failure.remedy {
-                eprintln!("  {remedy}");
+                note!("  {remedy}");
             }
             ExitCode::from(failure.code)
         }

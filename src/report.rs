@@ -1,52 +1,44 @@
 //! What people read: tables on stdout, progress on stderr.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use smbench_core::ids::OpId;
 use smbench_core::smb2::Request;
 use smbench_core::workload::{Action, Operation};
 
-use crate::exit::{ENVIRONMENT, Failure, OrFail};
+use crate::exit::{Failure, OrFail};
 use crate::tally::{Summary, Tally};
-
-/// Prints a line on stdout. Whoever reads there may stop reading: that ends the program quietly. A
-/// full disk ends it too, not quietly.
-pub(crate) fn line(text: fmt::Arguments<'_>) {
-    let Err(error) = writeln!(io::stdout().lock(), "{text}") else {
-        return;
-    };
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        std::process::exit(0);
-    }
-    writeln!(
-        io::stderr().lock(),
-        "smbench: cannot write to standard output: {error}"
-    )
-    .ok();
-    std::process::exit(i32::from(ENVIRONMENT));
-}
-
-/// Like `println!`, for pipes that close early.
-macro_rules! say {
-    ($($text:tt)*) => { crate::report::line(format_args!($($text)*)) };
-}
-pub(crate) use say;
+use crate::terminal::{self, printable};
+pub(crate) use crate::terminal::{note, say};
 
 /// Prints one JSON object on stdout.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).or_defect("cannot write JSON")?;
-    say!("{text}");
+    text.lines().for_each(|line| say!("{line}"));
     Ok(())
+}
+
+/// A table for people.
+pub(crate) struct Table(comfy_table::Table);
+
+impl Table {
+    pub(crate) fn add_row(&mut self, cells: impl IntoIterator<Item = String>) {
+        // Here and not as the lines go out: the table has to know how wide they are.
+        let cells = cells.into_iter().map(|cell| printable(&cell).into_owned());
+        self.0.add_row(cells);
+    }
+
+    pub(crate) fn print(&self) {
+        self.0.lines().for_each(|line| say!("{line}"));
+    }
 }
 
 /// A table whose columns after the first are numbers.
 pub(crate) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
+    let mut table = comfy_table::Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(header);
     for at in 1..header.len() {
@@ -54,12 +46,12 @@ pub(crate) fn table(header: &[&str]) -> Table {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table
+    Table(table)
 }
 
 /// A bar on stderr, where that is a terminal.
 pub(crate) fn progress(total: u64, template: &str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+    if !terminal::is_watched() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(total);
@@ -130,7 +122,7 @@ fn divergences(summary: &Summary, tally: &Tally, operations: &BTreeMap<OpId, Ope
             describe(divergence),
         ]);
     }
-    say!("{table}");
+    table.print();
     if tally.first.len() > SHOWN {
         say!(
             "and {} more; see smbench show, or --json",

@@ -13,7 +13,7 @@ use smbench_core::seal::Secret;
 use smbench_core::workload::{Tree, Workload};
 use smbench_live::Credentials;
 
-use crate::exit::{Failure, OrFail};
+use crate::exit::{Failure, OrFail, toml_error};
 use crate::live_run::KnownUsers;
 
 /// Where to replay.
@@ -244,7 +244,8 @@ fn places(
 fn read_mapping(path: &Path) -> Result<Mapping, Failure> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
-    toml::from_str(&text).map_err(|error| Failure::usage(format!("{shown}: {error}")))
+    toml::from_str(&text)
+        .map_err(|error| Failure::usage(format!("{shown}: {}", toml_error(&text, &error))))
 }
 
 fn unknown_users(workload: &Workload, renamed: &BTreeMap<String, String>) -> Result<(), Failure> {

@@ -270,6 +270,39 @@ fn one_file_names_each_replaceable_library() {
     }
 }
 
+/// Whether a line of Rust, comments cut off, prints past the one way out.
+fn prints(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    let ways = [
+        "println!",
+        "print!(",
+        "dbg!(",
+        "io::stdout",
+        "io::stderr",
+        "{stdout",
+        "{stderr",
+    ];
+    ways.iter().any(|way| code.contains(way))
+}
+
+#[test]
+fn one_file_prints() {
+    let found: Vec<String> = sources()
+        .iter()
+        .filter(|(path, _)| path.as_str() != "src/terminal.rs")
+        .flat_map(|(path, source)| {
+            let code = source.lines().take(lines_without_tests(source));
+            let lines = (1..).zip(code).filter(|(_, line)| prints(line));
+            lines.map(move |(number, _)| format!("{path}:{number}"))
+        })
+        .collect();
+    assert_eq!(
+        found,
+        Vec::<String>::new(),
+        "src/terminal.rs escapes what it prints"
+    );
+}
+
 #[test]
 fn files_are_short() {
     let lines = sources()
@@ -308,6 +341,17 @@ fn the_checks_find_what_breaks_the_rules() {
         "self.sled()",
     ] {
         assert!(!names_library(line, "sled"), "{line}");
+    }
+
+    for line in [
+        "println!(\"x\");",
+        "  eprint!(\"x\")",
+        "std::io::stderr().lock()",
+    ] {
+        assert!(prints(line), "{line}");
+    }
+    for line in ["// println!(\"x\")", "say!(\"x\")", "let stdout_len = 1;"] {
+        assert!(!prints(line), "{line}");
     }
 
     let source = "a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\nmod more {\n}\n";

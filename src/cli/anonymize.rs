@@ -110,7 +110,7 @@ fn print(tally: &Tally, operations: u64, args: &Args) {
             bytes.to_string(),
         ]);
     }
-    say!("{table}");
+    table.print();
     for (title, reasons) in [
         ("left in the clear", &tally.kept),
         ("may replay otherwise", &tally.lossy),
@@ -122,7 +122,7 @@ fn print(tally: &Tally, operations: u64, args: &Args) {
         for (reason, places) in reasons {
             table.add_row([(*reason).to_owned(), places.to_string()]);
         }
-        say!("{table}");
+        table.print();
     }
     if let Some(map) = &args.map {
         say!(

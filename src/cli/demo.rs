@@ -15,7 +15,7 @@ use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict};
 use crate::live_run::{self, LiveRun};
 use crate::load::Loaded;
 use crate::record::RecordArgs;
-use crate::report::say;
+use crate::report::{note, say};
 use crate::target::{Target, TargetArgs};
 
 /// The whole path on a capture that ships with the project.
@@ -75,7 +75,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 fn next_steps(work: &Path, first: &Path, third: &Path) {
     let work = work.display();
-    say!("\nwhat to type next:");
+    say!("");
+    say!("what to type next:");
     say!("  smbench inspect {work}");
     say!("  smbench sim {work} --seed 1");
     say!("  smbench show {} --limit 20", first.display());
@@ -205,7 +206,7 @@ impl Host {
                 let mut service = ModelService::new(server);
                 let until = async { stopped.await.unwrap_or(()) };
                 if let Err(error) = listener::serve(listener, &mut service, until).await {
-                    eprintln!("smbench: the model server stopped: {error}");
+                    note!("smbench: the model server stopped: {error}");
                 }
             });
         });

@@ -94,7 +94,7 @@ pub(crate) fn print(found: &Diff) {
             cause.consequences.to_string(),
         ]);
     }
-    say!("{table}");
+    table.print();
     if found.causes.len() > SHOWN {
         say!("and {} more causes; see --json", found.causes.len() - SHOWN);
     }

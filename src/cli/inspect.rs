@@ -145,7 +145,7 @@ impl<'a> Overview<'a> {
         for (command, count) in self.by_command {
             commands.add_row([command.clone(), count.to_string()]);
         }
-        say!("{commands}");
+        commands.print();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::exit::{Failure, Outcome, Verdict};
 use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
 use crate::record::RecordArgs;
-use crate::report::{self, say};
+use crate::report::{self, note, say};
 use crate::target::{Target, TargetArgs};
 
 /// Replay a workload against a live server.
@@ -71,9 +71,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
             bundle: None,
         };
         let prepared = prepare::on(&loaded, &target, &record)?;
-        eprintln!(
+        note!(
             "prepared {} entries with {} bytes below {}",
-            prepared.entries, prepared.bytes, prepared.root,
+            prepared.entries,
+            prepared.bytes,
+            prepared.root,
         );
     }
     let mut config = args.run.config(0);

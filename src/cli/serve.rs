@@ -1,6 +1,5 @@
 //! `smbench serve`: the model server on a real port.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,8 @@ use smbench_sim::ModelService;
 use smbench_sim::server::{Plant, SeedEntry, Server, ServerConfig, ShareConfig};
 
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
-use crate::report::say;
+use crate::report::{note, say};
+use crate::terminal;
 
 /// Put the model server on a real port.
 #[derive(clap::Args)]
@@ -59,14 +59,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
             .map_err(|failure| failure.remedy("is the port taken? Port 0 takes a free one"))?;
         let address = listener.local_addr().or_environment("cannot listen")?;
         say!("listening on {address}");
-        std::io::stdout().flush().ok();
+        terminal::flush();
         let mut service = ModelService::new(server);
         let stats = listener::serve(listener, &mut service, interrupted())
             .await
             .or_environment("cannot serve")?;
-        eprintln!(
+        note!(
             "smbench: served {} connections, {} frames in, {} frames out",
-            stats.accepted, stats.frames_in, stats.frames_out,
+            stats.accepted,
+            stats.frames_in,
+            stats.frames_out,
         );
         Ok(Verdict::Same)
     })

@@ -1,16 +1,17 @@
 //! `smbench show`: the events of a journal.
 
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use smbench_core::ids::{LogicalTime, OpId};
-use smbench_journal::show::Filter;
+use smbench_journal::show::{Filter, Line};
 use smbench_journal::{RunMeta, show, verify};
 
 use crate::cli::rerun::{damaged, explain, open};
 use crate::exit::{OrFail, Outcome, Verdict};
-use crate::report::{self, say};
+use crate::report::{self, note, say};
+use crate::terminal::{Lines, printable};
 
 /// The events of a journal.
 #[derive(clap::Args)]
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         to: args.to_us.map(LogicalTime::from_micros),
         from_seq: None,
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = Lines::begin();
     let mut left = args.limit.unwrap_or(u64::MAX);
     let mut broken = None;
     let shown = show(&journal, &filter, |line| {
@@ -88,17 +89,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         left -= 1;
         let written = if args.json {
-            serde_json::to_writer(&mut out, line)
-                .map_err(io::Error::from)
-                .and_then(|()| out.write_all(b"\n"))
+            json_line(&mut out, line)
         } else {
-            writeln!(out, "{line}")
+            text_lines(&mut out, line)
         };
         broken = written.err();
         broken.is_none()
     });
     shown.map_err(|error| explain(error, &args.journal))?;
-    match broken.map_or_else(|| out.flush(), Err) {
+    match broken.map_or_else(|| out.end(), Err) {
         // `smbench show | head`: nobody wants the rest.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             return Err(error).or_environment("cannot write to standard output");
@@ -106,6 +105,24 @@ pub(crate) fn run(args: &Args) -> Outcome {
         _ => {}
     }
     Ok(Verdict::Same)
+}
+
+fn json_line(out: &mut Lines, value: &impl Serialize) -> io::Result<()> {
+    out.line(&serde_json::to_string(value)?)
+}
+
+/// An event takes several lines; what is recorded in it makes no more of them.
+fn text_lines(out: &mut Lines, line: &Line) -> io::Result<()> {
+    let mut line = line.clone();
+    let recorded = line
+        .did
+        .iter_mut()
+        .flat_map(|did| [&mut did.path, &mut did.detail]);
+    for text in recorded.flatten() {
+        *text = printable(text).into_owned();
+    }
+    let text = line.to_string();
+    text.lines().try_for_each(|line| out.line(line))
 }
 
 fn summary(args: &Args) -> Outcome {
@@ -183,7 +200,7 @@ fn check(args: &Args) -> Outcome {
 
 fn salvage(args: &Args) -> Outcome {
     let journal = open(&args.journal)?;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = Lines::begin();
     let mut lost = 0_u64;
     for shard in journal.shards().collect::<Vec<_>>() {
         let entries = journal
@@ -192,16 +209,15 @@ fn salvage(args: &Args) -> Outcome {
         for entry in entries {
             match entry {
                 Ok(entry) => {
-                    serde_json::to_writer(&mut out, &entry).or_environment("cannot write")?;
-                    out.write_all(b"\n").or_environment("cannot write")?;
+                    json_line(&mut out, &entry).or_environment("cannot write")?;
                 }
                 Err(error) => {
                     lost += 1;
-                    eprintln!("smbench: {error}");
+                    note!("smbench: {error}");
                 }
             }
         }
     }
-    out.flush().or_environment("cannot write")?;
+    out.end().or_environment("cannot write")?;
     Ok(Verdict::of(lost > 0))
 }

@@ -16,12 +16,12 @@ use smbench_core::ids::LogicalTime;
 use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
 use smbench_sim::{
-    Cast, DriverKind, ModelService, PcapConfig, PcapTap, Run, Scenario, SimError, Tap, Vantage,
-    simulate,
+    Cast, DriverKind, ModelService, PcapConfig, PcapTap, Run, Scenario, ScenarioError, SimError,
+    Tap, Vantage, simulate,
 };
 
 use crate::cli::RunArgs;
-use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict};
+use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict, toml_error};
 use crate::load::Loaded;
 use crate::record::{RecordArgs, Recording, RunIdentity};
 use crate::report::{self, say};
@@ -110,8 +110,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let shown = path.display();
             let text =
                 std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
-            Scenario::from_toml(&text)
-                .map_err(|error| Failure::usage(format!("{shown}: {error:#}")))?
+            Scenario::from_toml(&text).map_err(|error| {
+                let told = match &error {
+                    ScenarioError::Syntax(error) => toml_error(&text, error),
+                    error => error.to_string(),
+                };
+                Failure::usage(format!("{shown}: {told}"))
+            })?
         }
         None => Scenario::default(),
     }

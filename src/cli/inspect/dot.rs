@@ -11,6 +11,7 @@ use smbench_core::workload::{Action, Edge, Operation, Workload};
 use crate::cli::slice::explain;
 use crate::exit::{Failure, OrFail};
 use crate::report::{self, say};
+use crate::terminal::printable;
 
 /// Prints the graph of what `filters` mean, with at most `limit` operations.
 pub(super) fn print(
@@ -40,7 +41,8 @@ pub(super) fn print(
         let selected = selection.reason(operation.id) == Some(Reason::Selected);
         graph.add(&operation, selected);
     }
-    say!("{}", graph.draw(folder.workload()));
+    let text = graph.draw(folder.workload());
+    text.lines().for_each(|line| say!("{line}"));
     Ok(())
 }
 
@@ -128,13 +130,14 @@ fn style(edge: &Edge) -> String {
 
 /// Text inside a quoted label.
 fn escape(text: &str) -> String {
+    // Before its backslashes are doubled: then Graphviz draws them too.
+    let text = printable(text);
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
-        match letter {
-            '"' | '\\' => out.extend(['\\', letter]),
-            letter if letter.is_control() => out.push('?'),
-            letter => out.push(letter),
+        if matches!(letter, '"' | '\\') {
+            out.push('\\');
         }
+        out.push(letter);
     }
     out
 }

@@ -43,7 +43,7 @@ fn commands(told: &Told) {
         });
         table.add_row(row);
     }
-    say!("{table}");
+    table.print();
 }
 
 fn cells(times: &Times) -> [String; 5] {
@@ -71,7 +71,7 @@ fn statuses(statuses: &BTreeMap<String, BTreeMap<String, u64>>) {
         };
         table.add_row([status.clone(), sum.to_string(), commands]);
     }
-    say!("{table}");
+    table.print();
 }
 
 fn load(load: &Load) -> [String; 4] {
@@ -98,7 +98,7 @@ fn clients(told: &Told) {
         row.extend(load(&it.load));
         table.add_row(row);
     }
-    say!("{table}");
+    table.print();
     if rows.len() > CLIENTS {
         say!("  and {} more clients; see --json", rows.len() - CLIENTS);
     }
@@ -111,7 +111,7 @@ fn shares(told: &Told) {
         row.extend(load(&it.load));
         table.add_row(row);
     }
-    say!("{table}");
+    table.print();
 }
 
 fn files(hottest: &[FileLoad], all: u64) {
@@ -127,7 +127,7 @@ fn files(hottest: &[FileLoad], all: u64) {
         row.extend(load(&it.load));
         table.add_row(row);
     }
-    say!("{table}");
+    table.print();
     say!("  {all} files and folders were used; --top N shows more");
 }
 
@@ -183,7 +183,7 @@ fn funnel(funnel: &Funnel) {
         }
         table.add_row([name.to_owned(), number.to_string(), lost.join("; ")]);
     }
-    say!("{table}");
+    table.print();
     for (unit, reasons) in &funnel.lost {
         if !told.contains(&unit.as_str()) {
             say!("  {}", shown(unit, reasons));

@@ -98,7 +98,7 @@ pub(super) fn why(folder: &FolderReader, op: OpId, json: bool) -> Result<(), Fai
             edge.path.clone(),
         ]);
     }
-    say!("{table}");
+    table.print();
     Ok(())
 }
 
