@@ -10,6 +10,7 @@ pub mod frame;
 pub mod fscc;
 pub mod ids;
 pub mod order;
+pub mod rpc;
 pub mod seal;
 pub mod smb2;
 pub mod workload;
