@@ -20,8 +20,8 @@ use scene::{Data, Kept, Played, Scene, model, play};
 use smbench_core::engine::{OpState, Plan, RunConfig, Speed};
 use smbench_core::event::{Divergence, Input, NetFailure, Report};
 use smbench_core::ids::{ClientId, ConnId, LogicalTime};
-use smbench_core::smb2::{Command, Header};
-use smbench_core::workload::Operation;
+use smbench_core::smb2::{Command, Header, Request, SecurityMode};
+use smbench_core::workload::{Action, Operation};
 use smbench_live::{FrameService, ServiceOutput};
 use smbench_sim::{
     Cast, DriverKind, Fault, Latency, Run, Scenario, SimError, SimOutcome, Target, simulate,
@@ -80,8 +80,29 @@ fn received(kept: &Kept) -> BTreeMap<ConnId, Vec<Vec<u8>>> {
 #[test]
 fn without_faults_each_connection_carries_the_same_frames_under_both() {
     let scene = Scene::new(3, 4, 10_000).with_break();
+    carries_the_same_frames(&scene);
+}
+
+/// The model trusts, and there is no key: nothing is signed, and nobody misses it.
+#[test]
+fn clients_that_demand_signing_carry_the_same_frames_under_both() {
+    let mut scene = Scene::new(3, 4, 10_000).with_break();
+    for operation in &mut scene.operations {
+        let Action::Request(request) = &mut operation.action else {
+            continue;
+        };
+        match request {
+            Request::Negotiate(body) => body.security_mode = SecurityMode::SIGNING_REQUIRED,
+            Request::SessionSetup(body) => body.security_mode = SecurityMode::SIGNING_REQUIRED,
+            _ => {}
+        }
+    }
+    carries_the_same_frames(&scene);
+}
+
+fn carries_the_same_frames(scene: &Scene) {
     let runs = DRIVERS.map(|driver| {
-        let played = play(&scene, &RunConfig::default(), &Scenario::default(), driver);
+        let played = play(scene, &RunConfig::default(), &Scenario::default(), driver);
         assert_eq!(played.findings, [], "{driver:?}");
         played
     });

@@ -255,6 +255,17 @@ impl Connection {
         }))
     }
 
+    /// Says that the authentication of a session gave no key, as with an anonymous user or a server
+    /// that asks for no proof. Nothing of the session can then be signed or encrypted, whatever
+    /// either end demands. A session that has keys keeps them.
+    pub fn without_session_key(&mut self, session_id: u64) {
+        if let Some(session) = self.sessions.get_mut(&session_id)
+            && session.session_key().is_none()
+        {
+            session.keyless = true;
+        }
+    }
+
     /// Gives the two cipher keys of a session, known from elsewhere; `cipher` overrules what was
     /// negotiated, as a capture may begin after that.
     ///

@@ -37,7 +37,8 @@ pub(super) struct Session {
     pub(super) base: Option<SessionBase>,
     /// SESSION_SETUP has succeeded.
     pub(super) established: bool,
-    /// Guest or anonymous: nothing is signed or encrypted. [MS-SMB2] 3.2.5.3.1.
+    /// Guest, anonymous, or no key from the login: nothing is signed or encrypted.
+    /// [MS-SMB2] 3.2.5.3.1.
     pub(super) keyless: bool,
     pub(super) signing_required: bool,
     /// SMB2_SESSION_FLAG_ENCRYPT_DATA.

@@ -336,6 +336,36 @@ fn unsigned_and_unencrypted_requests_are_found() {
     assert_eq!(verdict, Verdict::MissingEncryption { pdu: 0 });
 }
 
+/// A login that gives no key leaves nothing to sign with, whoever demands it.
+#[test]
+fn a_session_without_a_key_misses_no_signature() {
+    for keyless in [false, true] {
+        let mut client =
+            ClientSecurity::new(SigningPolicy::IfRequired, EncryptPolicy::IfRequired, 1);
+        client.seal(&mut header(0, 0, 0, 0, 104)).unwrap();
+        client.open(negotiate_response(0x311, 2, 1, 3)).unwrap();
+        client.seal(&mut setup(false, 1, 0, 0, 0, b"me")).unwrap();
+        client.open(setup(true, 1, 77, 0, 0, &[])).unwrap();
+        if keyless {
+            client.without_session_key(77);
+        }
+        let verdict = client.open(header(5, 1, 3, 77, 152)).unwrap().verdict;
+        let want = if keyless {
+            Verdict::Unsigned
+        } else {
+            Verdict::MissingSignature { pdu: 0 }
+        };
+        assert_eq!(verdict, want);
+        let sealed = client.seal(&mut header(5, 0, 4, 77, 120)).unwrap();
+        assert_eq!(sealed.unsigned_without_key, u32::from(!keyless));
+    }
+    let (mut client, _) = log_in(0x311, 2, 1, 0);
+    client.without_session_key(77);
+    assert!(client.has_keys(77));
+    let verdict = client.open(header(5, 1, 3, 77, 152)).unwrap().verdict;
+    assert_eq!(verdict, Verdict::MissingSignature { pdu: 0 });
+}
+
 /// A second connection of both ends, about to become a channel of session 77.
 fn second_connection(
     first: &(ClientSecurity, ServerSecurity),

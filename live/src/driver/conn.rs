@@ -170,7 +170,10 @@ impl Conn {
         }
         match login.handshake.session_key() {
             Some(key) => self.security.install_session_key(header.session_id.0, key),
-            None => Ok(None),
+            None => {
+                self.security.without_session_key(header.session_id.0);
+                Ok(None)
+            }
         }
     }
 }
