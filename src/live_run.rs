@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use smbench_core::confine::Gate;
 use smbench_core::engine::{Engine, Plan, RunConfig};
 use smbench_core::ids::{PrincipalRef, SessionRef};
 use smbench_core::seal::{EncryptPolicy, SigningPolicy};
@@ -137,6 +138,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
             blobs: run.blobs,
             recorder,
             timer: PreciseTimer::new().or_environment("cannot get a timer")?,
+            gate: Gate::of(&run.config),
         };
         let config = DriverConfig {
             seed: run.config.seed,
@@ -158,7 +160,8 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     })?;
     bar.finish_and_clear();
     let wall = begun.elapsed();
-    drop(finished.parts);
+    let (effects, recorder) = (finished.effects, finished.recorder);
+    drop(recorder);
     let (journal, bundle) = recording.end()?;
     let summary = tally.summary(RunFacts {
         operations,
@@ -167,7 +170,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         journal,
         bundle,
         root: Some(run.target.root.clone()),
-        effects_digest: finished.effects.to_string(),
+        effects_digest: effects.to_string(),
         ..RunFacts::default()
     });
     Ok(LiveOutcome { summary, tally })

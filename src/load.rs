@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use smbench_compiler::folder::{BlobReader, FolderError, FolderReader, LoadError};
 use smbench_compiler::prepare::synthetic;
+use smbench_core::bulk::Blobs;
 use smbench_core::engine::{Plan, RunConfig};
 use smbench_core::frame::Digest;
 use smbench_core::ids::OpId;
 use smbench_core::workload::{Entry, Operation, Workload};
-use smbench_live::Blobs;
 
 use crate::exit::{ENVIRONMENT, Failure, OrFail};
 

@@ -1,7 +1,8 @@
 //! The replay engine: a pure function of workload, configuration and inputs.
 //!
-//! [`Engine::handle`] takes a fact, [`Engine::poll`] gives work until it is drained; [`feed`] does
-//! both. Nothing here knows whether the facts come from a socket, a simulator or a journal.
+//! [`Engine::handle`] takes a fact, [`Engine::poll`] gives work until it is drained;
+//! [`crate::drive`] does both. Nothing here knows whether the facts come from a socket, a simulator
+//! or a journal.
 //!
 //! | file       | holds                                                        |
 //! |------------|--------------------------------------------------------------|
@@ -41,7 +42,7 @@ pub use self::{
     plan::{Drafter, Part, Plan, PlanError, Planner},
 };
 use crate::{
-    event::{Divergence, Effect, EffectsDigest, Input, Milestone, NetFailure, Output, Report},
+    event::{Divergence, Effect, Input, Milestone, NetFailure, Output, Report},
     ids::{ConnId, LogicalTime, OpId},
     order::Progress,
 };
@@ -352,28 +353,3 @@ impl Engine {
 
 /// How long a run that stops waits for what is in flight, in nanoseconds.
 const STOP_GRACE_NS: u64 = 2_000_000_000;
-
-/// Feeds one input and performs all that comes of it; the time of the next wake.
-///
-/// # Errors
-///
-/// As [`Engine::handle`].
-pub fn feed(
-    engine: &mut Engine,
-    now: LogicalTime,
-    input: Input,
-    digest: &mut EffectsDigest,
-    mut perform: impl FnMut(Effect),
-) -> Result<Option<LogicalTime>, EngineError> {
-    engine.handle(now, input)?;
-    let mut scratch = Vec::new();
-    loop {
-        match engine.poll() {
-            Output::Do(effect) => {
-                digest.update(&effect, &mut scratch);
-                perform(effect);
-            }
-            Output::WakeAt(deadline) => return Ok(deadline),
-        }
-    }
-}

@@ -4,6 +4,9 @@
 //! No sockets, files, clocks, randomness, threads or logging: time enters as an argument, facts
 //! enter as [`event::Input`], orders leave as [`event::Effect`].
 
+pub mod bulk;
+pub mod confine;
+pub mod drive;
 pub mod engine;
 pub mod event;
 pub mod frame;

@@ -9,6 +9,8 @@ mod load;
 
 use serde::Serialize;
 use smbench_core::{
+    confine::Gate,
+    drive::{Drive, DriveError, NoRecord},
     engine::{Engine, EngineError, Plan, RunConfig},
     event::{Effect, EffectsDigest, Entry, Input, Output},
     ids::{LogicalTime, ShardId},
@@ -190,11 +192,19 @@ pub(crate) enum Departure {
     GoOn,
 }
 
+/// An input that the engine does not take.
+type Refused = DriveError<EngineError, std::convert::Infallible>;
+
+fn said(refused: &Refused) -> String {
+    match refused {
+        DriveError::Machine { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// An engine that is fed one shard's inputs.
 pub(crate) struct Runner {
-    engine: Engine,
-    digest: EffectsDigest,
-    scratch: Vec<u8>,
+    drive: Drive<Engine, NoRecord>,
     effects: Vec<Effect>,
     events: u64,
     mismatch: Option<Mismatch>,
@@ -205,9 +215,7 @@ pub(crate) struct Runner {
 impl Runner {
     pub(crate) fn new(plan: Plan, config: RunConfig) -> Self {
         Self {
-            engine: Engine::new(plan, config),
-            digest: EffectsDigest::default(),
-            scratch: Vec::new(),
+            drive: Drive::new(Engine::new(plan, config), NoRecord, Gate::open()),
             effects: Vec::new(),
             events: 0,
             mismatch: None,
@@ -253,7 +261,7 @@ impl Runner {
             let entry = Entry {
                 seq: stored.seq,
                 now: stored.now,
-                before: self.digest,
+                before: self.drive.effects(),
                 input: stored.input.clone(),
             };
             let fed = self.feed(journal, shard, stored)?;
@@ -273,13 +281,15 @@ impl Runner {
         stored: &StoredEntry,
         departure: Departure,
     ) -> Result<bool, RerunError> {
-        let whole = stored.block_before.filter(|whole| *whole != self.digest);
+        let whole = stored
+            .block_before
+            .filter(|whole| *whole != self.drive.effects());
         let (expected, actual) = match whole {
-            Some(whole) => (whole.to_string(), self.digest.to_string()),
-            None if stored.before == self.digest.short() => return Ok(true),
+            Some(whole) => (whole.to_string(), self.drive.effects().to_string()),
+            None if stored.before == self.drive.effects().short() => return Ok(true),
             None => (
                 format!("{:08x}", stored.before),
-                format!("{:08x}", self.digest.short()),
+                format!("{:08x}", self.drive.effects().short()),
             ),
         };
         if self.mismatch.is_none() {
@@ -311,15 +321,14 @@ impl Runner {
     ) -> Result<bool, RerunError> {
         self.effects.clear();
         self.last = Some((stored.seq, stored.now));
-        let handled = self.engine.handle(stored.now, stored.input);
-        while let Output::Do(effect) = self.engine.poll() {
-            self.digest.update(&effect, &mut self.scratch);
+        let taken = self.drive.take(stored.now, stored.input);
+        while let Output::Do(effect) = self.drive.poll() {
             self.effects.push(effect);
         }
         self.events += 1;
-        let Err(error) = handled else { return Ok(true) };
+        let Err(error) = taken else { return Ok(true) };
         if self.mismatch.is_none() {
-            let actual = self.digest.to_string();
+            let actual = self.drive.effects().to_string();
             let expected = "an input that the engine takes".to_owned();
             self.mismatch = self.departed(journal, shard, expected, actual, Some(error))?;
         }
@@ -328,8 +337,10 @@ impl Runner {
 
     fn finish(&mut self, journal: &Journal, shard: ShardId) -> Result<ShardRerun, RerunError> {
         let end = journal.finish_digest(shard);
-        if let Some(expected) = end.filter(|it| *it != self.digest && self.mismatch.is_none()) {
-            let actual = self.digest.to_string();
+        if let Some(expected) =
+            end.filter(|it| *it != self.drive.effects() && self.mismatch.is_none())
+        {
+            let actual = self.drive.effects().to_string();
             self.mismatch = self.departed(journal, shard, expected.to_string(), actual, None)?;
         }
         Ok(self.outcome(shard, end.is_some()))
@@ -342,7 +353,7 @@ impl Runner {
         shard: ShardId,
         expected: String,
         actual: String,
-        error: Option<EngineError>,
+        error: Option<Refused>,
     ) -> Result<Option<Mismatch>, RerunError> {
         let (seq, now) = self.last.unwrap_or_default();
         let input = match journal.entries_from(shard, seq)?.next() {
@@ -358,7 +369,7 @@ impl Runner {
             input,
             expected,
             actual,
-            error: error.map(|it| it.to_string()),
+            error: error.map(|it| said(&it)),
             effects: self.effects.clone(),
         }))
     }
@@ -368,7 +379,7 @@ impl Runner {
             shard,
             events: self.events,
             complete,
-            effects_digest: self.digest,
+            effects_digest: self.drive.effects(),
             mismatch: self.mismatch.take(),
         }
     }

@@ -11,70 +11,19 @@ mod run;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use smbench_core::engine::{Engine, EngineError};
-use smbench_core::event::{EffectsDigest, Input, Milestone, Output, Recorder};
+use smbench_core::bulk::Blobs;
+use smbench_core::confine::Gate;
+use smbench_core::drive::{Drive, Machine};
+use smbench_core::event::{EffectsDigest, Input, Milestone, Recorder};
 use smbench_core::ids::{ConnId, LogicalTime, OpId, ShardId};
 use smbench_core::seal::{EncryptPolicy, SigningPolicy};
-use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::conn::Conn;
 use crate::link::{LinkEvent, MAX_WIRE_FRAME};
-use crate::{Authenticator, Blobs, Metrics, Network, Timer};
-
-/// Something that takes facts and gives orders: the engine, or a test's script.
-pub trait Machine {
-    /// The program is broken; a divergence is not an error.
-    type Error: std::error::Error + Send + Sync + 'static;
-
-    /// Takes a fact.
-    ///
-    /// # Errors
-    ///
-    /// When the fact cannot be part of any run. The run is then over.
-    fn handle(&mut self, now: LogicalTime, input: Input) -> Result<(), Self::Error>;
-
-    /// What to do next.
-    fn poll(&mut self) -> Output;
-}
-
-impl Machine for Engine {
-    type Error = EngineError;
-
-    fn handle(&mut self, now: LogicalTime, input: Input) -> Result<(), EngineError> {
-        Self::handle(self, now, input)
-    }
-
-    fn poll(&mut self) -> Output {
-        Self::poll(self)
-    }
-}
-
-/// Why a run ended before it was done.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum DriveError<M: std::error::Error + 'static, R: std::error::Error + 'static> {
-    /// The engine refused an input.
-    #[error("the engine refused input {seq}")]
-    Machine {
-        /// The input's number.
-        seq: u64,
-        /// Why.
-        #[source]
-        source: M,
-    },
-    /// An input could not be recorded.
-    #[error("input {seq} could not be recorded")]
-    Record {
-        /// The input's number.
-        seq: u64,
-        /// Why.
-        #[source]
-        source: R,
-    },
-}
+use crate::{Authenticator, Metrics, Network, Timer};
 
 /// How to drive.
 #[derive(Clone, Copy, Debug)]
@@ -124,13 +73,23 @@ pub struct Parts<M, N, A, B, R, T> {
     pub recorder: R,
     /// What waits.
     pub timer: T,
+    /// What the run may send.
+    pub gate: Gate,
 }
 
 /// What is left of a finished run.
 #[derive(Debug)]
-pub struct Finished<M, N, A, B, R, T> {
-    /// What the driver was made of.
-    pub parts: Parts<M, N, A, B, R, T>,
+pub struct Finished<M, N, A, B, R> {
+    /// The engine.
+    pub machine: M,
+    /// Where connections came from.
+    pub network: N,
+    /// How users logged in.
+    pub authenticator: A,
+    /// Where WRITE data came from.
+    pub blobs: B,
+    /// What recorded the inputs.
+    pub recorder: R,
     /// The figures.
     pub metrics: Metrics,
     /// Digest of all effects.
@@ -141,7 +100,11 @@ pub struct Finished<M, N, A, B, R, T> {
 
 /// Drives one engine.
 pub struct Driver<M, N, A, B, R, T> {
-    parts: Parts<M, N, A, B, R, T>,
+    drive: Drive<M, R>,
+    network: N,
+    authenticator: A,
+    blobs: B,
+    timer: T,
     config: DriverConfig,
     metrics: Metrics,
     conns: BTreeMap<ConnId, Conn>,
@@ -150,9 +113,6 @@ pub struct Driver<M, N, A, B, R, T> {
     events: mpsc::Receiver<LinkEvent>,
     to_events: mpsc::Sender<LinkEvent>,
     outside: mpsc::UnboundedReceiver<Input>,
-    effects: EffectsDigest,
-    scratch: Vec<u8>,
-    seq: u64,
     start: Option<Instant>,
     last: LogicalTime,
     done: bool,
@@ -172,7 +132,11 @@ where
         let (to_events, events) = mpsc::channel(config.event_queue.max(1));
         let (to_outside, outside) = mpsc::unbounded_channel();
         let driver = Self {
-            parts,
+            drive: Drive::new(parts.machine, parts.recorder, parts.gate),
+            network: parts.network,
+            authenticator: parts.authenticator,
+            blobs: parts.blobs,
+            timer: parts.timer,
             config,
             metrics: Metrics::default(),
             conns: BTreeMap::new(),
@@ -181,9 +145,6 @@ where
             events,
             to_events,
             outside,
-            effects: EffectsDigest::default(),
-            scratch: Vec::new(),
-            seq: 0,
             start: None,
             last: LogicalTime::ZERO,
             done: false,

@@ -10,7 +10,6 @@
 //! - feature `auth`: logins by NTLM and Kerberos through sspi.
 
 pub mod auth;
-pub mod bulk;
 pub mod driver;
 pub mod metrics;
 pub mod network;
@@ -24,8 +23,7 @@ pub mod listener;
 pub mod tcp;
 
 pub use auth::{Authenticator, Credentials, CredentialsSource};
-pub use bulk::Blobs;
-pub use driver::{DriveError, Driver, DriverConfig, DriverHandle, Machine};
+pub use driver::{Driver, DriverConfig, DriverHandle};
 pub use metrics::Metrics;
 pub use network::{Endpoint, Network};
 pub use service::{FrameService, ServiceOutput};

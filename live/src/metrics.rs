@@ -36,10 +36,6 @@ pub struct Metrics {
     pub unreadable_frames: u64,
     /// Outgoing frames that could not be sealed; the connection was closed.
     pub unsealable_frames: u64,
-    /// WRITE data nobody had; zeros were sent.
-    pub missing_blobs: u64,
-    /// Tokens that were not there when their frame went out; zeros were sent.
-    pub missing_tokens: u64,
     /// Frames ordered on a connection that was already gone.
     pub sends_without_connection: u64,
     /// Times a connection's queue was full and its frames waited in the driver.
@@ -78,8 +74,6 @@ impl Default for Metrics {
             unchecked_seals: 0,
             unreadable_frames: 0,
             unsealable_frames: 0,
-            missing_blobs: 0,
-            missing_tokens: 0,
             sends_without_connection: 0,
             send_stalls: 0,
             logins: 0,
@@ -131,7 +125,7 @@ impl Metrics {
         }
     }
 
-    fn counts_mut(&mut self) -> [&mut u64; 20] {
+    fn counts_mut(&mut self) -> [&mut u64; 18] {
         [
             &mut self.connects,
             &mut self.frames_sent,
@@ -145,8 +139,6 @@ impl Metrics {
             &mut self.unchecked_seals,
             &mut self.unreadable_frames,
             &mut self.unsealable_frames,
-            &mut self.missing_blobs,
-            &mut self.missing_tokens,
             &mut self.sends_without_connection,
             &mut self.send_stalls,
             &mut self.logins,

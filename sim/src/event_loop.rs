@@ -12,15 +12,17 @@ mod queue;
 
 use std::collections::VecDeque;
 
+use smbench_core::bulk::{self, Blobs};
+use smbench_core::confine::Gate;
+use smbench_core::drive::Drive;
 use smbench_core::engine::Engine;
 use smbench_core::event::{
-    AuthStep, Effect, EffectsDigest, Entry, Input, NetFailure, Output, Recorder, Report, Seal,
-    TokenOutcome,
+    AuthStep, Effect, Input, NetFailure, Output, Recorder, Report, Seal, TokenOutcome,
 };
 use smbench_core::frame::{Content, Frame};
 use smbench_core::ids::{ConnId, LogicalTime, SessionRef};
 use smbench_live::auth::{Begin, TrustAuthenticator};
-use smbench_live::{Authenticator, Blobs, FrameService, ServiceOutput, bulk};
+use smbench_live::{Authenticator, FrameService, ServiceOutput};
 
 use self::ear::Ear;
 use self::link::{Link, Phase};
@@ -44,19 +46,20 @@ where
 {
     let mut driver = EventLoop::new(run, on_report);
     let result = driver.until_done();
+    let result = result.map(|()| driver.outcome());
+    let (_, recorder) = driver.drive.into_parts();
     Simulated {
-        result: result.map(|()| driver.outcome()),
+        result,
         server: Some(driver.server),
-        recorder: Some(driver.recorder),
+        recorder: Some(recorder),
         blobs: Some(driver.blobs),
     }
 }
 
 struct EventLoop<'a, S, R, B, F> {
-    engine: Engine,
+    drive: Drive<Engine, R>,
     ops: usize,
     server: S,
-    recorder: R,
     blobs: B,
     on_report: F,
     authenticator: TrustAuthenticator<Cast>,
@@ -69,9 +72,6 @@ struct EventLoop<'a, S, R, B, F> {
     engine_wake: Option<LogicalTime>,
     server_wake: Option<LogicalTime>,
     now: LogicalTime,
-    effects: EffectsDigest,
-    scratch: Vec<u8>,
-    steps: u64,
     counters: SimCounters,
     ear: Ear<'a>,
     done: Option<LogicalTime>,
@@ -92,11 +92,11 @@ where
                 queue.push(at, Event::Cut { conn });
             }
         }
+        let gate = Gate::of(&run.config);
         Self {
             ops: run.plan.len(),
-            engine: Engine::new(run.plan, run.config),
+            drive: Drive::new(Engine::new(run.plan, run.config), run.recorder, gate),
             server: run.server,
-            recorder: run.recorder,
             blobs: run.blobs,
             on_report,
             authenticator: TrustAuthenticator::new(run.cast.clone()),
@@ -109,9 +109,6 @@ where
             engine_wake: None,
             server_wake: None,
             now: LogicalTime::ZERO,
-            effects: EffectsDigest::default(),
-            scratch: Vec::new(),
-            steps: 0,
             counters: SimCounters::default(),
             ear: Ear::new(run.tap),
             done: None,
@@ -120,9 +117,9 @@ where
 
     fn outcome(&mut self) -> SimOutcome {
         SimOutcome {
-            effects: self.effects,
+            effects: self.drive.effects(),
             at: self.done.unwrap_or(self.now),
-            steps: self.steps,
+            steps: self.drive.inputs(),
             counters: self.counters,
             wires: std::mem::take(&mut self.wires),
         }
@@ -150,9 +147,8 @@ where
             self.now = self.now.max(at);
             self.happen(event);
         }
-        let seq = self.steps;
-        let ended = self.recorder.finish(self.effects);
-        ended.map_err(|source| SimError::Record { seq, source })
+        self.drive.finish()?;
+        Ok(())
     }
 
     /// Lets the next thing happen.
@@ -160,7 +156,7 @@ where
         let arrival = self.queue.next_at();
         let wakes = [self.engine_wake, self.server_wake, arrival];
         let Some(next) = wakes.into_iter().flatten().min() else {
-            let (waiting, more) = unsettled(&self.engine, self.ops);
+            let (waiting, more) = unsettled(self.drive.machine(), self.ops);
             return Err(SimError::Stalled {
                 at: self.now,
                 waiting,
@@ -168,7 +164,7 @@ where
             });
         };
         if next > self.scenario.limit {
-            let (waiting, more) = unsettled(&self.engine, self.ops);
+            let (waiting, more) = unsettled(self.drive.machine(), self.ops);
             return Err(SimError::OutOfTime {
                 limit: self.scenario.limit,
                 waiting,
@@ -189,36 +185,22 @@ where
 
     /// Records one input, gives it to the engine and does what the engine then wants.
     fn feed(&mut self, input: Input) -> Result<(), Failure<R>> {
-        let (seq, now) = (self.steps, self.now);
-        let entry = Entry {
-            seq,
-            now,
-            before: self.effects,
-            input,
-        };
-        let recorded = self.recorder.record(&entry);
-        recorded.map_err(|source| SimError::Record { seq, source })?;
-        self.steps += 1;
-        let handled = self.engine.handle(now, entry.input);
-        handled.map_err(|source| SimError::Engine { seq, source })?;
+        self.drive.take(self.now, input)?;
         loop {
-            match self.engine.poll() {
+            match self.drive.poll() {
                 Output::WakeAt(at) => {
                     self.engine_wake = at;
                     return Ok(());
                 }
-                Output::Do(effect) => {
-                    self.effects.update(&effect, &mut self.scratch);
-                    self.perform(effect);
-                }
+                Output::Do(effect) => self.perform(effect)?,
             }
         }
     }
 
-    fn perform(&mut self, effect: Effect) {
+    fn perform(&mut self, effect: Effect) -> Result<(), Failure<R>> {
         match effect {
             Effect::Connect { conn } => self.connect(conn),
-            Effect::Send { conn, frame, login } => self.send(conn, &frame, login),
+            Effect::Send { conn, frame, login } => self.send(conn, &frame, login)?,
             Effect::Authenticate {
                 conn,
                 session,
@@ -239,6 +221,7 @@ where
                 }
             }
         }
+        Ok(())
     }
 
     fn connect(&mut self, conn: ConnId) {
@@ -255,16 +238,20 @@ where
         self.queue.push(at, Event::Opened { conn, life });
     }
 
-    fn send(&mut self, conn: ConnId, frame: &Frame, login: Option<SessionRef>) {
+    fn send(
+        &mut self,
+        conn: ConnId,
+        frame: &Frame,
+        login: Option<SessionRef>,
+    ) -> Result<(), Failure<R>> {
         let link = self.links.get_mut(conn.index());
         let Some(link) = link.filter(|link| link.phase == Phase::Open) else {
             self.counters.sends_without_connection += 1; // its end is on the way as an input
-            return;
+            return Ok(());
         };
         let token = login.and_then(|session| link.logins.token_for(session, frame));
-        let (plain, missing) = bulk::attach(frame, &mut self.blobs, token.as_deref());
-        self.counters.missing_blobs += u64::from(missing.blobs);
-        self.counters.missing_tokens += u64::from(missing.tokens);
+        let token = token.as_deref();
+        let plain = self.drive.outgoing(conn, frame, &mut self.blobs, token)?;
         self.counters.frames_up += 1;
         let life = link.life;
         let at = link.arrival(Direction::Up, self.now, plain.len());
@@ -278,6 +265,7 @@ where
                 frame: plain,
             },
         );
+        Ok(())
     }
 
     fn authenticate(&mut self, conn: ConnId, session: SessionRef, step: AuthStep) -> TokenOutcome {
@@ -305,7 +293,7 @@ where
         }
         link.phase = Phase::Over;
         // The end of the run is not the end of a connection.
-        link.ended = reset.filter(|_| !self.engine.is_done());
+        link.ended = reset.filter(|_| !self.drive.machine().is_done());
         let (life, at) = (link.life, link.arrival(Direction::Up, self.now, 0));
         if let Some(reset) = link.ended {
             let (by, id) = (Direction::Up, LinkId { conn, life });

@@ -1,11 +1,13 @@
 //! What a simulated run is made of, and what is left of it.
 
+use smbench_core::bulk::Blobs;
+use smbench_core::drive::{DriveError, OutgoingError};
 use smbench_core::engine::{Engine, EngineError, OpState, Plan, RunConfig};
 use smbench_core::event::{EffectsDigest, Recorder, Report};
 use smbench_core::ids::{ClientId, ConnId, LogicalTime, OpId, PrincipalRef, SessionRef};
 use smbench_core::seal::Secret;
 use smbench_core::workload::Workload;
-use smbench_live::{Blobs, Credentials, CredentialsSource, FrameService};
+use smbench_live::{Credentials, CredentialsSource, FrameService};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -138,10 +140,6 @@ pub struct SimCounters {
     pub frames_up: u64,
     /// Frames that clients received.
     pub frames_down: u64,
-    /// WRITE data nobody had; zeros were sent.
-    pub missing_blobs: u64,
-    /// Tokens that were not there when their frame went out; zeros were sent.
-    pub missing_tokens: u64,
     /// Frames ordered on a connection that was already gone.
     pub sends_without_connection: u64,
     /// Frames from the server that could not be taken apart; the connection was ended.
@@ -197,6 +195,15 @@ pub enum SimError<R: std::error::Error + 'static> {
         #[source]
         source: R,
     },
+    /// A frame must not leave: a defect.
+    #[error("upon input {seq} a frame was to leave that must not")]
+    Outgoing {
+        /// The input's number.
+        seq: u64,
+        /// Why.
+        #[source]
+        source: OutgoingError,
+    },
     /// Nothing can happen any more, and operations are left.
     #[error("nothing can happen after {at:?}: {}", Unsettled(waiting, *more))]
     Stalled {
@@ -234,6 +241,19 @@ pub enum SimError<R: std::error::Error + 'static> {
         /// In its own words.
         message: String,
     },
+}
+
+impl<R: std::error::Error + 'static> From<DriveError<EngineError, R>> for SimError<R> {
+    fn from(error: DriveError<EngineError, R>) -> Self {
+        match error {
+            DriveError::Machine { seq, source } => Self::Engine { seq, source },
+            DriveError::Record { seq, source } => Self::Record { seq, source },
+            DriveError::Outgoing { seq, source } => Self::Outgoing { seq, source },
+            other => Self::Network {
+                message: other.to_string(),
+            },
+        }
+    }
 }
 
 struct Unsettled<'a>(&'a [(OpId, OpState)], usize);

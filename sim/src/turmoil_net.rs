@@ -15,12 +15,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use smbench_core::bulk::Blobs;
+use smbench_core::confine::Gate;
 use smbench_core::engine::Engine;
 use smbench_core::event::{Recorder, Report};
 use smbench_core::ids::LogicalTime;
 use smbench_live::auth::TrustAuthenticator;
 use smbench_live::driver::Parts;
-use smbench_live::{Blobs, DriveError, Driver, DriverConfig, FrameService, TokioTimer};
+use smbench_live::{Driver, DriverConfig, FrameService, TokioTimer};
 use tokio::time::Instant;
 
 use self::server::Served;
@@ -60,6 +62,7 @@ where
         };
     }
     let ops = plan.len();
+    let gate = Gate::of(&config);
     let engine = SharedEngine::new(Engine::new(plan, config));
     let recorder = Shared::new(recorder);
     let blobs = Shared::new(blobs);
@@ -78,6 +81,7 @@ where
             scenario: scenario.clone(),
             recorder: recorder.clone(),
             blobs: blobs.clone(),
+            gate,
             names,
             address: (sim.lookup(SERVER), PORT).into(),
             ended: Rc::clone(&ended),
@@ -116,6 +120,7 @@ struct Clients<R: Recorder, B> {
     scenario: Scenario,
     recorder: Shared<R>,
     blobs: Shared<B>,
+    gate: Gate,
     names: Names,
     address: SocketAddr,
     ended: Rc<RefCell<Ended<R>>>,
@@ -132,6 +137,7 @@ impl<R: Recorder, B: Blobs> Clients<R, B> {
             blobs: self.blobs,
             recorder: self.recorder,
             timer: TokioTimer,
+            gate: self.gate,
         };
         let (mut driver, _handle) = Driver::new(parts, DriverConfig::default());
         driver.start_at(start);
@@ -143,11 +149,7 @@ impl<R: Recorder, B: Blobs> Clients<R, B> {
                 counters: counters(&finished.metrics),
                 wires: Vec::new(),
             }),
-            Err(DriveError::Machine { seq, source }) => Err(SimError::Engine { seq, source }),
-            Err(DriveError::Record { seq, source }) => Err(SimError::Record { seq, source }),
-            Err(other) => Err(SimError::Network {
-                message: other.to_string(),
-            }),
+            Err(error) => Err(error.into()),
         };
         *self.ended.borrow_mut() = Some(outcome);
         Ok(())
@@ -232,8 +234,6 @@ fn counters(metrics: &smbench_live::Metrics) -> SimCounters {
     SimCounters {
         frames_up: metrics.frames_sent,
         frames_down: metrics.frames_received,
-        missing_blobs: metrics.missing_blobs,
-        missing_tokens: metrics.missing_tokens,
         sends_without_connection: metrics.sends_without_connection,
         unreadable_frames: metrics.unreadable_frames,
         lost_frames: 0,

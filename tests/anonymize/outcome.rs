@@ -129,7 +129,7 @@ fn model(reader: &FolderReader, blobs: &BlobReader) -> Server {
 
 struct Pack(Arc<BlobReader>);
 
-impl smbench_live::Blobs for Pack {
+impl smbench_core::bulk::Blobs for Pack {
     fn get(&mut self, digest: &Digest, _len: u32) -> Option<Arc<[u8]>> {
         self.0.get(digest).ok().map(Into::into)
     }

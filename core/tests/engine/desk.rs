@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 use smbench_core::{
-    engine::{Engine, Plan, RunConfig, Speed, feed},
-    event::{AuthStep, Divergence, Effect, EffectsDigest, Input, Report, Seal, TokenOutcome},
+    confine::Gate,
+    drive::{Drive, NoRecord},
+    engine::{Engine, Plan, RunConfig, Speed},
+    event::{AuthStep, Divergence, Effect, Input, Output, Report, Seal, TokenOutcome},
     frame::Frame,
     ids::{ClientId, ConnId, LogicalTime, SessionRef},
     smb2::SessionId,
@@ -17,8 +19,7 @@ pub(super) const SHARING_VIOLATION: u32 = 0xc000_0043;
 
 /// One client, most often on one connection, an engine, and what it ordered.
 pub(super) struct Desk {
-    pub(super) engine: Engine,
-    digest: EffectsDigest,
+    pub(super) drive: Drive<Engine, NoRecord>,
     pub(super) now: u64,
     pub(super) sent: Vec<Frame>,
     pub(super) reports: Vec<Report>,
@@ -68,8 +69,7 @@ impl Desk {
         };
         let plan = Plan::build(&workload, operations, &config, |_| true).unwrap();
         let mut desk = Self {
-            engine: Engine::new(plan, config),
-            digest: EffectsDigest::default(),
+            drive: Drive::new(Engine::new(plan, config), NoRecord, Gate::open()),
             now: 0,
             sent: Vec::new(),
             reports: Vec::new(),
@@ -89,20 +89,17 @@ impl Desk {
         let (sent, reports, closed) = (&mut self.sent, &mut self.reports, &mut self.closed);
         let logins = &mut self.logins;
         let now = LogicalTime(self.now);
-        self.wake = feed(
-            &mut self.engine,
-            now,
-            input,
-            &mut self.digest,
-            |effect| match effect {
-                Effect::Send { frame, .. } => sent.push(frame),
-                Effect::Report(report) => reports.push(report),
-                Effect::Authenticate { step, .. } => logins.push(step),
-                Effect::Close { .. } => *closed = true,
-                _ => {}
-            },
-        )
-        .unwrap();
+        self.drive.take(now, input).unwrap();
+        self.wake = loop {
+            match self.drive.poll() {
+                Output::WakeAt(at) => break at,
+                Output::Do(Effect::Send { frame, .. }) => sent.push(frame),
+                Output::Do(Effect::Report(report)) => reports.push(report),
+                Output::Do(Effect::Authenticate { step, .. }) => logins.push(step),
+                Output::Do(Effect::Close { .. }) => *closed = true,
+                Output::Do(_) => {}
+            }
+        };
     }
 
     pub(super) fn wake_up(&mut self) {

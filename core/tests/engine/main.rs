@@ -12,6 +12,7 @@ mod desk;
 use desk::*;
 use serde_json::json;
 use smbench_core::{
+    drive::DriveError,
     engine::EngineError,
     event::{AuthStep, Divergence, Input, Report, SkipReason},
     ids::{ConnId, LogicalTime, OpId, PrincipalRef},
@@ -30,7 +31,7 @@ fn credits_bound_what_is_in_flight() {
     assert_eq!(desk.sent.len(), 3);
     desk.answer(ECHO, 2, SUCCESS, 1, &ECHO_BODY);
     desk.answer(ECHO, 1, SUCCESS, 1, &ECHO_BODY);
-    assert!(desk.engine.is_done() && desk.closed);
+    assert!(desk.drive.machine().is_done() && desk.closed);
     assert_eq!(desk.diverged(), []);
 }
 
@@ -39,7 +40,7 @@ fn a_server_that_grants_no_credits_is_told_and_ends_the_run() {
     let mut desk = Desk::new(&[echo(0, &json!({})), echo(1, &json!({}))]);
     desk.answer(ECHO, 0, SUCCESS, 0, &ECHO_BODY);
     assert_eq!(desk.diverged(), [(1, &Divergence::NoCredits)]);
-    assert!(desk.engine.is_done());
+    assert!(desk.drive.machine().is_done());
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn a_cancel_takes_the_async_id_and_no_message_id() {
     assert_eq!(cancel[32..40], 0x77_u64.to_le_bytes());
     desk.answer(15, 0, CANCELLED, 1, &[9, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(desk.diverged(), []);
-    assert!(desk.engine.is_done());
+    assert!(desk.drive.machine().is_done());
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn what_needs_a_handle_that_was_not_given_is_a_cascade() {
         op: OpId(1),
         cause: OpId(0)
     }));
-    assert!(desk.engine.is_done());
+    assert!(desk.drive.machine().is_done());
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn a_recorded_break_that_does_not_come_is_missed_once() {
         op: OpId(2),
         cause: OpId(1)
     }));
-    assert!(desk.engine.is_done());
+    assert!(desk.drive.machine().is_done());
 
     let mut desk = Desk::new(&lines);
     desk.answer(CREATE, 0, SUCCESS, 1, &create_body(9, 7));
@@ -285,14 +286,20 @@ fn stopping_leaves_the_rest_out_and_ends() {
     };
     assert!(desk.reports.contains(&left_out));
     desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
-    assert!(desk.engine.is_done());
+    assert!(desk.drive.machine().is_done());
 }
 
 #[test]
 fn time_cannot_go_back() {
     let mut desk = Desk::new(&[echo(0, &json!({}))]);
-    let error = desk.engine.handle(LogicalTime(1), Input::Wake).unwrap_err();
-    assert!(matches!(error, EngineError::TimeWentBack { .. }), "{error}");
+    let error = desk.drive.take(LogicalTime(1), Input::Wake).unwrap_err();
+    let DriveError::Machine { source, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(
+        matches!(source, EngineError::TimeWentBack { .. }),
+        "{source}"
+    );
 }
 
 #[test]

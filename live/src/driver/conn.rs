@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use smbench_core::bulk::{self, Blobs};
 use smbench_core::event::Seal;
 use smbench_core::frame::{Content, Frame};
 use smbench_core::ids::{ConnId, SessionRef};
@@ -9,9 +10,9 @@ use smbench_core::seal::{ClientSecurity, SealError, Verdict, pdus};
 use smbench_core::smb2::{Command, Header};
 
 use super::DriverConfig;
+use crate::Metrics;
 use crate::auth::{AuthError, Handshake};
 use crate::link::Link;
-use crate::{Blobs, Metrics, bulk};
 
 /// A login in progress.
 struct Login {

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
+use smbench_core::bulk::Blobs;
+use smbench_core::drive::{DriveError, Machine};
 use smbench_core::event::{
-    AuthStep, Effect, Entry, Input, NetFailure, Output, Recorder, Report, TokenOutcome,
+    AuthStep, Effect, Input, NetFailure, Output, Recorder, Report, TokenOutcome,
 };
 use smbench_core::frame::Frame;
 use smbench_core::ids::{ConnId, LogicalTime, SessionRef};
 use tokio::time::Instant;
 
 use super::conn::Conn;
-use super::{DriveError, Driver, Finished, Machine};
+use super::{Driver, Finished};
 use crate::auth::Begin;
 use crate::link::{Halves, Link, LinkEvent, LinkId};
 use crate::network::transport_failure;
-use crate::{Authenticator, Blobs, Network, Timer, bulk};
+use crate::{Authenticator, Network, Timer};
 
 type Failure<M, R> = DriveError<<M as Machine>::Error, <R as Recorder>::Error>;
 
@@ -37,7 +39,7 @@ where
     pub async fn run(
         mut self,
         mut on_report: impl FnMut(LogicalTime, &Report),
-    ) -> Result<Finished<M, N, A, B, R, T>, Failure<M, R>> {
+    ) -> Result<Finished<M, N, A, B, R>, Failure<M, R>> {
         let start = *self.start.get_or_insert_with(Instant::now);
         let outcome = self.until_done(start, &mut on_report).await;
         for (_, conn) in std::mem::take(&mut self.conns) {
@@ -55,11 +57,14 @@ where
                 abort.abort();
             }
         }
-        let (seq, effects) = (self.seq, self.effects);
-        let ended = self.parts.recorder.finish(effects);
-        ended.map_err(|source| DriveError::Record { seq, source })?;
+        let effects = self.drive.finish()?;
+        let (machine, recorder) = self.drive.into_parts();
         Ok(Finished {
-            parts: self.parts,
+            machine,
+            network: self.network,
+            authenticator: self.authenticator,
+            blobs: self.blobs,
+            recorder,
             metrics: self.metrics,
             effects,
             at: self.last,
@@ -90,12 +95,10 @@ where
                 let Self {
                     outside,
                     events,
-                    parts,
+                    timer,
                     ..
                 } = self;
-                let timer = parts
-                    .timer
-                    .sleep_until(deadline.unwrap_or_else(Instant::now));
+                let timer = timer.sleep_until(deadline.unwrap_or_else(Instant::now));
                 tokio::select! {
                     biased;
                     Some(input) = outside.recv() => self.inputs.push_back(input),
@@ -128,39 +131,28 @@ where
         input: Input,
         on_report: &mut impl FnMut(LogicalTime, &Report),
     ) -> Result<Option<LogicalTime>, Failure<M, R>> {
-        let (seq, now) = (self.seq, self.now());
-        let entry = Entry {
-            seq,
-            now,
-            before: self.effects,
-            input,
-        };
-        let recorded = self.parts.recorder.record(&entry);
-        recorded.map_err(|source| DriveError::Record { seq, source })?;
-        self.seq += 1;
+        let now = self.now();
+        self.drive.take(now, input)?;
         self.metrics.inputs += 1;
-        let handled = self.parts.machine.handle(now, entry.input);
-        handled.map_err(|source| DriveError::Machine { seq, source })?;
         loop {
-            match self.parts.machine.poll() {
+            match self.drive.poll() {
                 Output::WakeAt(at) => return Ok(at),
                 Output::Do(effect) => {
-                    self.effects.update(&effect, &mut self.scratch);
                     if let Effect::Report(report) = &effect {
                         self.metrics.note(report);
                         tracing::trace!(?report, "report");
                         on_report(now, report);
                     }
-                    self.perform(effect);
+                    self.perform(effect)?;
                 }
             }
         }
     }
 
-    fn perform(&mut self, effect: Effect) {
+    fn perform(&mut self, effect: Effect) -> Result<(), Failure<M, R>> {
         match effect {
             Effect::Connect { conn } => self.connect(conn),
-            Effect::Send { conn, frame, login } => self.send(conn, &frame, login),
+            Effect::Send { conn, frame, login } => self.send(conn, &frame, login)?,
             Effect::Authenticate {
                 conn,
                 session,
@@ -177,6 +169,7 @@ where
             Effect::Report(Report::Done) => self.done = true,
             Effect::Report(_) => {}
         }
+        Ok(())
     }
 
     fn connect(&mut self, conn: ConnId) {
@@ -185,7 +178,7 @@ where
         if let Some(old) = self.conns.insert(conn, fresh).and_then(|old| old.link) {
             old.abort();
         }
-        let (transport, endpoint) = match self.parts.network.open(conn) {
+        let (transport, endpoint) = match self.network.open(conn) {
             Ok(opened) => opened,
             Err(reason) => return self.connect_failed(conn, reason),
         };
@@ -212,16 +205,20 @@ where
         self.inputs.push_back(Input::ConnectFailed { conn, reason });
     }
 
-    fn send(&mut self, conn: ConnId, frame: &Frame, login: Option<SessionRef>) {
+    fn send(
+        &mut self,
+        conn: ConnId,
+        frame: &Frame,
+        login: Option<SessionRef>,
+    ) -> Result<(), Failure<M, R>> {
         self.lend_session(conn, frame);
         let Some(it) = self.conns.get_mut(&conn).filter(|it| it.link.is_some()) else {
             self.metrics.sends_without_connection += 1; // its end is on the way as an input
-            return;
+            return Ok(());
         };
         let token = login.and_then(|session| it.take_token(session));
-        let (mut plain, missing) = bulk::attach(frame, &mut self.parts.blobs, token.as_deref());
-        self.metrics.missing_blobs += u64::from(missing.blobs);
-        self.metrics.missing_tokens += u64::from(missing.tokens);
+        let token = token.as_deref();
+        let mut plain = self.drive.outgoing(conn, frame, &mut self.blobs, token)?;
         if let Some(session) = login {
             it.expect_setup(&plain, session);
         }
@@ -251,6 +248,7 @@ where
                 self.lost(conn, NetFailure::Local);
             }
         }
+        Ok(())
     }
 
     /// A SESSION_SETUP that binds a channel needs the keys of the session's first connection.
@@ -279,7 +277,7 @@ where
             None => Ok(()),
             Some(begin) => {
                 self.metrics.logins += 1;
-                let begun = self.parts.authenticator.begin(conn, session, begin);
+                let begun = self.authenticator.begin(conn, session, begin);
                 begun.map(|handshake| it.begin_login(session, handshake))
             }
         };
@@ -295,7 +293,7 @@ where
 
     fn close(&mut self, conn: ConnId, reset: bool) {
         if reset {
-            self.parts.network.reset(conn);
+            self.network.reset(conn);
         }
         let Some(it) = self.conns.get_mut(&conn) else {
             return;
@@ -362,7 +360,7 @@ where
         let Some(it) = self.conns.get_mut(&conn) else {
             return;
         };
-        match it.receive(raw, &mut self.parts.blobs, &mut self.metrics) {
+        match it.receive(raw, &mut self.blobs, &mut self.metrics) {
             Ok((frame, seal)) => self.inputs.push_back(Input::Received { conn, frame, seal }),
             Err(error) => {
                 tracing::warn!(%conn, %error, "an unreadable frame");

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use smbench_core::bulk::Blobs;
+use smbench_core::drive::Machine;
 use smbench_core::engine::{Engine, EngineError};
 use smbench_core::event::{EffectsDigest, Entry, Input, Output, Recorder};
 use smbench_core::frame::Digest;
 use smbench_core::ids::{ConnId, LogicalTime};
-use smbench_live::{Blobs, driver::Machine};
 
 /// One value, several owners, one thread.
 #[derive(Debug)]

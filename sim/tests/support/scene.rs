@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use smbench_core::bulk::Blobs;
 use smbench_core::engine::{Plan, RunConfig};
 use smbench_core::event::{EffectsDigest, Entry, Milestone, Recorder, Report};
 use smbench_core::frame::Digest;
@@ -19,7 +20,6 @@ use smbench_core::workload::{
     Action, BreakNotice, Client, Connection, DataRef, Edge, Expect, Operation, Principal, Rule,
     Session, Tree, Workload,
 };
-use smbench_live::Blobs;
 use smbench_sim::server::{Server, ServerConfig};
 use smbench_sim::{Cast, DriverKind, ModelService, Run, Scenario, Simulated, simulate};
 

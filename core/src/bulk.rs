@@ -5,9 +5,13 @@
 
 use std::sync::Arc;
 
-use smbench_core::frame::{Content, Cut, Digest, Frame};
-use smbench_core::seal::{SealError, is_smb1, pdus};
-use smbench_core::smb2::{Command, Header, Message};
+use thiserror::Error;
+
+use crate::{
+    frame::{Content, Cut, Digest, Frame},
+    seal::{SealError, is_smb1, pdus},
+    smb2::{Command, Header, Message},
+};
 
 /// Where WRITE data comes from, and where READ data goes if somebody wants it.
 pub trait Blobs {
@@ -80,43 +84,57 @@ pub fn detach(
     Ok(frame)
 }
 
-/// What stood in the way of an outgoing frame.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Missing {
-    /// Data nobody has; zeros were put in its place.
-    pub blobs: u32,
-    /// Tokens that were not ready or had another length; zeros were put in their place.
-    pub tokens: u32,
+/// What an outgoing frame lacks. It was looked for before the run: sending zeros in its place would
+/// be another workload.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// Data nobody has, or not with that length.
+    #[error("data {digest} of {len} bytes is not there")]
+    Data {
+        /// Its digest.
+        digest: Digest,
+        /// Its length in bytes.
+        len: u32,
+    },
+    /// A security token that is not ready, or has another length.
+    #[error("a security token of {len} bytes is not there")]
+    Token {
+        /// Its length in bytes.
+        len: u32,
+    },
 }
 
 /// Puts everything that was cut back in.
-pub fn attach(frame: &Frame, blobs: &mut impl Blobs, token: Option<&[u8]>) -> (Vec<u8>, Missing) {
-    let mut missing = Missing::default();
-    let whole = frame
-        .cuts
-        .iter()
-        .fold(frame.bytes.len(), |sum, cut| sum + to_usize(cut.len));
-    let mut out = Vec::with_capacity(whole + 64);
+///
+/// # Errors
+///
+/// [`Missing`] for the first stretch that nobody has.
+pub fn attach(
+    frame: &Frame,
+    blobs: &mut impl Blobs,
+    token: Option<&[u8]>,
+) -> Result<Vec<u8>, Missing> {
+    let mut out = Vec::with_capacity(frame.wire_len() + 64);
     let mut done = 0;
-    for cut in &frame.cuts {
-        let at = to_usize(cut.at).clamp(done, frame.bytes.len());
+    for &Cut { at, len, content } in &frame.cuts {
+        let at = to_usize(at).clamp(done, frame.bytes.len());
         out.extend_from_slice(frame.bytes.get(done..at).unwrap_or_default());
         done = at;
-        let (end, len) = (out.len() + to_usize(cut.len), to_usize(cut.len));
-        match cut.content {
-            Content::Data(digest) => match blobs.get(&digest, cut.len) {
-                Some(data) if data.len() == len => out.extend_from_slice(&data),
-                _ => missing.blobs += 1,
-            },
-            Content::Token => match token {
-                Some(token) if token.len() == len => out.extend_from_slice(token),
-                _ => missing.tokens += 1,
-            },
+        match content {
+            Content::Data(digest) => {
+                let data = blobs.get(&digest, len);
+                let data = data.filter(|data| data.len() == to_usize(len));
+                out.extend_from_slice(&data.ok_or(Missing::Data { digest, len })?);
+            }
+            Content::Token => {
+                let token = token.filter(|token| token.len() == to_usize(len));
+                out.extend_from_slice(token.ok_or(Missing::Token { len })?);
+            }
         }
-        out.resize(end, 0);
     }
     out.extend_from_slice(frame.bytes.get(done..).unwrap_or_default());
-    (out, missing)
+    Ok(out)
 }
 
 fn to_usize(number: u32) -> usize {
@@ -162,10 +180,11 @@ mod tests {
             (frame.cuts.len(), told, frame.bytes.len()),
             (2, 2, whole.len() - 18)
         );
-        let (back, missing) = attach(&frame, &mut One((*b"some data").into()), None);
-        assert_eq!((back, missing), (whole.clone(), Missing::default()));
-        let (zeros, missing) = attach(&frame, &mut NoBlobs, None);
-        assert_eq!((zeros.len(), missing.blobs), (whole.len(), 2));
+        let back = attach(&frame, &mut One((*b"some data").into()), None);
+        assert_eq!(back, Ok(whole));
+        let (digest, len) = (Digest::of(b"some data"), 9);
+        let missing = Err(Missing::Data { digest, len });
+        assert_eq!(attach(&frame, &mut NoBlobs, None), missing);
     }
 
     #[test]
