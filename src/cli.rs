@@ -18,6 +18,9 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use smbench_core::engine::{AckMode, OrderMode, Pace, RunConfig, Speed};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::{Failure, Outcome, USAGE, Verdict};
 use crate::report::note;
@@ -105,12 +108,21 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
 fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(|| LogLine)
+        .with_filter(filter_fn(|it| is_ours(it.target())));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
         .init();
     Ok(())
+}
+
+/// What other libraries log is nobody's to read, whatever the filter: sspi's has tokens and keys in
+/// it, sled's all that a journal holds.
+fn is_ours(target: &str) -> bool {
+    target.starts_with("smbench")
 }
 
 /// How a workload is run, live or simulated.
