@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Address to listen on; port 0 for a free one
     #[arg(long, default_value = "127.0.0.1:4445", value_name = "ADDR:PORT")]
     listen: SocketAddr,
+    /// Allow an address that other machines can reach
+    #[arg(long)]
+    beyond_loopback: bool,
     /// A share; with a folder, its content is loaded at the start and never written back
     #[arg(long, value_name = "NAME[=DIR]", default_value = "share")]
     share: Vec<String>,
@@ -26,11 +29,11 @@ pub(crate) struct Args {
     /// File with the user's password, or with lines USER=PASSWORD
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Refuse unsigned requests
-    #[arg(long)]
+    /// Refuse unsigned requests; needs users, as guests have no key
+    #[arg(long, requires = "password_file")]
     signing_required: bool,
-    /// Refuse unencrypted requests
-    #[arg(long)]
+    /// Refuse unencrypted requests, and who cannot encrypt; needs users, as guests have no key
+    #[arg(long, requires = "password_file")]
     encrypt_required: bool,
     /// A deliberate bug; may be repeated. `list` prints them all
     #[arg(long, value_name = "NAME")]
@@ -47,7 +50,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         return Ok(Verdict::Same);
     }
+    check_address(args)?;
     let server = Server::new(config(args)?);
+    note!("smbench: this server is for tests, not for data that matter: see docs/SERVE.md");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -72,6 +77,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         );
         Ok(Verdict::Same)
     })
+}
+
+/// What other machines can reach is asked for twice.
+fn check_address(args: &Args) -> Result<(), Failure> {
+    if args.beyond_loopback || args.listen.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let listen = args.listen;
+    Err(Failure::usage(format!("{listen} can be reached from other machines"))
+        .remedy("this server is for tests: --beyond-loopback if that is what you want, or --listen 127.0.0.1:4445"))
 }
 
 async fn interrupted() {

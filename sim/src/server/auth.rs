@@ -180,6 +180,9 @@ impl Server {
         raw: &[u8],
     ) -> Result<Option<Secret>, NtStatus> {
         if message.is_anonymous() {
+            if !self.config.guest_ok {
+                return Err(NtStatus::ACCESS_DENIED);
+            }
             self.set_user(id, String::new(), false, true)?;
             return Ok(None);
         }

@@ -126,13 +126,15 @@ pub struct ServerConfig {
     pub shares: Vec<ShareConfig>,
     /// Users and their passwords.
     pub users: Vec<(String, String)>,
-    /// Whether unknown users and anonymous logins get a guest session.
+    /// Whether unknown users are guests and anonymous logins let in; else the former get
+    /// LOGON_FAILURE and the latter ACCESS_DENIED.
     pub guest_ok: bool,
     /// For simulations: any security token is accepted at once, nothing is signed or encrypted.
     pub trusting: bool,
     /// Whether unsigned requests are refused.
     pub signing_required: bool,
-    /// Whether every session has to encrypt. [MS-SMB2] 3.3.5.5.3.
+    /// Whether every session has to encrypt: dialects and logins that cannot are refused with
+    /// ACCESS_DENIED. [MS-SMB2] 3.3.5.5, 3.3.5.5.3.
     pub encrypt_required: bool,
     /// Oldest dialect offered.
     pub min_dialect: Dialect,

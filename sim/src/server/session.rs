@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use smbench_core::seal::Secret;
 use smbench_core::smb2::{
-    Dialect, LogoffResponse, NtStatus, SecurityMode, SessionFlags, SessionId, SessionSetupFlags,
+    LogoffResponse, NtStatus, SecurityMode, SessionFlags, SessionId, SessionSetupFlags,
     SessionSetupRequest, SessionSetupResponse,
 };
 
@@ -39,7 +39,12 @@ impl Server {
     ) -> Handled {
         let id = req.header.session_id.0;
         if body.flags.contains(SessionSetupFlags::BINDING) {
-            return Err(self.refuse_binding(cx, id).into());
+            return Err(self.refuse_binding(id).into());
+        }
+        let conn = self.conns.get(&cx.conn).ok_or(Stop::Hangup)?;
+        // [MS-SMB2] 3.3.5.5: a dialect, or a client, that cannot encrypt.
+        if self.rejects_unencrypted() && conn.seal.cipher().is_none() {
+            return Err(NtStatus::ACCESS_DENIED.into());
         }
         let id = if id == 0 {
             self.new_session(cx)?
@@ -50,29 +55,32 @@ impl Server {
             session.ok_or(NtStatus::USER_SESSION_DELETED)?;
             id
         };
-        match self.login_step(id, &req.bulk) {
-            Ok(Step::Continue(token)) => Ok(setup_answer(
-                id,
-                NtStatus::MORE_PROCESSING_REQUIRED,
-                SessionFlags::empty(),
-                token,
-            )),
-            Ok(Step::Done { token, key }) => self.logged_in(cx, id, body, token, key),
-            Err(status) => {
-                // [MS-SMB2] 3.3.5.5.3: a failed authentication takes the session with it, also
-                // one that only authenticates again.
-                self.end_session(id);
-                Err(status.into())
+        let handled = match self.login_step(id, &req.bulk) {
+            Ok(Step::Continue(token)) => {
+                let status = NtStatus::MORE_PROCESSING_REQUIRED;
+                return Ok(setup_answer(id, status, SessionFlags::empty(), token));
             }
+            Ok(Step::Done { token, key }) => self.logged_in(cx, id, body, token, key),
+            Err(status) => Err(status.into()),
+        };
+        if handled.is_err() {
+            // [MS-SMB2] 3.3.5.5.3: a failed authentication takes the session with it, also one
+            // that only authenticates again.
+            self.end_session(id);
         }
+        handled
+    }
+
+    /// Whether everything has to be encrypted, which is `EncryptData` and
+    /// `RejectUnencryptedAccess` of [MS-SMB2] 3.3.1.5 in one.
+    fn rejects_unencrypted(&self) -> bool {
+        self.config.encrypt_required && !self.config.trusting
     }
 
     /// Multichannel is not offered in NEGOTIATE, so binding is refused. [MS-SMB2] 3.3.5.5.
-    fn refuse_binding(&self, cx: &Cx, id: u64) -> NtStatus {
-        let dialect = self.conns.get(&cx.conn).map(|conn| conn.dialect());
+    fn refuse_binding(&self, id: u64) -> NtStatus {
         match self.sessions.get(&id) {
             None => NtStatus::USER_SESSION_DELETED,
-            Some(_) if dialect < Some(Dialect::SMB_3_0) => NtStatus::REQUEST_NOT_ACCEPTED,
             Some(_) => NtStatus::REQUEST_NOT_ACCEPTED,
         }
     }
@@ -108,33 +116,26 @@ impl Server {
         token: Vec<u8>,
         key: Option<Secret>,
     ) -> Handled {
+        let encrypt = self.rejects_unencrypted();
+        let both_sign = self.config.signing_required
+            && body.security_mode.contains(SecurityMode::SIGNING_REQUIRED);
+        // [MS-SMB2] 3.3.5.5.3: guests and anonymous users have no key to encrypt or sign with.
+        if key.is_none() && !self.config.trusting && (encrypt || both_sign) {
+            return Err(NtStatus::ACCESS_DENIED.into());
+        }
+        if let Some(key) = key {
+            let conn = self.conns.get_mut(&cx.conn).ok_or(Stop::Hangup)?;
+            let installed = conn.seal.install_session_key(id, key);
+            installed.map_err(|_| NtStatus::INTERNAL_ERROR)?;
+        }
         let session = self.sessions.get_mut(&id);
         let session = session.ok_or(NtStatus::USER_SESSION_DELETED)?;
         session.valid = true;
         session.login = None;
+        session.encrypt = encrypt;
         let mut flags = SessionFlags::empty();
         flags.set(SessionFlags::IS_GUEST, session.guest);
         flags.set(SessionFlags::IS_NULL, session.anonymous);
-        let conn = self.conns.get_mut(&cx.conn).ok_or(Stop::Hangup)?;
-        if let Some(key) = key {
-            let wants = self.config.encrypt_required && conn.dialect() >= Dialect::SMB_3_0;
-            session.encrypt = wants && conn.seal.cipher().is_some();
-            if wants && !session.encrypt {
-                self.sessions.remove(&id);
-                return Err(NtStatus::ACCESS_DENIED.into());
-            }
-            let installed = conn.seal.install_session_key(id, key);
-            installed.map_err(|_| NtStatus::INTERNAL_ERROR)?;
-        } else if body.security_mode.contains(SecurityMode::SIGNING_REQUIRED)
-            && self.config.signing_required
-            && !self.config.trusting
-        {
-            return Err(NtStatus::ACCESS_DENIED.into());
-        }
-        let encrypt = self
-            .sessions
-            .get(&id)
-            .is_some_and(|session| session.encrypt);
         flags.set(SessionFlags::ENCRYPT_DATA, encrypt);
         let previous = body.previous_session_id.0;
         if previous != 0 && previous != id {
