@@ -8,7 +8,8 @@
 //! | open   | RST                          | closed | Closed(Rst)                                |
 //! | open   | FINs of both sides, no holes | closed | Closed(Fin)                                |
 //! | closed | SYN, or data far away        | open   | another connection                         |
-//! | closed | anything else                | closed | counted as late                            |
+//! | closed | other bytes that are new     | closed | counted as late                            |
+//! | closed | anything else                | closed | nothing: the last ACK, repetitions         |
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -238,8 +239,10 @@ impl Flow {
     fn segment(&mut self, from: Side, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
         if segment.has(Segment::SYN) {
             self.syn(from, segment, at, out);
-        } else if self.closed && !self.restarts(from, segment, at, out) {
-            out.stats.late_segments += 1;
+        }
+        if self.closed && !self.restarts(from, segment, at, out) {
+            let is_lost = self.half(from).lacks(segment.seq, segment.wire_len);
+            out.stats.late_segments += u64::from(is_lost);
             return;
         }
         self.last = at;

@@ -57,7 +57,7 @@ pub struct CaptureStats {
     pub retransmitted_bytes: u64,
     /// Segments that came before their turn.
     pub out_of_order_segments: u64,
-    /// Segments of a connection that had ended.
+    /// Segments with new bytes of a connection that had ended.
     pub late_segments: u64,
     /// Holes in TCP streams that were never filled.
     pub gaps: u64,

@@ -104,6 +104,11 @@ impl Half {
         seq.wrapping_sub(self.next_seq).cast_signed().unsigned_abs()
     }
 
+    /// Whether some of `len` bytes from `seq` on were not handed on yet.
+    pub(super) fn lacks(&self, seq: u32, len: usize) -> bool {
+        len > 0 && (!self.started || self.position(seq) + wide(len) > self.next)
+    }
+
     /// The SYN of this direction: the stream begins right after it.
     pub(super) fn syn(&mut self, isn: u32) {
         self.isn = Some(isn);
