@@ -55,6 +55,8 @@ pub(super) struct Ident {
     /// The side that connected, once known.
     pub(super) client: Option<Side>,
     pub(super) midstream: bool,
+    /// It began with words to a proxy.
+    pub(super) proxied: bool,
     pub(super) first: Stamp,
 }
 

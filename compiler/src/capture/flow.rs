@@ -217,6 +217,7 @@ impl Flow {
                 conn: None,
                 client,
                 midstream,
+                proxied: false,
                 first: at,
             },
             low: Half::default(),

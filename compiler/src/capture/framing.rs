@@ -2,7 +2,7 @@
 //!
 //! The transport is found by its bytes, on any port: a zero byte, a 24-bit length, and a protocol
 //! id ([MS-SMB2] 2.1; on port 139 the same with `NetBIOS` session service messages between, RFC
-//! 1002 4.3). A frame within one segment is handed out where it lies; others are put together.
+//! 1002 4.3), also behind what is said to a proxy. A frame within one segment is handed out where it lies; others are put together.
 //!
 //! | state    | data                     | hole                                           |
 //! |----------|--------------------------|------------------------------------------------|
@@ -29,6 +29,8 @@ pub(super) struct Framer {
     frame: Progress,
     /// Bytes passed over in search of a first frame.
     searched: u64,
+    /// A frame was found.
+    speaks: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -165,7 +167,7 @@ impl Framer {
         let missing = usize::try_from(missing).unwrap_or(usize::MAX);
         match self.state {
             State::Boundary | State::Search => {
-                self.drop_head(out);
+                self.drop_head(ident, out);
                 self.state = State::Search;
             }
             State::Frame => {
@@ -205,7 +207,7 @@ impl Framer {
             self.frame.cut = true;
             self.finish(ident, from, at, out);
         }
-        self.drop_head(out);
+        self.drop_head(ident, out);
         self.state = State::Search;
     }
 
@@ -231,6 +233,7 @@ impl Framer {
                         wire_len: len,
                         complete: true,
                     };
+                    self.speaks = true;
                     out.frame(ident, from, kind, shape, payload);
                     return rest;
                 }
@@ -243,7 +246,7 @@ impl Framer {
                 &[]
             }
             Header::Other => {
-                self.lose(ident, out);
+                self.lose(ident, data, out);
                 data
             }
         }
@@ -252,7 +255,7 @@ impl Framer {
     /// At a boundary with a header that comes in pieces.
     fn pieces<'a>(
         &mut self,
-        ident: &Ident,
+        ident: &mut Ident,
         data: &'a [u8],
         at: Stamp,
         out: &mut Out<'_>,
@@ -279,12 +282,13 @@ impl Framer {
                 self.frame.got = start.len();
                 self.head.len = 0;
             }
-            Header::Other => self.lose(ident, out),
+            Header::Other => self.lose(ident, &[], out),
         }
         rest
     }
 
     fn begin(&mut self, total: usize, first: Stamp, out: &mut Out<'_>) {
+        self.speaks = true;
         self.body = out.memory.buffer(total);
         self.frame = Progress {
             total,
@@ -345,14 +349,15 @@ impl Framer {
     }
 
     /// What stands at a boundary is no header: the stream is of another protocol, or out of step.
-    fn lose(&mut self, ident: &Ident, out: &mut Out<'_>) {
+    fn lose(&mut self, ident: &mut Ident, data: &[u8], out: &mut Out<'_>) {
+        ident.proxied |= ident.conn.is_none() && is_to_proxy(data);
         if ident.conn.is_some() {
             out.stats.problem(problem::LOST_BOUNDARY);
             self.state = State::Search;
-        } else if ident.midstream || ident.on_smb_port() {
+        } else if ident.midstream || ident.on_smb_port() || ident.proxied {
             self.state = State::Search;
         } else {
-            self.drop_head(out);
+            self.drop_head(ident, out);
             self.state = State::Dead;
         }
     }
@@ -391,7 +396,7 @@ impl Framer {
                     self.skipped(gone, ident, out);
                     return &[];
                 }
-                None => self.drop_head(out),
+                None => self.drop_head(ident, out),
             }
             data
         } else {
@@ -410,11 +415,11 @@ impl Framer {
     }
 
     fn skipped(&mut self, len: usize, ident: &Ident, out: &mut Out<'_>) {
-        let len = u64::try_from(len).unwrap_or(u64::MAX);
-        out.stats.skipped_bytes += len;
-        self.searched += len;
+        self.searched += self.passed_over(len, ident, out);
         let limit = if ident.on_smb_port() {
             SEARCH_MAX_SMB_PORT
+        } else if ident.proxied {
+            SEARCH_MAX_PROXY
         } else {
             SEARCH_MAX
         };
@@ -424,9 +429,21 @@ impl Framer {
         }
     }
 
-    fn drop_head(&mut self, out: &mut Out<'_>) {
-        out.stats.skipped_bytes += u64::try_from(self.head.len).unwrap_or(u64::MAX);
+    fn drop_head(&mut self, ident: &Ident, out: &mut Out<'_>) {
+        self.passed_over(self.head.len, ident, out);
         self.head.len = 0;
+    }
+
+    /// Counts bytes that are of no frame.
+    fn passed_over(&self, len: usize, ident: &Ident, out: &mut Out<'_>) -> u64 {
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        let counter = if ident.proxied && !self.speaks {
+            &mut out.stats.proxy_bytes
+        } else {
+            &mut out.stats.skipped_bytes
+        };
+        *counter += len;
+        len
     }
 }
 
@@ -461,6 +478,19 @@ fn header(data: &[u8]) -> Header {
     }
 }
 
+/// Whether a stream that begins like this asks a proxy for a connection: SOCKS 4 and 5 (RFC 1928 3),
+/// HTTP CONNECT (RFC 9110 9.3.6), or both versions of the PROXY protocol.
+fn is_to_proxy(data: &[u8]) -> bool {
+    match data {
+        [5, methods, rest @ ..] => *methods > 0 && rest.len() >= usize::from(*methods),
+        [4, 1, ..] => true,
+        _ => {
+            let starts: [&[u8]; 3] = [b"CONNECT ", b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
+            starts.iter().any(|start| data.starts_with(start))
+        }
+    }
+}
+
 /// Place of the first plausible frame header.
 fn find(data: &[u8]) -> Option<usize> {
     memmem::find_iter(data, b"SMB").find_map(|at| {
@@ -484,3 +514,5 @@ const CONTROL_MAX: usize = 1024;
 /// Bytes to search for a first frame: a READ or WRITE of the largest size may be under way.
 const SEARCH_MAX_SMB_PORT: u64 = 32 * 1024 * 1024;
 const SEARCH_MAX: u64 = 256 * 1024;
+/// What is said to proxies and by them, one way, is shorter.
+const SEARCH_MAX_PROXY: u64 = 16 * 1024;

@@ -65,6 +65,8 @@ pub struct CaptureStats {
     pub gap_bytes: u64,
     /// Stream bytes passed over while looking for a frame.
     pub skipped_bytes: u64,
+    /// Stream bytes exchanged with a proxy (SOCKS, HTTP CONNECT, PROXY protocol) before SMB.
+    pub proxy_bytes: u64,
     /// `NetBIOS` session service messages other than session messages.
     pub netbios_control: u64,
     /// SMB1 frames.
