@@ -1,5 +1,9 @@
 //! TCP connections: which segment belongs to which, where one ends and the next begins.
 //!
+//! Equal addresses and ports in two networks (VLANs, tunnels) are two connections, unless each of
+//! the networks carries one direction: a switch that mirrors one way with a tag and the other
+//! without it, a tunnel that the answers do not take.
+//!
 //! | state  | segment                      | to     | effect                                     |
 //! |--------|------------------------------|--------|--------------------------------------------|
 //! | none   | any                          | open   | a connection, from its middle without SYN  |
@@ -24,7 +28,8 @@ use super::tcp::Half;
 pub(super) struct Flows {
     index: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
     flows: Vec<Flow>,
-    last: Option<(Key, usize)>,
+    /// Which one the last segment was of, and its network.
+    last: Option<(Key, u32, usize)>,
     limit: usize,
     /// When there are so many, most that have ended are forgotten.
     enough: usize,
@@ -71,6 +76,10 @@ impl Key {
 
 struct Flow {
     key: Key,
+    /// Another one between the same addresses and ports, in another network.
+    next: Option<usize>,
+    low_network: Option<u32>,
+    high_network: Option<u32>,
     ident: Ident,
     low: Half,
     high: Half,
@@ -94,13 +103,14 @@ impl Flows {
     /// Takes one segment.
     #[inline]
     pub(super) fn segment(&mut self, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
-        let (place, from) = match &self.last {
-            Some((key, place)) if key.is_way(segment) => (*place, Side::Low),
-            Some((key, place)) if key.is_way_back(segment) => (*place, Side::High),
+        let last = (self.last.as_ref()).filter(|(_, network, _)| *network == segment.network);
+        let (place, from) = match last {
+            Some((key, _, place)) if key.is_way(segment) => (*place, Side::Low),
+            Some((key, _, place)) if key.is_way_back(segment) => (*place, Side::High),
             _ => {
                 let (key, from) = Key::of(segment);
                 let place = self.place(key, from, segment, at, out);
-                self.last = Some((key, place));
+                self.last = Some((key, segment.network, place));
                 (place, from)
             }
         };
@@ -131,7 +141,7 @@ impl Flows {
         at: Stamp,
         out: &mut Out<'_>,
     ) -> usize {
-        if let Some(&place) = self.index.get(&key) {
+        if let Some(place) = self.known(&key, from, segment) {
             return place;
         }
         if self.flows.len() >= self.limit {
@@ -140,9 +150,32 @@ impl Flows {
             self.forget_ended();
         }
         let place = self.flows.len();
-        self.flows.push(Flow::new(key, from, segment, at, out));
-        self.index.insert(key, place);
+        let mut flow = Flow::new(key, from, segment, at, out);
+        *flow.network(from) = Some(segment.network);
+        flow.next = self.index.insert(key, place);
+        self.flows.push(flow);
         place
+    }
+
+    /// The connection of a segment: that of its network, or else one of which only the other
+    /// direction was seen, in another network, and whose bytes it acknowledges.
+    fn known(&mut self, key: &Key, from: Side, segment: &Segment<'_>) -> Option<usize> {
+        let first = *self.index.get(key)?;
+        let mut joins = None;
+        let mut next = Some(first);
+        while let Some(place) = next {
+            let flow = self.flows.get(place)?;
+            if flow.is_in(segment.network) {
+                return Some(place);
+            }
+            if flow.lacks(from) && flow.is_answered_by(from, segment) {
+                joins.get_or_insert(place);
+            }
+            next = flow.next;
+        }
+        let flow = self.flows.get_mut(joins?)?;
+        *flow.network(from) = Some(segment.network);
+        joins
     }
 
     /// Forgets a quarter of the connections: ended ones first, then those still for longest.
@@ -172,12 +205,9 @@ impl Flows {
 
     fn number(&mut self) {
         self.index.clear();
-        self.index.extend(
-            self.flows
-                .iter()
-                .enumerate()
-                .map(|(place, flow)| (flow.key, place)),
-        );
+        for (place, flow) in self.flows.iter_mut().enumerate() {
+            flow.next = self.index.insert(flow.key, place);
+        }
         self.last = None;
     }
 
@@ -211,6 +241,9 @@ impl Flow {
         let Key { low, high } = key;
         Self {
             key,
+            next: None,
+            low_network: None,
+            high_network: None,
             ident: Ident {
                 low,
                 high,
@@ -226,6 +259,47 @@ impl Flow {
             first_fin: None,
             closed: false,
         }
+    }
+
+    /// Goes on as another connection between the same ends.
+    fn begin_again(&mut self, from: Side, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
+        *self = Self {
+            next: self.next,
+            low_network: self.low_network,
+            high_network: self.high_network,
+            ..Self::new(self.key, from, segment, at, out)
+        };
+    }
+
+    /// The network that a side was first seen in.
+    fn network(&mut self, side: Side) -> &mut Option<u32> {
+        match side {
+            Side::Low => &mut self.low_network,
+            Side::High => &mut self.high_network,
+        }
+    }
+
+    fn is_in(&self, network: u32) -> bool {
+        self.low_network == Some(network) || self.high_network == Some(network)
+    }
+
+    /// Whether nothing of a side was seen.
+    fn lacks(&self, side: Side) -> bool {
+        match side {
+            Side::Low => self.low_network.is_none(),
+            Side::High => self.high_network.is_none(),
+        }
+    }
+
+    /// Whether a segment of `from` acknowledges what is near to the bytes seen of the other side.
+    fn is_answered_by(&self, from: Side, segment: &Segment<'_>) -> bool {
+        let other = match from {
+            Side::Low => &self.high,
+            Side::High => &self.low,
+        };
+        segment.has(Segment::ACK)
+            && other.is_started()
+            && other.distance(segment.ack) <= RESTART_DISTANCE
     }
 
     #[inline]
@@ -292,7 +366,7 @@ impl Flow {
             if !self.closed {
                 self.close(from, CloseKind::Reuse, at, out);
             }
-            *self = Self::new(self.key, from, segment, at, out);
+            self.begin_again(from, segment, at, out);
         }
         if self.ident.client.is_none() {
             self.ident.client = Some(if is_answer { from.other() } else { from });
@@ -313,7 +387,7 @@ impl Flow {
         if !far || segment.wire_len == 0 {
             return false;
         }
-        *self = Self::new(self.key, from, segment, at, out);
+        self.begin_again(from, segment, at, out);
         true
     }
 
@@ -405,5 +479,5 @@ impl Hasher for KeyHasher {
 
 /// How many connections that have ended are known at most, in case that they go on.
 const ENDED: usize = 2048;
-/// A segment without SYN this far from where a connection ended is of another one.
+/// A segment without SYN this far from where a connection is, or ended, is of another one.
 const RESTART_DISTANCE: u32 = 16 * 1024 * 1024;

@@ -8,6 +8,7 @@ use super::stats::CaptureStats;
 /// What fragments of one datagram have in common. RFC 791 and RFC 8200 4.5.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Key {
+    pub(super) network: u32,
     pub(super) src: Ip,
     pub(super) dst: Ip,
     pub(super) id: u32,

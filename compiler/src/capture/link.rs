@@ -1,9 +1,11 @@
 //! Packets to TCP segments: link layers, IP, fragments and tunnels are taken off.
 //!
-//! Nothing here checks a checksum (offloading makes them all wrong in a capture made on the host).
+//! `wrap` takes off pseudo headers and tunnels. Nothing here checks a checksum (offloading makes them all wrong in a capture made on the host).
 //! Lengths come from the IP headers, so Ethernet padding is no payload and a packet cut by the snap
 //! length still tells how long it was. Plain IPv4 is read by hand; IPv6, extension headers and
 //! fragments go through etherparse's lax slices.
+
+mod wrap;
 
 use std::net::IpAddr;
 
@@ -12,6 +14,7 @@ use etherparse::{Ipv6ExtensionSlice, LaxIpv4Slice, LaxIpv6Slice, ip_number};
 use super::bytes::{be_u16, be_u32};
 use super::fragment::{Fragment, Fragments, Key};
 use super::stats::CaptureStats;
+use wrap::Inner;
 
 /// One TCP segment of a packet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +23,9 @@ pub(super) struct Segment<'a> {
     pub(super) dst: Ip,
     pub(super) src_port: u16,
     pub(super) dst_port: u16,
+    /// The VLANs and tunnels that it came through, mixed to a number, as addresses mean something
+    /// only within these; 0 for none.
+    pub(super) network: u32,
     pub(super) seq: u32,
     pub(super) ack: u32,
     pub(super) flags: u8,
@@ -64,6 +70,10 @@ impl Ip {
         }
     }
 
+    fn mixed(self) -> u32 {
+        mix(self.high.rotate_left(1) ^ self.low)
+    }
+
     /// The address in its own family.
     pub(super) fn addr(self) -> IpAddr {
         let wide = (u128::from(self.high) << 64) | u128::from(self.low);
@@ -97,7 +107,7 @@ impl Dissector {
             wire: wire_len,
         };
         let mut to = To { segment, stats };
-        let mut found = by_link(link, span, &mut to);
+        let mut found = by_link(link, span, 0, &mut to);
         if let Found::Fragment(fragment) = &found {
             to.stats.fragments += 1;
             if !(self.fragments).add(fragment, &mut self.datagram, to.stats) {
@@ -118,7 +128,7 @@ impl Dissector {
                 return true;
             }
             Found::Fragment(_) => &mut stats.dropped_fragments, // a fragment inside a fragment
-            Found::UnknownLink => &mut stats.unknown_link_packets,
+            Found::UnknownLink(link) => stats.unknown_links.entry(link).or_default(),
             Found::NotIp => &mut stats.non_ip_packets,
             Found::NotTcp => &mut stats.non_tcp_packets,
             Found::Malformed => &mut stats.malformed_packets,
@@ -137,7 +147,8 @@ enum Found<'a> {
     /// It is where it was asked for.
     Segment,
     Fragment(Fragment<'a>),
-    UnknownLink,
+    /// The link type is not read, or that of the packet that another carries.
+    UnknownLink(u32),
     NotIp,
     NotTcp,
     Malformed,
@@ -147,6 +158,43 @@ enum Found<'a> {
 struct To<'s, 'a> {
     segment: &'s mut Segment<'a>,
     stats: &'s mut CaptureStats,
+}
+
+impl To<'_, '_> {
+    /// The segment is in a network of its own within the one it is in so far.
+    fn enter(&mut self, network: Network) {
+        let (kind, number) = match network {
+            Network::Vlan(0) => return, // a priority without a VLAN. IEEE 802.1Q 9.6
+            Network::Vlan(id) => (1, id.into()),
+            Network::Vni(number) => (2, number),
+            Network::Between(key) => {
+                // Both ways are the same tunnel.
+                let [src, dst] = [self.segment.src, self.segment.dst].map(Ip::mixed);
+                (3, src.wrapping_add(dst) ^ key)
+            }
+        };
+        let mixed = mix(u64::from(self.segment.network) << 32 | u64::from(number));
+        self.segment.network = mixed.wrapping_add(kind);
+    }
+}
+
+/// What keeps equal addresses apart.
+#[derive(Clone, Copy, Debug)]
+enum Network {
+    /// A VLAN by its id.
+    Vlan(u16),
+    /// A virtual network by the number that all its tunnels share.
+    Vni(u32),
+    /// A tunnel between the two addresses, which may have a key.
+    Between(u32),
+}
+
+/// A number that tells `word`, in all likelihood, from others.
+fn mix(word: u64) -> u32 {
+    let [.., a, b, c, d] = (word ^ word >> 32)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Captured bytes and how many there were on the wire.
@@ -176,24 +224,37 @@ impl<'a> Span<'a> {
     }
 }
 
-fn by_link<'a>(link: u32, span: Span<'a>, to: &mut To<'_, 'a>) -> Found<'a> {
+fn by_link<'a>(link: u32, span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     let inner = match link {
-        ETHERNET => return ethernet(span, 0, to),
+        ETHERNET => return ethernet(span, depth, to),
         LINUX_SLL => be_u16(span.data, 14).map(|kind| (kind, 16)),
         LINUX_SLL2 => be_u16(span.data, 0).map(|kind| (kind, 20)),
+        CISCO_HDLC => be_u16(span.data, 2).map(|kind| (kind, 4)),
+        PPPOE => Some((ETHERTYPE_PPPOE, 0)),
         RAW | RAW_BSD | RAW_OPENBSD | RAW_IPV4 | RAW_IPV6 => {
-            return by_version(span, 0, to);
+            return by_version(span, depth, to);
         }
-        NULL | LOOP => {
-            // The family's number and byte order are the capturing machine's; the version is not.
-            return span
-                .after(4)
-                .map_or(Found::Malformed, |span| by_version(span, 0, to));
-        }
-        _ => return Found::UnknownLink,
+        // The family's number and byte order are the capturing machine's; the version is not.
+        NULL | LOOP => return inside(span.after(4).map(|span| (Inner::Ip, span)), depth, to),
+        PPP | PPP_HDLC => Some((ETHERTYPE_PPP, 0)),
+        PPP_WITH_DIRECTION | PPP_OF_PPPD => Some((ETHERTYPE_PPP, 1)),
+        NFLOG => return inside(wrap::nflog(span), depth, to),
+        PKTAP if depth < TUNNELS_MAX => return inside(wrap::pktap(span), depth + 1, to),
+        _ => return Found::UnknownLink(link),
     };
     match inner.and_then(|(kind, header)| Some((kind, span.after(header)?))) {
-        Some((kind, span)) => by_ethertype(kind, span, 0, to),
+        Some((kind, span)) => by_ethertype(kind, span, depth, to),
+        None => Found::Malformed,
+    }
+}
+
+/// What is behind a header that has been taken off, if it could be.
+fn inside<'a>(inner: Option<(Inner, Span<'a>)>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
+    match inner {
+        Some((Inner::Ip, span)) => by_version(span, depth, to),
+        Some((Inner::Ethernet, span)) => ethernet(span, depth, to),
+        Some((Inner::Other(kind), span)) => by_ethertype(kind, span, depth, to),
+        Some((Inner::Link(link), span)) => by_link(link, span, depth, to),
         None => Found::Malformed,
     }
 }
@@ -217,20 +278,35 @@ fn by_ethertype<'a>(
         let (next, header) = match kind {
             ETHERTYPE_IPV4 => return ipv4(span, depth, to),
             ETHERTYPE_IPV6 => return ipv6(span, depth, to),
-            0x8100 | 0x88a8 | 0x9100 | 0x9200 => (be_u16(span.data, 2), 4),
+            0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
+                let tag = be_u16(span.data, 0).unwrap_or_default();
+                to.enter(Network::Vlan(tag & 0x0fff));
+                (be_u16(span.data, 2), 4)
+            }
+            // VN-tag, and the E-tag of 802.1BR.
+            0x8926 => (be_u16(span.data, 4), 6),
+            0x893f => (be_u16(span.data, 6), 8),
             // An MPLS label stack ends at the label with the bottom bit.
-            0x8847 | 0x8848 => match be_u32(span.data, 0) {
+            ETHERTYPE_MPLS | 0x8848 => match be_u32(span.data, 0) {
                 Some(label) if label & 0x100 != 0 => {
                     let inner = span.after(4);
                     return inner.map_or(Found::Malformed, |s| by_version(s, depth, to));
                 }
                 _ => (Some(kind), 4),
             },
-            // PPPoE session: six bytes, then the PPP protocol.
-            0x8864 => match be_u16(span.data, 6) {
-                Some(0x21) => (Some(ETHERTYPE_IPV4), 8),
-                Some(0x57) => (Some(ETHERTYPE_IPV6), 8),
-                _ => return Found::NotIp,
+            // RFC 2516 4: six bytes, then the PPP protocol.
+            ETHERTYPE_PPPOE => (Some(ETHERTYPE_PPP), 6),
+            ETHERTYPE_PPP => match wrap::ppp(span) {
+                Some((kind, header)) => (Some(kind), header),
+                None => return Found::NotIp,
+            },
+            ETHERTYPE_NSH if depth < TUNNELS_MAX => {
+                return inside(wrap::nsh(span), depth + 1, to);
+            }
+            // A length: IEEE 802.2 follows. In Linux cooked captures a small number says the same.
+            ..=LENGTH_MAX => match wrap::snap(span) {
+                Some((kind, header)) => (Some(kind), header),
+                None => return Found::NotIp,
             },
             _ => return Found::NotIp,
         };
@@ -315,6 +391,7 @@ fn ipv4_with_extras<'a>(span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found
     }
     Found::Fragment(Fragment {
         key: Key {
+            network: to.segment.network,
             src: ends.0,
             dst: ends.1,
             id: header.identification().into(),
@@ -359,6 +436,7 @@ fn ipv6<'a>(span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     };
     Found::Fragment(Fragment {
         key: Key {
+            network: to.segment.network,
             src: ends.0,
             dst: ends.1,
             id: fragment.identification(),
@@ -413,89 +491,55 @@ fn transport<'a>(protocol: u8, span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -
     Found::Segment
 }
 
-/// Looks into what carries whole packets: IP in IP, GRE, ERSPAN, VXLAN, GENEVE.
+/// Looks into what carries whole packets.
 fn tunnel<'a>(protocol: u8, span: Span<'a>, depth: u8, to: &mut To<'_, 'a>) -> Found<'a> {
     if depth >= TUNNELS_MAX {
         return Found::NotTcp;
     }
-    let inner = match protocol {
-        IPV4_IN_IP | IPV6_IN_IP => Some((Inner::Ip, span)),
-        GRE => gre(span),
-        UDP => udp(span),
+    let carried = match protocol {
+        IPV4_IN_IP | IPV6_IN_IP => Some((Inner::Ip, Some(Network::Between(0)), span)),
+        GRE => wrap::gre(span),
+        UDP => wrap::udp(span),
         _ => None,
     };
-    let Some((inner, span)) = inner else {
+    let Some((inner, network, span)) = carried else {
         return Found::NotTcp;
     };
+    if let Some(network) = network {
+        to.enter(network);
+    }
     to.stats.tunnelled_packets += 1;
-    match inner {
-        Inner::Ip => by_version(span, depth + 1, to),
-        Inner::Ethernet => ethernet(span, depth + 1, to),
-        Inner::Other(kind) => by_ethertype(kind, span, depth + 1, to),
-    }
+    inside(Some((inner, span)), depth + 1, to)
 }
 
-enum Inner {
-    Ip,
-    Ethernet,
-    Other(u16),
-}
-
-/// RFC 2784, RFC 2890; ERSPAN types I to III (draft-foschiano-erspan).
-fn gre(span: Span<'_>) -> Option<(Inner, Span<'_>)> {
-    let (flags, kind) = (be_u16(span.data, 0)?, be_u16(span.data, 2)?);
-    if flags & 0x0007 != 0 {
-        return None; // version 1 carries PPP
-    }
-    let optional = |bit: u16| if flags & bit == 0 { 0 } else { 4 };
-    let sequenced = flags & 0x1000 != 0;
-    let body = span.after(4 + optional(0x8000) + optional(0x2000) + optional(0x1000))?;
-    match kind {
-        0x6558 => Some((Inner::Ethernet, body)),
-        0x88be => Some((Inner::Ethernet, body.after(if sequenced { 8 } else { 0 })?)),
-        0x22eb => {
-            let has_platform = be_u16(body.data, 10)? & 1 != 0;
-            Some((
-                Inner::Ethernet,
-                body.after(if has_platform { 20 } else { 12 })?,
-            ))
-        }
-        _ => Some((Inner::Other(kind), body)),
-    }
-}
-
-/// VXLAN (RFC 7348) and GENEVE (RFC 8926) by their ports.
-fn udp(span: Span<'_>) -> Option<(Inner, Span<'_>)> {
-    let port = be_u16(span.data, 2)?;
-    let body = span.after(8)?;
-    let first = be_u16(body.data, 0)?;
-    match port {
-        4789 | 8472 if first & 0x0800 != 0 => Some((Inner::Ethernet, body.after(8)?)),
-        6081 if first >> 14 == 0 => {
-            let options = usize::from((first >> 8) & 0x3f) * 4;
-            let rest = body.after(8 + options)?;
-            match be_u16(body.data, 2)? {
-                0x6558 => Some((Inner::Ethernet, rest)),
-                kind => Some((Inner::Other(kind), rest)),
-            }
-        }
-        _ => None,
-    }
-}
-
+// https://www.tcpdump.org/linktypes.html
 const NULL: u32 = 0;
 const ETHERNET: u32 = 1;
+const PPP: u32 = 9;
 const RAW_BSD: u32 = 12;
 const RAW_OPENBSD: u32 = 14;
+const PPP_HDLC: u32 = 50;
+const PPPOE: u32 = 51;
 const RAW: u32 = 101;
+const CISCO_HDLC: u32 = 104;
 const LOOP: u32 = 108;
 const LINUX_SLL: u32 = 113;
+const PPP_OF_PPPD: u32 = 166;
+const PPP_WITH_DIRECTION: u32 = 204;
 const RAW_IPV4: u32 = 228;
 const RAW_IPV6: u32 = 229;
+const NFLOG: u32 = 239;
+const PKTAP: u32 = 258;
 const LINUX_SLL2: u32 = 276;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_PPP: u16 = 0x880b;
+const ETHERTYPE_MPLS: u16 = 0x8847;
+const ETHERTYPE_PPPOE: u16 = 0x8864;
+const ETHERTYPE_NSH: u16 = 0x894f;
+/// Up to here a type of Ethernet is a length. IEEE 802.3 3.2.6.
+const LENGTH_MAX: u16 = 1500;
 const IPV6_HEADER: usize = 40;
 
 const TCP: u8 = ip_number::TCP.0;

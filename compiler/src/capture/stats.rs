@@ -23,8 +23,8 @@ pub struct CaptureStats {
     pub other_blocks: u64,
     /// Bytes of the input after the place where it could no longer be read.
     pub bytes_after_cut: u64,
-    /// Packets of a link type that is not understood.
-    pub unknown_link_packets: u64,
+    /// Packets of link types that are not read, by the number of the link type.
+    pub unknown_links: BTreeMap<u32, u64>,
     /// Packets that carry no IP.
     pub non_ip_packets: u64,
     /// IP packets that carry no TCP.
@@ -37,7 +37,7 @@ pub struct CaptureStats {
     pub reassembled_datagrams: u64,
     /// Fragments given up: incomplete, cut, contradictory or over the limit.
     pub dropped_fragments: u64,
-    /// Packets found inside GRE, ERSPAN, VXLAN, GENEVE or IP-in-IP.
+    /// Packets found inside GRE, ERSPAN, VXLAN, GENEVE, TZSP or IP-in-IP.
     pub tunnelled_packets: u64,
     /// TCP segments.
     pub segments: u64,

@@ -241,7 +241,6 @@ impl Dissector {
             coverage.skipped.insert(reason, *count);
         }
         let unused = [
-            ("packets: unknown link type", stats.unknown_link_packets),
             ("packets: no IP", stats.non_ip_packets),
             ("packets: no TCP", stats.non_tcp_packets),
             ("packets: malformed", stats.malformed_packets),
@@ -266,6 +265,10 @@ impl Dissector {
         ];
         for (reason, count) in unused.into_iter().filter(|(_, count)| *count > 0) {
             coverage.skipped.insert(reason.to_owned(), count);
+        }
+        for (link, count) in &stats.unknown_links {
+            let reason = format!("packets: link type {link} is not read");
+            coverage.skipped.insert(reason, *count);
         }
         for (problem, count) in &stats.problems {
             *coverage.problems.entry((*problem).to_owned()).or_default() += count;
