@@ -140,9 +140,36 @@ pub(crate) struct RunArgs {
     /// How break notifications are acknowledged
     #[arg(long, value_enum, default_value_t = Ack::Recorded)]
     pub(crate) ack: Ack,
-    /// How long a response may take beyond its recorded time, in seconds
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
-    pub(crate) timeout: u32,
+    #[command(flatten)]
+    pub(crate) timeout: TimeoutArg,
+}
+
+/// How long anything may take.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct TimeoutArg {
+    /// How long a response may take beyond its recorded time, in seconds. A connection on which
+    /// nothing comes for so long while a response is overdue is lost; a server that is silent twice
+    /// as long ends the run
+    #[arg(
+        long,
+        default_value_t = Self::default().timeout,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    timeout: u32,
+}
+
+impl Default for TimeoutArg {
+    fn default() -> Self {
+        Self { timeout: 30 }
+    }
+}
+
+impl TimeoutArg {
+    /// In milliseconds; no more than 49 days.
+    pub(crate) fn ms(self) -> u32 {
+        self.timeout.saturating_mul(1_000)
+    }
 }
 
 impl RunArgs {
@@ -165,7 +192,7 @@ impl RunArgs {
                 Ack::Immediate => AckMode::Immediate,
                 Ack::Never => AckMode::Never,
             },
-            timeout_ms: self.timeout.saturating_mul(1_000),
+            timeout_ms: self.timeout.ms(),
             seed,
             ..RunConfig::default()
         }

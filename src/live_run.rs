@@ -140,11 +140,15 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
             timer: PreciseTimer::new().or_environment("cannot get a timer")?,
             gate: Gate::of(&run.config),
         };
+        let timeout = Duration::from_millis(run.config.timeout_ms.into());
+        let usual = DriverConfig::default();
         let config = DriverConfig {
+            connect_timeout: usual.connect_timeout.min(timeout),
+            close_timeout: usual.close_timeout.min(timeout),
             seed: run.config.seed,
             signing: run.signing,
             encryption: run.encryption,
-            ..DriverConfig::default()
+            ..usual
         };
         let (driver, handle) = Driver::new(parts, config);
         let stopper = tokio::spawn(stop_on_interrupt(handle));
@@ -171,6 +175,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         bundle,
         root: Some(run.target.root.clone()),
         effects_digest: effects.to_string(),
+        unwanted: finished.metrics.unwanted_frames,
         ..RunFacts::default()
     });
     Ok(LiveOutcome { summary, tally })

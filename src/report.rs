@@ -86,6 +86,12 @@ pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &BTreeMap<OpId, 
     if summary.stray > 0 {
         say!("  {} responses belong to no request", summary.stray);
     }
+    if summary.unwanted > 0 {
+        say!(
+            "  {} more frames belong to nothing: they were counted, not recorded",
+            summary.unwanted
+        );
+    }
     divergences(summary, tally, operations);
     if let Some(root) = summary.root.as_deref().filter(|root| !root.is_empty()) {
         say!("root:    {root}");

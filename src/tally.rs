@@ -121,6 +121,7 @@ impl Tally {
             cascaded: self.cascaded,
             skipped: self.skipped.clone(),
             stray: self.stray,
+            unwanted: run.unwanted,
             unanswered,
             ops_per_s: if seconds > 0.0 {
                 (self.finished as f64 / seconds).round()
@@ -163,6 +164,8 @@ pub(crate) struct RunFacts {
     pub(crate) operations: u64,
     /// Requests that the recording has no answer for either.
     pub(crate) without_answer: u64,
+    /// Frames that belong to nothing, and were too many to be recorded.
+    pub(crate) unwanted: u64,
     /// How long it took, in microseconds.
     pub(crate) wall_us: u64,
     /// Where the journal is.
@@ -198,6 +201,8 @@ pub(crate) struct Summary {
     pub(crate) skipped: BTreeMap<&'static str, u64>,
     /// Responses that belong to no request.
     pub(crate) stray: u64,
+    /// Frames that belong to nothing, and were too many to be recorded.
+    pub(crate) unwanted: u64,
     /// Requests sent and never answered, though the recording has an answer.
     pub(crate) unanswered: u64,
     /// Answers a second.

@@ -29,6 +29,12 @@ pub trait Machine {
 
     /// What to do next.
     fn poll(&mut self) -> Output;
+
+    /// Whether `input` is to be recorded and handled. What is not is counted, and forgotten.
+    fn wants(&self, input: &Input) -> bool {
+        let _ = input;
+        true
+    }
 }
 
 impl Machine for Engine {
@@ -40,6 +46,10 @@ impl Machine for Engine {
 
     fn poll(&mut self) -> Output {
         Self::poll(self)
+    }
+
+    fn wants(&self, input: &Input) -> bool {
+        Self::wants(self, input)
     }
 }
 
@@ -97,6 +107,7 @@ pub struct Drive<M, R> {
     effects: EffectsDigest,
     scratch: Vec<u8>,
     seq: u64,
+    unwanted: u64,
 }
 
 impl<M: Machine, R: Recorder> Drive<M, R> {
@@ -109,10 +120,13 @@ impl<M: Machine, R: Recorder> Drive<M, R> {
             effects: EffectsDigest::default(),
             scratch: Vec::new(),
             seq: 0,
+            unwanted: 0,
         }
     }
 
     /// Records one input and hands it to the machine; then [`Self::poll`] until it says to wait.
+    /// One that the machine does not want is counted instead: what floods a run is not recorded
+    /// without a bound, and a record holds what the machine was given.
     ///
     /// # Errors
     ///
@@ -122,6 +136,10 @@ impl<M: Machine, R: Recorder> Drive<M, R> {
         now: LogicalTime,
         input: Input,
     ) -> Result<(), DriveError<M::Error, R::Error>> {
+        if !self.machine.wants(&input) {
+            self.unwanted += 1;
+            return Ok(());
+        }
         let seq = self.seq;
         let entry = Entry {
             seq,
@@ -193,6 +211,11 @@ impl<M: Machine, R: Recorder> Drive<M, R> {
     /// Number of inputs so far.
     pub const fn inputs(&self) -> u64 {
         self.seq
+    }
+
+    /// Number of inputs that the machine did not want.
+    pub const fn unwanted(&self) -> u64 {
+        self.unwanted
     }
 
     /// The machine.

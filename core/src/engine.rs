@@ -10,9 +10,11 @@
 //! | `op`       | the life of an operation, as a table                         |
 //! | `conn`     | the life of a connection, its credits and requests in flight |
 //! | `schedule` | when an operation's turn comes, time-outs, wakes             |
+//! | `silence`  | what is given up because nothing comes                       |
 //! | `issue`    | putting requests on the wire                                 |
 //! | `login`    | the legs of a login                                          |
 //! | `receive`  | responses                                                    |
+//! | `unsolicited` | what came that belongs to nothing, and how much of it counts |
 //! | `breaks`   | break notifications and their acknowledgements               |
 //! | `compare`  | what a response says, and in what it differs                 |
 //!
@@ -28,15 +30,19 @@ mod op;
 mod plan;
 mod receive;
 mod schedule;
+mod silence;
+mod unsolicited;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use thiserror::Error;
 
-use self::{breaks::BreakBook, conn::Conn, op::OpRuns, schedule::Schedule};
+use self::{
+    breaks::BreakBook, conn::Conn, op::OpRuns, plan::PlanOp, schedule::Schedule, silence::Silence,
+};
 pub use self::{
-    config::{AckMode, OrderMode, Pace, RunConfig, Speed, TreeTarget},
+    config::{AckMode, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
     conn::ConnState,
     op::{OpEvent, OpState, TransitionError},
     plan::{Drafter, Part, Plan, PlanError, Planner},
@@ -73,6 +79,22 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    const fn unknown_op(op: OpId) -> Self {
+        Self::Unknown {
+            what: "operation",
+            number: op.0,
+        }
+    }
+
+    const fn unknown_conn(conn: ConnId) -> Self {
+        Self::Unknown {
+            what: "connection",
+            number: conn.0,
+        }
+    }
+}
+
 /// Something of the server's that has to be known before it can be used.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Slot<T> {
@@ -99,6 +121,7 @@ pub struct Engine {
     opens: Vec<Slot<crate::smb2::FileId>>,
     resume_keys: BTreeMap<OpId, [u8; 24]>,
     schedule: Schedule,
+    silence: Silence,
     breaks: BreakBook,
     out: VecDeque<Effect>,
     unsettled: usize,
@@ -130,6 +153,7 @@ impl Engine {
             opens: vec![Slot::Unset; plan.resources.opens],
             resume_keys: BTreeMap::new(),
             schedule: Schedule::new(&config),
+            silence: Silence::default(),
             breaks: BreakBook::new(&plan),
             out: VecDeque::new(),
             unsettled: plan.own,
@@ -271,12 +295,8 @@ impl Engine {
     }
 
     fn step(&mut self, op: OpId, event: OpEvent) -> Result<OpState, EngineError> {
-        let unknown = EngineError::Unknown {
-            what: "operation",
-            number: op.0,
-        };
-        let answers = self.plan.op(op).is_some_and(|it| it.answer.is_some());
-        let before = self.state_of(op).ok_or(unknown)?;
+        let answers = self.planned(op)?.answer.is_some();
+        let before = self.known_state(op)?;
         let state = before.step(op, event)?;
         self.runs.set(op, state);
         if !answers && !before.in_flight() && state.in_flight() {
@@ -291,18 +311,29 @@ impl Engine {
         Ok(state)
     }
 
+    fn planned(&self, op: OpId) -> Result<PlanOp<'_>, EngineError> {
+        self.plan.op(op).ok_or(EngineError::unknown_op(op))
+    }
+
+    fn known_state(&self, op: OpId) -> Result<OpState, EngineError> {
+        self.state_of(op).ok_or(EngineError::unknown_op(op))
+    }
+
+    fn conn(&self, conn: ConnId) -> Result<&Conn, EngineError> {
+        let it = self.conns.get(conn.index());
+        it.ok_or(EngineError::unknown_conn(conn))
+    }
+
     fn conn_mut(&mut self, conn: ConnId) -> Result<&mut Conn, EngineError> {
-        let unknown = EngineError::Unknown {
-            what: "connection",
-            number: conn.0,
-        };
-        self.conns.get_mut(conn.index()).ok_or(unknown)
+        let it = self.conns.get_mut(conn.index());
+        it.ok_or(EngineError::unknown_conn(conn))
     }
 
     fn connected(&mut self, conn: ConnId) -> Result<(), EngineError> {
+        let now = self.now;
         let it = self.conn_mut(conn)?;
         if it.state == ConnState::Connecting {
-            it.open();
+            it.open(now);
         }
         self.drain(conn)
     }
@@ -313,6 +344,7 @@ impl Engine {
         if matches!(it.state, ConnState::Closed | ConnState::Lost { .. }) {
             return Ok(());
         }
+        let since = it.heard_at;
         let waiting = std::mem::take(&mut it.queue);
         let flights = std::mem::take(&mut it.flights);
         let foreseen = self.breaks.server_disconnect(conn);
@@ -339,7 +371,10 @@ impl Engine {
         for op in waiting {
             self.give_up_group(op, cause)?;
         }
-        Ok(())
+        match cause {
+            Some(cause) if reason == NetFailure::TimedOut => self.silent_since(since, cause),
+            _ => Ok(()),
+        }
     }
 
     fn completed_elsewhere(&mut self, op: OpId, on: Milestone) -> Result<(), EngineError> {

@@ -9,7 +9,7 @@
 #[path = "scene/scene.rs"]
 mod scene;
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use smbench_core::{
     event::{EffectsDigest, Entry, Input},
@@ -49,6 +49,22 @@ fn a_run_reruns_identically() {
     let (workload, operations, config, plan) = load_plan(&journal).unwrap();
     assert_eq!((workload.opens, operations.len(), plan.len()), (40, 80, 80));
     assert_eq!(config, fast());
+}
+
+/// `RunConfig` says what an engine did that now does otherwise.
+#[test]
+fn runs_of_older_engines_rerun_identically() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reruns");
+    let files = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
+    let bundles = files.filter(|path| path.extension().is_some_and(|ext| ext == "smbj"));
+    let mut count = 0;
+    for path in bundles {
+        let journal = Journal::open(&path).unwrap();
+        let found = rerun::check(&journal).unwrap();
+        assert!(found.identical && found.complete, "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 2, "{count} runs");
 }
 
 #[test]

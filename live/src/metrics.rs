@@ -44,6 +44,9 @@ pub struct Metrics {
     pub logins: u64,
     /// Logins that failed on our side.
     pub login_failures: u64,
+    /// Frames that belong to nothing, beyond what a connection may have of them: they were counted,
+    /// neither recorded nor given to the engine.
+    pub unwanted_frames: u64,
     /// Inputs given to the engine.
     pub inputs: u64,
     /// Reports by the engine.
@@ -78,6 +81,7 @@ impl Default for Metrics {
             send_stalls: 0,
             logins: 0,
             login_failures: 0,
+            unwanted_frames: 0,
             inputs: 0,
             reports: 0,
             latency_ns: empty(),
@@ -125,7 +129,7 @@ impl Metrics {
         }
     }
 
-    fn counts_mut(&mut self) -> [&mut u64; 18] {
+    fn counts_mut(&mut self) -> [&mut u64; 19] {
         [
             &mut self.connects,
             &mut self.frames_sent,
@@ -143,6 +147,7 @@ impl Metrics {
             &mut self.send_stalls,
             &mut self.logins,
             &mut self.login_failures,
+            &mut self.unwanted_frames,
             &mut self.inputs,
             &mut self.reports,
         ]

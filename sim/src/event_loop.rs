@@ -120,7 +120,10 @@ where
             effects: self.drive.effects(),
             at: self.done.unwrap_or(self.now),
             steps: self.drive.inputs(),
-            counters: self.counters,
+            counters: SimCounters {
+                unwanted_frames: self.drive.unwanted(),
+                ..self.counters
+            },
             wires: std::mem::take(&mut self.wires),
         }
     }

@@ -144,6 +144,9 @@ pub struct SimCounters {
     pub sends_without_connection: u64,
     /// Frames from the server that could not be taken apart; the connection was ended.
     pub unreadable_frames: u64,
+    /// Frames that belong to nothing, beyond what a connection may have of them: they were neither
+    /// recorded nor given to the engine.
+    pub unwanted_frames: u64,
     /// Frames lost on the way because their connection ended.
     pub lost_frames: u64,
 }

@@ -236,6 +236,7 @@ fn counters(metrics: &smbench_live::Metrics) -> SimCounters {
         frames_down: metrics.frames_received,
         sends_without_connection: metrics.sends_without_connection,
         unreadable_frames: metrics.unreadable_frames,
+        unwanted_frames: metrics.unwanted_frames,
         lost_frames: 0,
     }
 }

@@ -10,7 +10,7 @@ use smbench_live::listener;
 use smbench_sim::ModelService;
 use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
 
-use crate::cli::{diff as diff_verb, prepare};
+use crate::cli::{TimeoutArg, diff as diff_verb, prepare};
 use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict};
 use crate::live_run::{self, LiveRun};
 use crate::load::Loaded;
@@ -115,7 +115,7 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
     for name in ["prepare", "journal"] {
         std::fs::remove_dir_all(journal.with_extension(name)).ok();
     }
-    let prepared = prepare::on(loaded, &target, &recorded("prepare"))?;
+    let prepared = prepare::on(loaded, &target, TimeoutArg::default(), &recorded("prepare"))?;
     let mut config = smbench_core::engine::RunConfig {
         speed: Speed::Max,
         ..Default::default()

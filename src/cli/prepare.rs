@@ -10,6 +10,7 @@ use smbench_core::frame::Digest;
 use smbench_core::ids::SessionRef;
 use smbench_core::smb2::NtStatus;
 
+use crate::cli::TimeoutArg;
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::live_run::{self, KnownUsers, LiveOutcome, LiveRun};
 use crate::load::{Attachments, Loaded};
@@ -25,6 +26,8 @@ pub(crate) struct Args {
     dir: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    timeout: TimeoutArg,
     #[command(flatten)]
     record: RecordArgs,
     /// Print one JSON object
@@ -50,7 +53,7 @@ pub(crate) struct Prepared {
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = Loaded::open(&args.dir)?;
     let target = Target::resolve(&args.target, loaded.workload(), || loaded.digest(), false)?;
-    let prepared = on(&loaded, &target, &args.record)?;
+    let prepared = on(&loaded, &target, args.timeout, &args.record)?;
     if args.json {
         report::json(&prepared)?;
     } else {
@@ -72,6 +75,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 pub(crate) fn on(
     loaded: &Loaded,
     target: &Target,
+    timeout: TimeoutArg,
     record: &RecordArgs,
 ) -> Result<Prepared, Failure> {
     if target.root.is_empty() {
@@ -99,6 +103,7 @@ pub(crate) fn on(
     let credentials = first_user.or_else(|| target.credentials(""));
     let config = RunConfig {
         speed: Speed::Max,
+        timeout_ms: timeout.ms(),
         ..RunConfig::default()
     };
     let plan = Plan::build(&workload, operations.iter().cloned(), &config, |_| true)

@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             journal,
             bundle: None,
         };
-        let prepared = prepare::on(&loaded, &target, &record)?;
+        let prepared = prepare::on(&loaded, &target, args.run.timeout, &record)?;
         note!(
             "prepared {} entries with {} bytes below {}",
             prepared.entries,

@@ -57,10 +57,27 @@ pub(super) struct BreakBook {
     /// What arrived instead of what was recorded.
     seen: BTreeMap<OpId, Left>,
     missing: BTreeMap<OpId, OpId>,
-    by_handle: BTreeMap<FileId, (OpenRef, OpId, u8)>,
-    /// The last CREATE that was granted each lease.
-    by_lease: BTreeMap<(ClientId, [u8; 16]), OpId>,
+    by_handle: BTreeMap<FileId, Oplock>,
+    by_lease: BTreeMap<(ClientId, [u8; 16]), Lease>,
     disconnects: BTreeMap<ConnId, OpId>,
+}
+
+/// An oplock that was granted.
+#[derive(Clone, Copy, Debug)]
+struct Oplock {
+    open: OpenRef,
+    by: OpId,
+    level: u8,
+    breaks: u32,
+}
+
+/// A lease that was granted.
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    /// The last CREATE that was granted it.
+    by: OpId,
+    grants: u32,
+    breaks: u32,
 }
 
 impl BreakBook {
@@ -88,18 +105,61 @@ impl BreakBook {
     pub(super) fn granted(&mut self, open: OpenRef, by: OpId, id: FileId, oplock: u8) {
         let breakable = oplock != OplockLevel::NONE.0 && oplock != OplockLevel::LEASE.0;
         if breakable {
-            self.by_handle.insert(id, (open, by, oplock));
+            let oplock = Oplock {
+                open,
+                by,
+                level: oplock,
+                breaks: 0,
+            };
+            self.by_handle.insert(id, oplock);
         }
     }
 
     /// Notes which operation holds a lease, to hang findings about it on.
     pub(super) fn leased(&mut self, client: ClientId, key: [u8; 16], by: OpId) {
-        self.by_lease.insert((client, key), by);
+        let lease = self.by_lease.entry((client, key)).or_insert(Lease {
+            by,
+            grants: 0,
+            breaks: 0,
+        });
+        lease.by = by;
+        lease.grants = lease.grants.saturating_add(1);
     }
 
     /// The level that arrived for a recorded notification, where it is not the recorded one.
     pub(super) fn level_seen(&self, notice: OpId) -> Option<Left> {
         self.seen.get(&notice).copied()
+    }
+
+    /// Counts a notification of `news`'s holder.
+    fn broken(&mut self, news: &News) {
+        let breaks = match news.holder {
+            Holder::Open(_) => self.by_handle.get_mut(&news.id).map(|it| &mut it.breaks),
+            Holder::Lease(client, key) => {
+                let lease = self.by_lease.get_mut(&(client, key));
+                lease.map(|it| &mut it.breaks)
+            }
+        };
+        // Of a lease that was recorded but never granted nothing is counted: each of its recorded
+        // notifications comes once.
+        if let Some(breaks) = breaks {
+            *breaks = breaks.saturating_add(1);
+        }
+    }
+
+    /// Whether what was granted can be broken once more.
+    fn is_breakable(&self, news: &News) -> bool {
+        let (grants, breaks) = match news.holder {
+            Holder::Open(_) => match self.by_handle.get(&news.id) {
+                Some(it) => (1, it.breaks),
+                None => return false,
+            },
+            Holder::Lease(client, key) => match self.by_lease.get(&(client, key)) {
+                Some(it) => (it.grants, it.breaks),
+                None => return false,
+            },
+        };
+        breaks < grants.saturating_mul(BREAKS_A_GRANT)
     }
 
     /// The notification did not come: what waits for it is a cascade of this.
@@ -109,30 +169,57 @@ impl BreakBook {
 }
 
 impl Engine {
-    /// From now on a recorded notification is overdue after the configured grace.
+    /// From now on a recorded notification is overdue after the configured grace. One that cannot
+    /// come any more is not waited for.
     pub(super) fn expect_break(&mut self, op: OpId) -> Result<(), EngineError> {
-        let grace = u64::from(self.config.break_wait_ms).saturating_mul(1_000_000);
-        self.schedule.watch(op, self.now.plus_nanos(grace), false);
-        Ok(())
+        match self.deaf(op)? {
+            None => {
+                let grace_ns = self.config.break_wait_ns();
+                self.schedule
+                    .watch(op, self.now.plus_nanos(grace_ns), false);
+                Ok(())
+            }
+            Some(Some(cause)) => {
+                self.breaks.missing.insert(op, cause);
+                self.cascade(op, cause)
+            }
+            Some(None) => self.break_missing(op),
+        }
     }
 
     /// A recorded notification did not come.
     pub(super) fn break_missing(&mut self, op: OpId) -> Result<(), EngineError> {
         self.diverged(op, Divergence::MissingBreak);
         self.breaks.missing.insert(op, op);
-        self.observe(op)
+        self.observe(op)?;
+        self.still_silent(self.config.break_wait_ns())
+    }
+
+    /// The recorded notification that `news` is: the holder's first that has not come.
+    fn recorded_of(&self, news: &News) -> Result<Option<OpId>, EngineError> {
+        for op in self.breaks.recorded.get(&news.holder).into_iter().flatten() {
+            if self.known_state(*op)? != super::OpState::Settled {
+                return Ok(Some(*op));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether `pdu`, a notification on `conn`, is recorded, or of something that was not broken
+    /// more often than it was granted.
+    pub(super) fn may_break(&self, conn: ConnId, pdu: &[u8]) -> Result<bool, EngineError> {
+        let Some(news) = self.read_notice(conn, pdu)? else {
+            return Ok(false);
+        };
+        Ok(self.recorded_of(&news)?.is_some() || self.breaks.is_breakable(&news))
     }
 
     pub(super) fn break_arrived(&mut self, conn: ConnId, pdu: Pdu<'_>) -> Result<(), EngineError> {
-        let Some(news) = self.read_notice(conn, pdu.bytes) else {
-            return self.stray_break(conn, pdu);
+        let Some(news) = self.read_notice(conn, pdu.bytes)? else {
+            return self.stray(conn, pdu.header);
         };
-        let next = self.breaks.recorded.get(&news.holder).and_then(|ops| {
-            ops.iter().copied().find(|op| {
-                self.state_of(*op)
-                    .is_some_and(|state| state != super::OpState::Settled)
-            })
-        });
+        let next = self.recorded_of(&news)?;
+        self.breaks.broken(&news);
         match next {
             Some(op) => {
                 self.conn_mut(conn)?.noticed = Some((self.now, op));
@@ -144,10 +231,10 @@ impl Engine {
 
     fn recorded_break(&mut self, op: OpId, left: Left) -> Result<(), EngineError> {
         self.report(Report::Observed { op });
-        let recorded = match self.plan.notice(op) {
-            Some(BreakNotice::Oplock { to }) => u32::from(to.0),
-            Some(BreakNotice::Lease { to, .. }) => compare::lease_code(to.bits()),
-            None => return Ok(()),
+        let notice = self.plan.notice(op).ok_or(EngineError::unknown_op(op))?;
+        let recorded = match notice {
+            BreakNotice::Oplock { to } => u32::from(to.0),
+            BreakNotice::Lease { to, .. } => compare::lease_code(to.bits()),
         };
         if recorded != left.code() {
             self.breaks.seen.insert(op, left);
@@ -164,9 +251,10 @@ impl Engine {
 
     fn unexpected_break(&mut self, conn: ConnId, news: &News) -> Result<(), EngineError> {
         let level = news.left.code();
-        // A finding that belongs to no operation hangs on the connection's first.
+        // A finding that belongs to no operation hangs on the connection's first: there is one,
+        // since only operations open connections.
         let op = news.by.or_else(|| self.plan.first_on(conn));
-        let Some(op) = op else { return Ok(()) };
+        let op = op.ok_or(EngineError::unknown_conn(conn))?;
         let open = match news.holder {
             Holder::Open(open) => Some(open),
             Holder::Lease(..) => None,
@@ -195,40 +283,38 @@ impl Engine {
         retold.then_some(at)
     }
 
-    fn stray_break(&mut self, conn: ConnId, pdu: Pdu<'_>) -> Result<(), EngineError> {
-        let (command, status) = (pdu.header.command.0, pdu.header.nt_status());
-        self.report(Report::Stray {
-            conn,
-            command,
-            status,
-        });
-        Ok(())
+    fn read_notice(&self, conn: ConnId, pdu: &[u8]) -> Result<Option<News>, EngineError> {
+        let client = self.plan.resources.connections.get(conn.index());
+        let client = *client.ok_or(EngineError::unknown_conn(conn))?;
+        Ok(self.breaks.read(client, View(pdu)))
     }
+}
 
-    fn read_notice(&self, conn: ConnId, pdu: &[u8]) -> Option<News> {
-        let view = View(pdu);
+impl BreakBook {
+    /// What a notification to `client` says; `None` for one of no oplock that was granted, and for
+    /// what does not parse.
+    fn read(&self, client: ClientId, view: View<'_>) -> Option<News> {
         match view.structure_size()? {
             // [MS-SMB2] 2.2.23.1
             24 => {
                 let id = view.file_id(HEADER_LEN + 8)?;
-                let (open, by, held) = self.breaks.by_handle.get(&id).copied()?;
+                let held = self.by_handle.get(&id)?;
                 Some(News {
-                    holder: Holder::Open(open),
+                    holder: Holder::Open(held.open),
                     left: Left::Oplock(view.u8(HEADER_LEN + 2)?),
-                    by: Some(by),
+                    by: Some(held.by),
                     id,
                     // [MS-SMB2] 3.2.5.19.1: level II is given up without a word.
-                    needs_ack: held != OplockLevel::LEVEL_II.0,
+                    needs_ack: held.level != OplockLevel::LEVEL_II.0,
                 })
             }
             // [MS-SMB2] 2.2.23.2
             44 => {
-                let client = self.plan.resources.connections.get(conn.index()).copied()?;
                 let key = view.key(HEADER_LEN + 8)?;
                 Some(News {
                     holder: Holder::Lease(client, key),
                     left: Left::Lease(view.u32(HEADER_LEN + 28)?),
-                    by: self.breaks.by_lease.get(&(client, key)).copied(),
+                    by: self.by_lease.get(&(client, key)).map(|it| it.by),
                     id: FileId::ZERO,
                     needs_ack: view.u32(HEADER_LEN + 4)? & LEASE_ACK_REQUIRED != 0,
                 })
@@ -272,3 +358,6 @@ impl News {
 /// Longer than a TCP retransmission time-out: servers look once in that time what has arrived.
 const NOTICE_ARRIVES_NS: u64 = 500_000_000;
 const LEASE_ACK_REQUIRED: u32 = 1;
+/// How often what was granted can be broken: RWH to RH, R and nothing, and once more when a
+/// notification is told again on another connection.
+const BREAKS_A_GRANT: u32 = 4;

@@ -20,8 +20,11 @@ pub struct RunConfig {
     pub ack: AckMode,
     /// How long a response may take beyond its recorded latency, in milliseconds.
     pub timeout_ms: u32,
+    /// What is given up, and when. Configurations that do not say are of older runs.
+    #[serde(default = "Patience::of_older_runs")]
+    pub patience: Patience,
     /// How long a recorded break notification is waited for beyond its recorded time, in
-    /// milliseconds.
+    /// milliseconds; no longer than `timeout_ms`.
     pub break_wait_ms: u32,
     /// Where each recorded tree path (`\\server\share`) goes; a tree that is not here keeps its
     /// path.
@@ -72,6 +75,13 @@ impl Default for Speed {
 }
 
 impl Speed {
+    /// How long a response that took `micros` microseconds may take in this run, in nanoseconds: as
+    /// long, since no speed makes a server faster; at a lower speed longer, since what a response
+    /// waits for (a change in a watched folder, an unlock) comes later too.
+    pub(super) fn stretch(self, micros: u64) -> u64 {
+        self.scale(micros).max(micros.saturating_mul(1_000))
+    }
+
     /// A recorded span of `micros` microseconds, in nanoseconds of this run.
     #[must_use]
     pub fn scale(self, micros: u64) -> u64 {
@@ -96,6 +106,26 @@ pub enum Pace {
     Think,
 }
 
+/// What is given up, and when. It is part of the configuration for the sake of journals made before:
+/// they run again as they ran.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Patience {
+    /// Most requests after twice the time-out, each by itself, however silent the server is.
+    Twice,
+    /// A request after its recorded latency and the time-out. A connection on which nothing comes
+    /// for a time-out while a request is overdue is lost as a whole, and with a server that does
+    /// that on one connection after the other the run is over.
+    #[default]
+    Once,
+}
+
+impl Patience {
+    const fn of_older_runs() -> Self {
+        Self::Twice
+    }
+}
+
 /// How break notifications are acknowledged.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,9 +147,53 @@ impl Default for RunConfig {
             pace: Pace::default(),
             ack: AckMode::default(),
             timeout_ms: 30_000,
+            patience: Patience::default(),
             break_wait_ms: 2_000,
             trees: BTreeMap::new(),
             seed: 0,
         }
+    }
+}
+
+impl RunConfig {
+    /// The time-out, in nanoseconds.
+    pub(super) fn timeout_ns(&self) -> u64 {
+        u64::from(self.timeout_ms).saturating_mul(NS_PER_MS)
+    }
+
+    /// How long a recorded break notification, or the recorded end of a connection by the server,
+    /// is waited for, in nanoseconds.
+    pub(super) fn break_wait_ns(&self) -> u64 {
+        let wait_ns = u64::from(self.break_wait_ms).saturating_mul(NS_PER_MS);
+        match self.patience {
+            Patience::Twice => wait_ns,
+            Patience::Once => wait_ns.min(self.timeout_ns()),
+        }
+    }
+}
+
+const NS_PER_MS: u64 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_of_an_older_run_keeps_its_patience() {
+        let older: RunConfig = serde_json::from_str(r#"{"timeout_ms": 1000}"#).expect("older");
+        assert_eq!(older.patience, Patience::Twice);
+        assert_eq!(older.break_wait_ns(), 2_000_000_000);
+        let text = serde_json::to_string(&RunConfig::default()).expect("JSON");
+        let newer: RunConfig = serde_json::from_str(&text).expect("newer");
+        assert_eq!(newer, RunConfig::default());
+        assert_eq!(newer.patience, Patience::Once);
+    }
+
+    #[test]
+    fn a_response_may_take_as_long_as_recorded_and_longer_at_a_lower_speed() {
+        let second = 1_000_000;
+        assert_eq!(Speed::Max.stretch(second), 1_000_000_000);
+        assert_eq!(Speed::Thousandths(10_000).stretch(second), 1_000_000_000);
+        assert_eq!(Speed::Thousandths(500).stretch(second), 2_000_000_000);
     }
 }

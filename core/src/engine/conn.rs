@@ -9,10 +9,13 @@
 //! | Open       | Hang up      | Closed     | the recording ended it, or the run is over   |
 //!
 //! Credits follow [MS-SMB2] 3.2.4.1.2 and 3.2.5.1.4: a connection begins with one, a request of
-//! charge n takes n consecutive MessageIds, each response gives back what it grants.
+//! charge n takes n consecutive MessageIds, each response gives back what it grants. A request that
+//! is given up gives back what it took, lest its connection starve; should its response come after
+//! all, it grants what it grants beyond that.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::unsolicited::Unsolicited;
 use crate::ids::{LogicalTime, OpId, SessionRef};
 
 /// How far a connection is.
@@ -75,14 +78,34 @@ pub(super) struct Conn {
     pub(super) logins: Vec<(SessionRef, LoginState)>,
     /// When the last recorded notification came on it, and which that was.
     pub(super) noticed: Option<(LogicalTime, OpId)>,
+    /// When it was asked for, was opened, or something came on it that belonged to something.
+    pub(super) heard_at: LogicalTime,
+    /// MessageIds of requests that were given up, and the credits each gave back.
+    pub(super) given_up: BTreeMap<u64, u16>,
+    /// No credits came for a time-out, and none since.
+    pub(super) starved: bool,
+    /// What came on it that belonged to nothing.
+    pub(super) unsolicited: Unsolicited,
 }
 
 impl Conn {
+    /// The driver is asked to open it.
+    pub(super) fn dial(&mut self, now: LogicalTime) {
+        self.state = ConnState::Connecting;
+        self.heard_at = now;
+    }
+
     /// Ready to be used: one credit, MessageId 0.
-    pub(super) fn open(&mut self) {
+    pub(super) fn open(&mut self, now: LogicalTime) {
         self.state = ConnState::Open;
+        self.heard_at = now;
         self.credits = 1;
         self.next_mid = 0;
+    }
+
+    /// Whether something may still come on it.
+    pub(super) const fn is_alive(&self) -> bool {
+        matches!(self.state, ConnState::Open | ConnState::Connecting)
     }
 
     /// Takes `charge` credits and as many consecutive MessageIds; the first one. The caller has
@@ -97,6 +120,7 @@ impl Conn {
 
     pub(super) fn grant(&mut self, credits: u16) {
         self.credits = self.credits.saturating_add(u32::from(credits));
+        self.starved &= credits == 0;
     }
 
     pub(super) fn login(&self, session: SessionRef) -> Option<LoginState> {

@@ -67,8 +67,8 @@ impl Engine {
         if let Some(run) = self.runs.live_mut(leader) {
             if by_server {
                 run.held_by_server = true;
-            } else {
-                run.held_by_credits = true;
+            } else if !std::mem::replace(&mut run.held_by_credits, true) {
+                self.watch_held(leader);
             }
         }
         Ok(())
@@ -81,7 +81,8 @@ impl Engine {
         match self.conn_mut(conn)?.state {
             ConnState::Open => {}
             ConnState::Idle => {
-                self.conn_mut(conn)?.state = ConnState::Connecting;
+                let now = self.now;
+                self.conn_mut(conn)?.dial(now);
                 self.out.push_back(Effect::Connect { conn });
                 return Ok(Verdict::HeldByServer);
             }
@@ -108,11 +109,12 @@ impl Engine {
         }
         let charge: u32 = self.members(leader).map(|op| self.charge(op)).sum();
         let it = self.conn_mut(conn)?;
+        let flies = !it.flights.is_empty();
         if it.credits >= charge {
             self.send_group(conn, leader)?;
             return Ok(Verdict::Sent);
         }
-        if !it.flights.is_empty() {
+        if flies && !self.is_starved(conn)? {
             return Ok(Verdict::HeldByCredits);
         }
         self.diverged(leader, Divergence::NoCredits);
@@ -216,6 +218,9 @@ impl Engine {
         self.write_request(op, mid, &mut frame)?;
         let login = self.login_session(op);
         self.step(op, OpEvent::Repeat { mid })?;
+        if let Some(run) = self.runs.live_mut(op) {
+            run.repeats = run.repeats.saturating_add(1);
+        }
         let sent_at = self.now;
         self.conn_mut(conn)?.flights.insert(
             mid,
@@ -234,7 +239,7 @@ impl Engine {
 
     /// Books a request as sent.
     fn fly(&mut self, conn: ConnId, op: OpId, mid: u64) -> Result<(), EngineError> {
-        let late = self.lateness(op);
+        let late = self.lateness(op)?;
         self.step(op, OpEvent::Issue { mid })?;
         self.report(Report::Started { op, late });
         let sent_at = self.now;
@@ -245,25 +250,7 @@ impl Engine {
                 sent_at,
             },
         );
-        let latency_us = self
-            .plan
-            .op(op)
-            .and_then(|it| it.answer.map(|_| it.latency_us));
-        let timeout_ns = u64::from(self.config.timeout_ms).saturating_mul(1_000_000);
-        match latency_us.map(|latency| latency.saturating_mul(1_000)) {
-            // What took about as long as others is watched in order of sending.
-            Some(latency_ns) if latency_ns <= timeout_ns => {
-                let deadline = sent_at.plus_nanos(timeout_ns.saturating_mul(2));
-                self.schedule.watch(op, deadline, true);
-            }
-            Some(latency_ns) => {
-                let deadline = sent_at.plus_nanos(timeout_ns).plus_nanos(latency_ns);
-                self.schedule.watch(op, deadline, false);
-            }
-            // The recording has no answer either: nobody waits for it.
-            None => {}
-        }
-        Ok(())
+        self.watch_request(op)
     }
 
     /// Copies the template of `op` and patches this run's ids in; the length of its bulk data.
@@ -407,7 +394,7 @@ impl Engine {
             patch(&mut frame.bytes, FLAGS_AT, &[asynchronous]);
             patch(&mut frame.bytes, ASYNC_ID_AT, &async_id.to_le_bytes());
         }
-        let late = self.lateness(op);
+        let late = self.lateness(op)?;
         self.report(Report::Started { op, late });
         self.out.push_back(Effect::Send {
             conn,
@@ -431,9 +418,7 @@ impl Engine {
             self.schedule.watch(op, at, false);
             return Ok(());
         }
-        let grace = u64::from(self.config.break_wait_ms).saturating_mul(1_000_000);
-        self.schedule.watch(op, self.now.plus_nanos(grace), false);
-        Ok(())
+        self.expect_hang_up(op)
     }
 
     /// Ends the connection: what is in flight on it is not waited for any more.

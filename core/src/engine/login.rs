@@ -13,7 +13,7 @@
 //!
 //! [MS-SMB2] 3.2.4.2.3, 3.2.5.3.
 
-use super::{Engine, EngineError, Slot, conn::LoginState, plan::PlanOp};
+use super::{Engine, EngineError, Slot, config::Patience, conn::LoginState, plan::PlanOp};
 use crate::{
     event::{AuthStep, Divergence, Effect, SkipReason, TokenOutcome},
     ids::{ConnId, OpId, SessionRef},
@@ -119,9 +119,7 @@ impl Engine {
         };
         let Some(op) = waiting else { return Ok(()) };
         self.diverged(op, Divergence::LoginFailed);
-        if let Some(slot) = self.sessions.get_mut(session.index()) {
-            *slot = Slot::Failed(op);
-        }
+        self.fail_session(session, op);
         if self.state_of(op).is_some_and(super::OpState::in_flight) {
             self.lose(op)?;
         } else if self.state_of(op) == Some(super::OpState::Queued) {
@@ -198,6 +196,11 @@ impl Engine {
         let recorded_more =
             recorded.is_none_or(|it| it.status == NtStatus::MORE_PROCESSING_REQUIRED);
         if status == NtStatus::MORE_PROCESSING_REQUIRED {
+            if !recorded_more && self.has_no_end(op)? {
+                self.conn_mut(conn)?.set_login(session, LoginState::Done);
+                self.fail_session(session, op);
+                return Ok(true);
+            }
             self.hold_session(session, session_id);
             let step = AuthStep::Continue;
             self.out.push_back(Effect::Authenticate {
@@ -224,6 +227,37 @@ impl Engine {
         Ok(true)
     }
 
+    /// Whether the server has asked for more again and again.
+    fn has_no_end(&self, op: OpId) -> Result<bool, EngineError> {
+        let run = self.runs.get(op).ok_or(EngineError::unknown_op(op))?;
+        Ok(self.config.patience == Patience::Once && run.repeats >= MOST_REPEATS)
+    }
+
+    /// `op` was in flight and will not be answered: if it is a leg of a login, that is over, and
+    /// the session with it, unless the session lives on another connection.
+    pub(super) fn login_lost(&mut self, op: OpId, cause: OpId) -> Result<(), EngineError> {
+        let Some(session) = self.login_session(op) else {
+            return Ok(());
+        };
+        let conn = self.planned(op)?.conn;
+        let done = Some(LoginState::Done);
+        if self.config.patience == Patience::Twice || self.conn(conn)?.login(session) == done {
+            return Ok(());
+        }
+        self.conn_mut(conn)?.set_login(session, LoginState::Done);
+        let mut others = (0..).map(ConnId).zip(&self.conns);
+        if !others.any(|(id, it)| id != conn && it.login(session) == done) {
+            self.fail_session(session, cause);
+        }
+        Ok(())
+    }
+
+    fn fail_session(&mut self, session: SessionRef, cause: OpId) {
+        if let Some(slot) = self.sessions.get_mut(session.index()) {
+            *slot = Slot::Failed(cause);
+        }
+    }
+
     fn hold_session(&mut self, session: SessionRef, id: u64) {
         if let Some(slot) = self.sessions.get_mut(session.index()) {
             *slot = Slot::Held(id);
@@ -241,3 +275,6 @@ impl Engine {
             && planned.rare.login_ends == Some(seen)
     }
 }
+
+/// How often a leg is sent again because the server wants more: no mechanism needs as many.
+const MOST_REPEATS: u8 = 16;

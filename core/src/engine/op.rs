@@ -111,6 +111,12 @@ impl OpState {
         })
     }
 
+    /// Whether the server has said that it will be answered later.
+    #[must_use]
+    pub const fn is_pending(self) -> bool {
+        matches!(self, Self::Pending { .. })
+    }
+
     /// Whether it was sent and not yet answered.
     #[must_use]
     pub const fn in_flight(self) -> bool {
@@ -125,6 +131,8 @@ pub(super) struct OpRun {
     pub(super) reached_interim: bool,
     pub(super) held_by_server: bool,
     pub(super) held_by_credits: bool,
+    /// How often it was sent again, as one more leg of a login.
+    pub(super) repeats: u8,
     pub(super) released_at: LogicalTime,
     pub(super) due_at: LogicalTime,
 }

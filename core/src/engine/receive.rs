@@ -4,9 +4,10 @@
 
 use super::{
     Engine, EngineError, OpEvent, Slot, compare,
+    config::Patience,
     conn::{Flight, Owner},
     issue::patch,
-    op::OpRuns,
+    unsolicited::{is_interim, is_notification},
     view::{View, create},
 };
 use crate::{
@@ -32,8 +33,7 @@ impl Engine {
         frame: &Frame,
         seal: Seal,
     ) -> Result<(), EngineError> {
-        self.conn_mut(conn)?;
-        let mut malformed = false;
+        let (mut malformed, mut belongs) = (false, false);
         for pdu in frame.pdus() {
             let Ok((header, bytes, cut)) = pdu else {
                 malformed = true;
@@ -44,69 +44,73 @@ impl Engine {
                 bytes,
                 cut,
             };
+            if self.belongs(conn, pdu)? {
+                belongs = true;
+                self.heard(conn)?;
+            }
             self.response(conn, pdu, seal)?;
         }
         if malformed {
-            self.malformed(conn);
+            self.malformed(conn)?;
+        }
+        if !belongs {
+            self.unsolicited(conn, frame)?;
         }
         self.drain(conn)
     }
 
     fn response(&mut self, conn: ConnId, pdu: Pdu<'_>, seal: Seal) -> Result<(), EngineError> {
         let Pdu { header, .. } = pdu;
-        let unsolicited = header.message_id.0 == u64::MAX;
-        if header.command == Command::OPLOCK_BREAK && unsolicited {
+        if is_notification(header) {
             return self.break_arrived(conn, pdu);
         }
-        let interim = header.is_async() && header.nt_status() == NtStatus::PENDING;
-        let it = self.conn_mut(conn)?;
-        it.grant(header.credits);
+        let interim = is_interim(header);
         let mid = header.message_id.0;
+        let it = self.conn_mut(conn)?;
         let flight = if interim {
             it.flights.get(&mid).copied()
         } else {
             it.flights.remove(&mid)
         };
-        match flight {
-            Some(Flight {
-                owner: Owner::Op(op),
-                sent_at,
-            }) => {
-                if seal == Seal::BadSignature {
-                    self.diverged(op, Divergence::BadSignature);
-                }
-                if interim {
-                    self.interim(op, header.async_id().unwrap_or_default())
-                } else {
-                    self.answered(conn, op, sent_at, pdu)
-                }
-            }
-            Some(Flight {
-                owner: Owner::Engine,
-                ..
-            }) => Ok(()),
-            None => {
-                let (command, status) = (header.command.0, header.nt_status());
-                self.report(Report::Stray {
-                    conn,
-                    command,
-                    status,
-                });
-                Ok(())
-            }
+        // What a request gave back when it was given up is granted already.
+        let late = flight.is_none() && !interim;
+        let granted = late.then(|| it.given_up.remove(&mid)).flatten();
+        it.grant(header.credits.saturating_sub(granted.unwrap_or(0)));
+        let Some(Flight { owner, sent_at }) = flight else {
+            return self.stray(conn, header);
+        };
+        let Owner::Op(op) = owner else { return Ok(()) };
+        if seal == Seal::BadSignature {
+            self.diverged(op, Divergence::BadSignature);
         }
+        if interim {
+            // Only an asynchronous header is interim.
+            self.interim(op, header.async_id().unwrap_or_default())
+        } else {
+            self.answered(conn, op, sent_at, pdu)
+        }
+    }
+
+    /// What belongs to nothing is told.
+    pub(super) fn stray(&mut self, conn: ConnId, header: &Header) -> Result<(), EngineError> {
+        let (command, status) = (header.command.0, header.nt_status());
+        self.report(Report::Stray {
+            conn,
+            command,
+            status,
+        });
+        Ok(())
     }
 
     /// STATUS_PENDING: the request is the server's to finish. [MS-SMB2] 3.2.5.1.5.
     fn interim(&mut self, op: OpId, async_id: u64) -> Result<(), EngineError> {
-        let again = self.runs.get(op).is_none_or(|run| run.reached_interim);
-        if again {
+        let unknown = EngineError::unknown_op(op);
+        if self.runs.live_mut(op).ok_or(unknown)?.reached_interim {
             return Ok(());
         }
         self.step(op, OpEvent::Interim { async_id })?;
-        if let Some(run) = self.runs.live_mut(op) {
-            run.reached_interim = true;
-        }
+        let unknown = EngineError::unknown_op(op);
+        self.runs.live_mut(op).ok_or(unknown)?.reached_interim = true;
         self.reach(op, Milestone::Interim)
     }
 
@@ -119,11 +123,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let Pdu { header, bytes, cut } = pdu;
         let status = header.nt_status();
-        let over = self.login_answered(conn, op, status, header.session_id.0)?;
-        if !over {
+        let fits = self.fits(op, header)?;
+        if fits && !self.login_answered(conn, op, status, header.session_id.0)? {
             return Ok(());
         }
-        let outcome = compare::outcome(header, bytes, cut);
+        let outcome = compare::outcome(header, bytes, cut).filter(|_| fits);
         let malformed = outcome.is_none();
         let outcome = outcome.unwrap_or(Outcome {
             status,
@@ -142,12 +146,21 @@ impl Engine {
         }
         self.take_what_it_gives(conn, op, pdu, malformed)?;
         self.step(op, OpEvent::Final)?;
-        self.schedule.forget_settled(settled(&self.runs));
+        self.schedule.forget(&self.runs);
         let interim = self.runs.get(op).is_some_and(|run| run.reached_interim);
         if !interim {
             self.reach(op, Milestone::Interim)?;
         }
         self.reach(op, Milestone::Response)
+    }
+
+    /// Whether a response with `header` can be one to `op`: to the same command, and of a
+    /// TREE_CONNECT with the id of the tree, which an asynchronous header has no place for.
+    fn fits(&self, op: OpId, header: &Header) -> Result<bool, EngineError> {
+        let cmd = self.planned(op)?.cmd;
+        let gives = cmd != Command::TREE_CONNECT || header.nt_status().is_error();
+        let fits = header.command == cmd && (gives || header.tree_id().is_some());
+        Ok(fits || self.config.patience == Patience::Twice)
     }
 
     fn report_differences(&mut self, op: OpId, outcome: &Outcome) {
@@ -171,11 +184,12 @@ impl Engine {
         let status = pdu.header.nt_status();
         if status.is_error() || malformed {
             self.fail_what_it_gives(op, op);
+            if !self.fits(op, pdu.header)? {
+                self.login_lost(op, op)?;
+            }
             return Ok(());
         }
-        let Some(planned) = self.plan.op(op) else {
-            return Ok(());
-        };
+        let planned = self.plan.op(op).ok_or(EngineError::unknown_op(op))?;
         match planned.cmd {
             Command::TREE_CONNECT => {
                 let id = pdu.header.tree_id().map(|tree| tree.0);
@@ -202,13 +216,13 @@ impl Engine {
     /// stand in the way of what comes.
     fn opened(&mut self, conn: ConnId, op: OpId, pdu: Pdu<'_>) -> Result<(), EngineError> {
         let view = View(pdu.bytes);
-        let Some(id) = view.file_id(create::FILE_ID) else {
-            return Ok(());
-        };
-        let oplock = view.u8(create::OPLOCK).unwrap_or_default();
-        let open = self.plan.op(op).and_then(|planned| planned.open);
-        let client = self.plan.op(op).map(|planned| planned.client);
-        if let (Some((key, _)), Some(client)) = (view.lease(), client) {
+        // `compare::outcome` has looked: a body without them is malformed.
+        let lost = || EngineError::unknown_op(op);
+        let id = view.file_id(create::FILE_ID).ok_or_else(lost)?;
+        let oplock = view.u8(create::OPLOCK).ok_or_else(lost)?;
+        let planned = self.planned(op)?;
+        let (open, client) = (planned.open, planned.client);
+        if let Some((key, _)) = view.lease() {
             self.breaks.leased(client, key, op);
         }
         match open.and_then(|open| Some((open, self.opens.get_mut(open.index())?))) {
@@ -236,20 +250,18 @@ impl Engine {
         command: Command,
         body: &[u8],
     ) -> Result<(), EngineError> {
-        let Some(planned) = self.plan.op(op) else {
-            return Ok(());
-        };
+        let planned = self.planned(op)?;
         let (session, tree, charge) = (planned.session, planned.tree, planned.charge.min(1));
         let held_session = session.and_then(|it| self.sessions.get(it.index()));
         let held_tree = tree.and_then(|it| self.trees.get(it.index()));
         let (session, tree) = match (held_session, held_tree) {
             (Some(Slot::Held(session)), Some(Slot::Held(tree))) => (*session, *tree),
-            _ => return Ok(()),
+            _ => return Ok(()), // where there is no session, the server has nothing to be told
         };
         let now = self.now;
         let it = self.conn_mut(conn)?;
         if it.credits == 0 {
-            return Ok(());
+            return Ok(()); // what the recording sends comes first
         }
         let mid = it.take(1);
         it.flights.insert(
@@ -285,13 +297,11 @@ impl Engine {
     }
 
     /// A frame that does not parse: the oldest request in flight is told.
-    fn malformed(&mut self, conn: ConnId) {
-        let flights = self.conns.get(conn.index()).map(|it| &it.flights);
-        let oldest = flights.and_then(|it| {
-            it.values().find_map(|flight| match flight.owner {
-                Owner::Op(op) => Some(op),
-                Owner::Engine => None,
-            })
+    fn malformed(&mut self, conn: ConnId) -> Result<(), EngineError> {
+        let mut flights = self.conn(conn)?.flights.values();
+        let oldest = flights.find_map(|flight| match flight.owner {
+            Owner::Op(op) => Some(op),
+            Owner::Engine => None,
         });
         match oldest {
             Some(op) => self.diverged(op, Divergence::Malformed),
@@ -304,13 +314,7 @@ impl Engine {
                 });
             }
         }
-    }
-}
-
-fn settled(runs: &OpRuns) -> impl Fn(OpId) -> bool + '_ {
-    |op| {
-        runs.get(op)
-            .is_none_or(|run| run.state == super::OpState::Settled)
+        Ok(())
     }
 }
 

@@ -8,11 +8,11 @@ use std::{
 use super::{
     ConnState, Engine, EngineError, OpEvent, Phase,
     config::{OrderMode, Pace, RunConfig, Speed},
-    op::OpState,
+    op::{OpRuns, OpState},
     plan::Kind,
 };
 use crate::{
-    event::{Divergence, Lateness, Milestone, Report, SkipReason},
+    event::{Lateness, Milestone, Report, SkipReason},
     ids::{LogicalTime, OpId},
     smb2::Command,
 };
@@ -24,8 +24,12 @@ pub(super) enum Turn {
     Due(OpId),
     /// An operation may have taken too long.
     Overdue(OpId),
+    /// An ordinary request may not have been answered until then.
+    Late(OpId, LogicalTime),
     /// What an operation waited for has come to pass, and the server has had time to take note.
     Freed(OpId),
+    /// An operation may have waited too long for credits.
+    Starving(OpId),
 }
 
 /// Everything that waits for time or rank.
@@ -38,6 +42,8 @@ pub(super) struct Schedule {
     brief: VecDeque<(LogicalTime, OpId)>,
     /// What was recorded to take long, and break notifications that are waited for.
     patient: BinaryHeap<Reverse<(LogicalTime, OpId)>>,
+    /// Who waits for credits: no longer than a time-out, so the first is in front.
+    hungry: VecDeque<(LogicalTime, OpId)>,
     /// `--order capture`: released operations that still wait for answers, by how many.
     barrier: BinaryHeap<Reverse<(u32, OpId)>>,
     answered: BTreeSet<u32>,
@@ -66,7 +72,7 @@ impl Schedule {
             .front()
             .is_some_and(|(deadline, _)| *deadline <= now)
         {
-            return self.brief.pop_front().map(|(_, op)| Turn::Overdue(op));
+            return self.brief.pop_front().map(|(at, op)| Turn::Late(op, at));
         }
         if self
             .patient
@@ -75,7 +81,8 @@ impl Schedule {
         {
             return self.patient.pop().map(|Reverse((_, op))| Turn::Overdue(op));
         }
-        None
+        let starving = self.hungry.pop_front_if(|(deadline, _)| *deadline <= now);
+        starving.map(|(_, op)| Turn::Starving(op))
     }
 
     pub(super) fn next_wake(&self) -> Option<LogicalTime> {
@@ -83,11 +90,17 @@ impl Schedule {
         let held = self.held.peek().map(|Reverse((at, _))| *at);
         let brief = self.brief.front().map(|(at, _)| *at);
         let patient = self.patient.peek().map(|Reverse((at, _))| *at);
-        [due, held, brief, patient].into_iter().flatten().min()
+        let hungry = self.hungry.front().map(|(at, _)| *at);
+        let all = [due, held, brief, patient, hungry];
+        all.into_iter().flatten().min()
     }
 
-    /// Forgets time-outs at the front whose operation is over.
-    pub(super) fn forget_settled(&mut self, settled: impl Fn(OpId) -> bool) {
+    /// Forgets time-outs at the front that no longer matter: their operation is over, or was sent.
+    pub(super) fn forget(&mut self, runs: &OpRuns) {
+        let state = |op: OpId| runs.get(op).map(|run| run.state);
+        let settled = |op: OpId| state(op) == Some(OpState::Settled);
+        let queued = |op: OpId| state(op) == Some(OpState::Queued);
+        while self.hungry.pop_front_if(|(_, op)| !queued(*op)).is_some() {}
         while self.brief.front().is_some_and(|(_, op)| settled(*op)) {
             self.brief.pop_front();
         }
@@ -116,6 +129,11 @@ impl Schedule {
         }
     }
 
+    /// `op` waits for credits, until `deadline` at most.
+    pub(super) fn watch_credits(&mut self, op: OpId, deadline: LogicalTime) {
+        self.hungry.push_back((deadline, op));
+    }
+
     fn answer(&mut self, rank: u32) -> Vec<OpId> {
         let mut freed = Vec::new();
         if !self.by_rank || rank == u32::MAX {
@@ -140,10 +158,7 @@ impl Schedule {
 impl Engine {
     /// `op` (the leader of its compound) waits for nothing any more but its time.
     pub(super) fn release(&mut self, op: OpId) -> Result<(), EngineError> {
-        let Some(planned) = self.plan.op(op) else {
-            return Ok(());
-        };
-        if planned.kind == Kind::Foreign {
+        if self.planned(op)?.kind == Kind::Foreign {
             return Ok(());
         }
         let need = self.plan.answered_before(op);
@@ -155,12 +170,10 @@ impl Engine {
     }
 
     fn arm(&mut self, op: OpId) -> Result<(), EngineError> {
-        let settled = self
-            .state_of(op)
-            .is_none_or(|state| state == OpState::Settled);
-        let Some(planned) = self.plan.op(op).filter(|_| !settled) else {
+        if self.known_state(op)? == OpState::Settled {
             return Ok(());
-        };
+        }
+        let planned = self.planned(op)?;
         let due = match self.config.pace {
             Pace::Absolute => LogicalTime(self.config.speed.scale(planned.at_us)).max(self.now),
             Pace::Think => self
@@ -188,22 +201,21 @@ impl Engine {
         match turn {
             Turn::Due(op) => self.due(op),
             Turn::Overdue(op) => self.overdue(op),
+            Turn::Late(op, at) => self.late(op, at),
             Turn::Freed(op) if self.progress.release(op) => self.release(op),
             Turn::Freed(_) => Ok(()),
+            Turn::Starving(op) => self.held_too_long(op),
         }
     }
 
     fn due(&mut self, op: OpId) -> Result<(), EngineError> {
-        if self.state_of(op) != Some(OpState::Scheduled) {
+        if self.known_state(op)? != OpState::Scheduled {
             return Ok(());
         }
         for member in self.members(op) {
             self.step(member, OpEvent::Due)?;
         }
-        let Some(planned) = self.plan.op(op) else {
-            return Ok(());
-        };
-        match planned.kind {
+        match self.planned(op)?.kind {
             Kind::Request | Kind::Smb1Negotiate => self.enqueue(op),
             Kind::Break => self.expect_break(op),
             Kind::Disconnect { by_client, reset } => self.disconnect(op, by_client, reset),
@@ -212,10 +224,9 @@ impl Engine {
     }
 
     /// What made `op` late, at the moment it is sent.
-    pub(super) fn lateness(&self, op: OpId) -> Lateness {
-        let (Some(run), Some(planned)) = (self.runs.get(op), self.plan.op(op)) else {
-            return Lateness::default();
-        };
+    pub(super) fn lateness(&self, op: OpId) -> Result<Lateness, EngineError> {
+        let planned = self.planned(op)?;
+        let run = self.runs.get(op).ok_or(EngineError::unknown_op(op))?;
         let wished = LogicalTime(self.config.speed.scale(planned.at_us));
         let causality_ns = match (self.config.pace, self.config.speed) {
             // At full speed nothing is planned but to follow what comes before.
@@ -234,7 +245,7 @@ impl Engine {
         } else {
             late.replayer_ns = waited;
         }
-        late
+        Ok(late)
     }
 
     /// An operation came so far: who waited for that may go on.
@@ -286,57 +297,39 @@ impl Engine {
         self.reach(op, Milestone::Response)
     }
 
-    fn overdue(&mut self, op: OpId) -> Result<(), EngineError> {
-        let Some(state) = self.state_of(op).filter(|state| *state != OpState::Settled) else {
+    pub(super) fn overdue(&mut self, op: OpId) -> Result<(), EngineError> {
+        let state = self.known_state(op)?;
+        if state == OpState::Settled {
             return Ok(());
-        };
-        let Some(planned) = self.plan.op(op) else {
-            return Ok(());
-        };
+        }
+        let planned = self.planned(op)?;
         match planned.kind {
             Kind::Break => self.break_missing(op),
-            Kind::Disconnect { reset, .. } => {
-                let state = self.conns.get(planned.conn.index()).map(|conn| conn.state);
-                match state {
-                    Some(ConnState::Closed | ConnState::Lost { .. }) => self.observe(op),
-                    _ => self.hang_up(op, reset),
+            Kind::Disconnect { reset, by_client } => match self.conn(planned.conn)?.state {
+                ConnState::Closed | ConnState::Lost { .. } => self.observe(op),
+                _ if by_client => self.hang_up(op, reset),
+                _ => {
+                    self.hang_up(op, reset)?;
+                    self.still_silent(self.config.break_wait_ns())
                 }
-            }
+            },
             _ if state.in_flight() => self.no_response(op, state),
             _ => Ok(()),
         }
     }
 
-    /// No response in time: the request is given up and its credits are given back.
-    fn no_response(&mut self, op: OpId, state: OpState) -> Result<(), EngineError> {
-        let (OpState::InFlight { mid } | OpState::Pending { mid, .. }) = state else {
-            return Ok(());
-        };
-        let Some(planned) = self.plan.op(op) else {
-            return Ok(());
-        };
-        let (conn, charge, answered) = (planned.conn, planned.charge, planned.answer.is_some());
-        let it = self.conn_mut(conn)?;
-        it.flights.remove(&mid);
-        it.grant(charge.max(1));
-        if answered {
-            self.diverged(op, Divergence::NoResponse);
-        }
-        self.lose(op)?;
-        self.drain(conn)
-    }
-
     /// `op` will not be answered.
     pub(super) fn lose(&mut self, op: OpId) -> Result<(), EngineError> {
-        let was = self.state_of(op).unwrap_or_default();
+        let was = self.known_state(op)?;
         self.fail_what_it_gives(op, op);
+        self.login_lost(op, op)?;
         self.step(op, OpEvent::Lose)?;
         self.reach_all(op, was)
     }
 
     /// `op` is left out for a reason that is nobody's fault.
     pub(super) fn skip(&mut self, op: OpId, why: SkipReason) -> Result<(), EngineError> {
-        let was = self.state_of(op).unwrap_or_default();
+        let was = self.known_state(op)?;
         if why != SkipReason::Absorbed {
             self.fail_what_it_gives(op, op);
         }
@@ -350,8 +343,11 @@ impl Engine {
 
     /// `op` cannot run because `cause` went wrong before.
     pub(super) fn cascade(&mut self, op: OpId, cause: OpId) -> Result<(), EngineError> {
-        let was = self.state_of(op).unwrap_or_default();
+        let was = self.known_state(op)?;
         self.fail_what_it_gives(op, cause);
+        if was.in_flight() {
+            self.login_lost(op, cause)?;
+        }
         self.step(op, OpEvent::Skip)?;
         if op != cause {
             self.report(Report::Cascaded { op, cause });
@@ -377,7 +373,7 @@ impl Engine {
 
     /// The event that `op` stands for took place, or never will.
     pub(super) fn observe(&mut self, op: OpId) -> Result<(), EngineError> {
-        let was = self.state_of(op).unwrap_or_default();
+        let was = self.known_state(op)?;
         if was == OpState::Settled {
             return Ok(());
         }

@@ -19,18 +19,42 @@ pub(super) const SHARING_VIOLATION: u32 = 0xc000_0043;
 
 /// One client, most often on one connection, an engine, and what it ordered.
 pub(super) struct Desk {
+    connections: u32,
     pub(super) drive: Drive<Engine, NoRecord>,
     pub(super) now: u64,
     pub(super) sent: Vec<Frame>,
+    /// On which connection each of them was sent.
+    pub(super) sent_on: Vec<ConnId>,
+    /// Logins that want a token.
+    pub(super) tokens: Vec<(ConnId, SessionRef)>,
     pub(super) reports: Vec<Report>,
     pub(super) logins: Vec<AuthStep>,
     pub(super) closed: bool,
+    /// Connections that the engine wants to be opened.
+    pub(super) dials: Vec<ConnId>,
+    /// Connections that the engine has closed, and whether by a reset.
+    pub(super) closes: Vec<(ConnId, bool)>,
     pub(super) wake: Option<LogicalTime>,
 }
 
 impl Desk {
     /// An engine whose operations all belong to one session and tree that it is given first.
     pub(super) fn new(lines: &[Value]) -> Self {
+        let config = RunConfig {
+            speed: Speed::Max,
+            ..RunConfig::default()
+        };
+        let mut desk = Self::idle(lines, config);
+        let connections = 0..desk.connections;
+        desk.tell(Input::Start);
+        for conn in connections.map(ConnId) {
+            desk.tell(Input::Connected { conn });
+        }
+        desk
+    }
+
+    /// The same as `config` says, before its start.
+    pub(super) fn idle(lines: &[Value], config: RunConfig) -> Self {
         let operations: Vec<Operation> = lines
             .iter()
             .map(|line| serde_json::from_value(line.clone()).unwrap())
@@ -63,41 +87,51 @@ impl Desk {
             operations: operations.len() as u64,
             ..Workload::default()
         };
-        let config = RunConfig {
-            speed: Speed::Max,
-            ..RunConfig::default()
-        };
         let plan = Plan::build(&workload, operations, &config, |_| true).unwrap();
-        let mut desk = Self {
+        Self {
+            connections,
             drive: Drive::new(Engine::new(plan, config), NoRecord, Gate::open()),
             now: 0,
             sent: Vec::new(),
+            sent_on: Vec::new(),
+            tokens: Vec::new(),
             reports: Vec::new(),
             logins: Vec::new(),
             closed: false,
+            dials: Vec::new(),
+            closes: Vec::new(),
             wake: None,
-        };
-        desk.tell(Input::Start);
-        for conn in (0..connections).map(ConnId) {
-            desk.tell(Input::Connected { conn });
         }
-        desk
     }
 
     pub(super) fn tell(&mut self, input: Input) {
         self.now += 1_000;
         let (sent, reports, closed) = (&mut self.sent, &mut self.reports, &mut self.closed);
-        let logins = &mut self.logins;
+        let (logins, dials, closes) = (&mut self.logins, &mut self.dials, &mut self.closes);
+        let (sent_on, tokens) = (&mut self.sent_on, &mut self.tokens);
         let now = LogicalTime(self.now);
         self.drive.take(now, input).unwrap();
         self.wake = loop {
             match self.drive.poll() {
                 Output::WakeAt(at) => break at,
-                Output::Do(Effect::Send { frame, .. }) => sent.push(frame),
+                Output::Do(Effect::Send { conn, frame, .. }) => {
+                    sent.push(frame);
+                    sent_on.push(conn);
+                }
                 Output::Do(Effect::Report(report)) => reports.push(report),
-                Output::Do(Effect::Authenticate { step, .. }) => logins.push(step),
-                Output::Do(Effect::Close { .. }) => *closed = true,
-                Output::Do(_) => {}
+                Output::Do(Effect::Authenticate {
+                    step,
+                    conn,
+                    session,
+                }) => {
+                    logins.push(step);
+                    tokens.push((conn, session));
+                }
+                Output::Do(Effect::Close { conn, reset }) => {
+                    closes.push((conn, reset));
+                    *closed = true;
+                }
+                Output::Do(Effect::Connect { conn }) => dials.push(conn),
             }
         };
     }
@@ -130,12 +164,16 @@ impl Desk {
     }
 
     pub(super) fn receive(&mut self, bytes: Vec<u8>) {
+        self.receive_on(ConnId(0), bytes);
+    }
+
+    pub(super) fn receive_on(&mut self, conn: ConnId, bytes: Vec<u8>) {
         let frame = Frame {
             bytes,
             cuts: Vec::new(),
         };
         self.tell(Input::Received {
-            conn: ConnId(0),
+            conn,
             frame,
             seal: Seal::Plain,
         });

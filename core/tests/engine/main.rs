@@ -8,6 +8,8 @@
 )]
 
 mod desk;
+mod silence;
+mod unsolicited;
 
 use desk::*;
 use serde_json::json;
@@ -45,10 +47,17 @@ fn a_server_that_grants_no_credits_is_told_and_ends_the_run() {
 
 #[test]
 fn a_response_that_does_not_come_times_out_and_gives_its_credit_back() {
-    let mut desk = Desk::new(&[echo(0, &json!({})), echo(1, &json!({}))]);
-    desk.wake_up();
-    assert_eq!(desk.diverged(), [(0, &Divergence::NoResponse)]);
-    assert_eq!(desk.sent.len(), 2);
+    let lines: Vec<_> = (0..4).map(|id| echo(id, &json!({}))).collect();
+    let mut desk = Desk::new(&lines);
+    desk.answer(ECHO, 0, SUCCESS, 2, &ECHO_BODY);
+    desk.now += 20_000_000_000;
+    desk.answer(ECHO, 2, SUCCESS, 0, &ECHO_BODY);
+    assert_eq!(desk.sent.len(), 3);
+    while desk.diverged().is_empty() {
+        desk.wake_up();
+    }
+    assert_eq!(desk.diverged(), [(1, &Divergence::NoResponse)]);
+    assert_eq!(desk.sent.len(), 4);
 }
 
 #[test]

@@ -133,7 +133,8 @@ where
     ) -> Result<Option<LogicalTime>, Failure<M, R>> {
         let now = self.now();
         self.drive.take(now, input)?;
-        self.metrics.inputs += 1;
+        self.metrics.inputs = self.drive.inputs();
+        self.metrics.unwanted_frames = self.drive.unwanted();
         loop {
             match self.drive.poll() {
                 Output::WakeAt(at) => return Ok(at),

@@ -1,0 +1,99 @@
+//! What comes on a connection and belongs to nothing, and how much of it the engine wants to hear.
+//!
+//! A server can send without being asked for ever. What belongs to a request, to a recorded
+//! notification or to a holder whose oplock or lease was not broken more often than it was granted
+//! is bounded by the workload. The rest is bounded here: [`Engine::wants`] says no to it once a
+//! connection has had its share. Who drives the engine asks before the input is recorded, so a
+//! journal holds what the engine was given, and runs again as it ran.
+
+use super::{Engine, EngineError, conn::Owner, receive::Pdu};
+use crate::{
+    event::Input,
+    frame::Frame,
+    ids::ConnId,
+    smb2::{Command, Header, NtStatus},
+};
+
+/// What came on a connection that belonged to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unsolicited {
+    frames: u32,
+    bytes: usize,
+}
+
+impl Unsolicited {
+    /// Whether one more frame of so many bytes may be heard.
+    fn has_room(self, bytes: usize) -> bool {
+        self.frames < MOST_FRAMES && self.bytes.saturating_add(bytes) <= MOST_BYTES
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.frames = self.frames.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+impl Engine {
+    /// Whether `input` is to be recorded and handled. What is refused is a frame that belongs to
+    /// nothing, on a connection that had 256 of them, or 1 MiB, before.
+    #[must_use]
+    pub fn wants(&self, input: &Input) -> bool {
+        let Input::Received { conn, frame, .. } = input else {
+            return true;
+        };
+        // What names no connection is refused where it is handled.
+        let Some(it) = self.conns.get(conn.index()) else {
+            return true;
+        };
+        let room = it.unsolicited.has_room(frame.bytes.len());
+        let mut pdus = frame.pdus().map_while(Result::ok);
+        room || pdus.any(|(header, bytes, cut)| {
+            let pdu = Pdu {
+                header: &header,
+                bytes,
+                cut,
+            };
+            self.belongs(*conn, pdu).unwrap_or(true)
+        })
+    }
+
+    /// Whether `pdu` is an answer that is waited for, or a notification that there may be.
+    pub(super) fn belongs(&self, conn: ConnId, pdu: Pdu<'_>) -> Result<bool, EngineError> {
+        let Pdu { header, .. } = pdu;
+        if is_notification(header) {
+            return self.may_break(conn, pdu.bytes);
+        }
+        let mid = header.message_id.0;
+        let it = self.conn(conn)?;
+        Ok(match it.flights.get(&mid).map(|flight| flight.owner) {
+            Some(Owner::Op(op)) if is_interim(header) => {
+                let run = self.runs.get(op).ok_or(EngineError::unknown_op(op))?;
+                !run.reached_interim
+            }
+            Some(Owner::Op(_)) => true,
+            Some(Owner::Engine) => !is_interim(header),
+            None => !is_interim(header) && it.given_up.contains_key(&mid),
+        })
+    }
+
+    /// `frame` came, and nothing in it belonged to anything.
+    pub(super) fn unsolicited(&mut self, conn: ConnId, frame: &Frame) -> Result<(), EngineError> {
+        self.conn_mut(conn)?.unsolicited.add(frame.bytes.len());
+        Ok(())
+    }
+}
+
+/// Nobody asked for it. [MS-SMB2] 2.2.23.
+pub(super) fn is_notification(header: &Header) -> bool {
+    header.command == Command::OPLOCK_BREAK && header.message_id.0 == u64::MAX
+}
+
+/// The request is the server's to finish. [MS-SMB2] 3.2.5.1.5.
+pub(super) fn is_interim(header: &Header) -> bool {
+    header.is_async() && header.nt_status() == NtStatus::PENDING
+}
+
+/// Frames that belong to nothing, of one connection, that are heard: enough to tell what it sends.
+const MOST_FRAMES: u32 = 256;
+/// Bytes of them.
+const MOST_BYTES: usize = 1 << 20;
