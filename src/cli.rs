@@ -84,9 +84,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
             std::process::exit(i32::from(USAGE));
         }
     };
-    // A server tells of the limits that its clients reach.
-    let default = matches!(cli.verb, Verb::Serve(_)).then_some("warn");
-    if let Some(filter) = cli.log.as_deref().or(default) {
+    if let Some(filter) = &cli.log {
         log_to_stderr(filter)?;
     }
     match cli.verb {

@@ -65,6 +65,11 @@ impl Failure {
         Self::new(ENVIRONMENT, anyhow::anyhow!("{message}"))
     }
 
+    /// The program is wrong, in words.
+    pub(crate) fn defect(message: impl fmt::Display) -> Self {
+        Self::new(DEFECT, anyhow::anyhow!("{message}"))
+    }
+
     /// The same, with what to do about it.
     pub(crate) fn remedy(mut self, remedy: impl fmt::Display) -> Self {
         self.remedy = Some(remedy.to_string());

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use smbench_core::bulk::Blobs;
 use smbench_core::confine::Gate;
-use smbench_core::engine::{Engine, Plan, RunConfig};
+use smbench_core::drive::DriveError;
+use smbench_core::engine::{Engine, EngineError, Plan, RunConfig};
+use smbench_core::event::{EffectsDigest, Recorder, Report};
 use smbench_core::ids::{PrincipalRef, SessionRef};
 use smbench_core::seal::{EncryptPolicy, SigningPolicy};
 use smbench_live::auth::{AnonymousAuthenticator, AuthError, Begin, Handshake, SspiAuthenticator};
@@ -13,7 +16,7 @@ use smbench_live::tcp::TcpNetwork;
 use smbench_live::timer::PreciseTimer;
 use smbench_live::{Authenticator, Credentials, CredentialsSource, Driver, DriverConfig, Endpoint};
 
-use crate::exit::{DEFECT, Failure, OrFail};
+use crate::exit::{DEFECT, ENVIRONMENT, Failure, OrFail};
 use crate::load::{Attachments, BlobSource};
 use crate::record::{RecordArgs, Recording, RunIdentity};
 use crate::report;
@@ -44,6 +47,8 @@ pub(crate) struct LiveRun<'a> {
     pub(crate) signing: SigningPolicy,
     /// When to encrypt.
     pub(crate) encryption: EncryptPolicy,
+    /// What may leave.
+    pub(crate) gate: Gate,
 }
 
 /// What came of it.
@@ -70,6 +75,20 @@ pub(crate) struct KnownUsers {
     pub(crate) principals: BTreeMap<PrincipalRef, Credentials>,
 }
 
+impl KnownUsers {
+    /// The first of them, for the only session of a workload of our own.
+    pub(crate) fn first(&self) -> Self {
+        let first = self.principals.values().next();
+        Self {
+            sessions: first
+                .map(|it| (SessionRef(0), it.clone()))
+                .into_iter()
+                .collect(),
+            principals: BTreeMap::new(),
+        }
+    }
+}
+
 impl CredentialsSource for KnownUsers {
     fn credentials(&self, session: SessionRef) -> Option<Credentials> {
         self.sessions.get(&session).cloned()
@@ -94,11 +113,10 @@ impl Authenticator for Login {
     }
 }
 
-/// Runs.
+/// Runs, recorded.
 pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
-    let plan = run.plan;
-    let operations = plan.len() as u64;
-    let without_answer = plan.without_answer();
+    let operations = run.plan.len() as u64;
+    let without_answer = run.plan.without_answer();
     let recording = Recording::begin(
         run.record,
         RunIdentity {
@@ -111,61 +129,32 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     )?;
     let recorder = recording.recorder()?;
     reach(run.target)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .or_environment("cannot start")?;
     let bar = report::progress(
         operations,
         "{bar:40} {pos}/{len} operations, {elapsed} {msg}",
     );
     let mut tally = Tally::default();
     let begun = Instant::now();
-    let endpoint = Endpoint {
-        server: run.target.host.clone(),
-        address: run.target.address,
-    };
-    let login = Login {
-        sspi: SspiAuthenticator::new(run.credentials.clone(), "SMBENCH".to_owned()),
+    let drive = Drive {
+        plan: run.plan,
+        config: run.config,
+        target: run.target,
         credentials: run.credentials,
-        anonymous: AnonymousAuthenticator,
+        blobs: run.blobs,
+        recorder,
+        signing: run.signing,
+        encryption: run.encryption,
+        gate: run.gate,
     };
-    let finished = runtime.block_on(async {
-        let parts = Parts {
-            machine: Engine::new(plan, run.config.clone()),
-            network: TcpNetwork::new(move |_| Some(endpoint.clone())),
-            authenticator: login,
-            blobs: run.blobs,
-            recorder,
-            timer: PreciseTimer::new().or_environment("cannot get a timer")?,
-            gate: Gate::of(&run.config),
-        };
-        let timeout = Duration::from_millis(run.config.timeout_ms.into());
-        let usual = DriverConfig::default();
-        let config = DriverConfig {
-            connect_timeout: usual.connect_timeout.min(timeout),
-            close_timeout: usual.close_timeout.min(timeout),
-            seed: run.config.seed,
-            signing: run.signing,
-            encryption: run.encryption,
-            ..usual
-        };
-        let (driver, handle) = Driver::new(parts, config);
-        let stopper = tokio::spawn(stop_on_interrupt(handle));
-        let outcome = driver
-            .run(|_, report| {
-                tally.report(report);
-                bar.set_position(tally.finished);
-            })
-            .await
-            .map_err(|error| Failure::new(DEFECT, anyhow::Error::from(error)));
-        stopper.abort();
-        outcome
+    let driven = drive.to_its_end(|report| {
+        tally.report(report);
+        bar.set_position(tally.finished);
     })?;
     bar.finish_and_clear();
     let wall = begun.elapsed();
-    let (effects, recorder) = (finished.effects, finished.recorder);
-    drop(recorder);
+    let (effects, unwanted) = (driven.effects, driven.unwanted);
+    // The recorder holds the journal open.
+    drop(driven);
     let (journal, bundle) = recording.end()?;
     let summary = tally.summary(RunFacts {
         operations,
@@ -175,14 +164,113 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         bundle,
         root: Some(run.target.root.clone()),
         effects_digest: effects.to_string(),
-        unwanted: finished.metrics.unwanted_frames,
+        unwanted,
         ..RunFacts::default()
     });
     Ok(LiveOutcome { summary, tally })
 }
 
+/// A plan, and what it is driven with.
+pub(crate) struct Drive<'a, B, R> {
+    /// The workload, ready to run as `config` says.
+    pub(crate) plan: Plan,
+    /// How to run it.
+    pub(crate) config: RunConfig,
+    /// Against whom.
+    pub(crate) target: &'a Target,
+    /// Who logs in.
+    pub(crate) credentials: KnownUsers,
+    /// Bulk data.
+    pub(crate) blobs: B,
+    /// What takes the inputs.
+    pub(crate) recorder: R,
+    /// When to sign.
+    pub(crate) signing: SigningPolicy,
+    /// When to encrypt.
+    pub(crate) encryption: EncryptPolicy,
+    /// What may leave.
+    pub(crate) gate: Gate,
+}
+
+/// What is left of a driven plan.
+pub(crate) struct Driven<B, R> {
+    /// Digest of all effects.
+    pub(crate) effects: EffectsDigest,
+    /// Frames that nobody asked for, beyond what was recorded.
+    pub(crate) unwanted: u64,
+    /// Bulk data.
+    pub(crate) blobs: B,
+    _recorder: R,
+}
+
+impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
+    /// Drives until the engine is done. `on_report` hears every report.
+    pub(crate) fn to_its_end(
+        self,
+        mut on_report: impl FnMut(&Report),
+    ) -> Result<Driven<B, R>, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .or_environment("cannot start")?;
+        let endpoint = Endpoint {
+            server: self.target.host.clone(),
+            address: self.target.address,
+        };
+        let login = Login {
+            sspi: SspiAuthenticator::new(self.credentials.clone(), "SMBENCH".to_owned()),
+            credentials: self.credentials,
+            anonymous: AnonymousAuthenticator,
+        };
+        let timeout = Duration::from_millis(self.config.timeout_ms.into());
+        let usual = DriverConfig::default();
+        let config = DriverConfig {
+            connect_timeout: usual.connect_timeout.min(timeout),
+            close_timeout: usual.close_timeout.min(timeout),
+            seed: self.config.seed,
+            signing: self.signing,
+            encryption: self.encryption,
+            ..usual
+        };
+        let finished = runtime.block_on(async {
+            let parts = Parts {
+                machine: Engine::new(self.plan, self.config),
+                network: TcpNetwork::new(move |_| Some(endpoint.clone())),
+                authenticator: login,
+                blobs: self.blobs,
+                recorder: self.recorder,
+                timer: PreciseTimer::new().or_environment("cannot get a timer")?,
+                gate: self.gate,
+            };
+            let (driver, handle) = Driver::new(parts, config);
+            let stopper = tokio::spawn(stop_on_interrupt(handle));
+            let outcome = driver.run(|_, report| on_report(report)).await;
+            stopper.abort();
+            outcome.map_err(explain)
+        })?;
+        Ok(Driven {
+            effects: finished.effects,
+            unwanted: finished.metrics.unwanted_frames,
+            blobs: finished.blobs,
+            _recorder: finished.recorder,
+        })
+    }
+}
+
+/// A disk that is full is no defect of ours; an engine that refuses an input, or a frame that was to
+/// leave the root, is.
+fn explain<R: std::error::Error + Send + Sync + 'static>(
+    error: DriveError<EngineError, R>,
+) -> Failure {
+    let code = match error {
+        DriveError::Record { .. } => ENVIRONMENT,
+        _ => DEFECT,
+    };
+    Failure::new(code, anyhow::Error::from(error))
+}
+
 /// A server that is not there is told at once, not as a thousand divergences.
-fn reach(target: &Target) -> Result<(), Failure> {
+pub(crate) fn reach(target: &Target) -> Result<(), Failure> {
     std::net::TcpStream::connect_timeout(&target.address, Duration::from_secs(10))
         .map(drop)
         .or_environment(format!(

@@ -115,6 +115,7 @@ impl Loaded {
         BlobSource {
             blobs: Some(Arc::clone(&self.blobs)),
             synthetic: BTreeMap::new(),
+            extra: None,
             last: None,
         }
     }
@@ -137,6 +138,7 @@ pub(crate) type Attachments = Vec<(String, Vec<u8>)>;
 pub(crate) struct BlobSource {
     blobs: Option<Arc<BlobReader>>,
     synthetic: BTreeMap<Digest, (String, u64, u32)>,
+    extra: Option<(Digest, Arc<[u8]>)>,
     last: Option<(Digest, Arc<[u8]>)>,
 }
 
@@ -150,7 +152,16 @@ impl BlobSource {
         self
     }
 
+    /// Also gives this piece of data.
+    pub(crate) fn with(mut self, data: Vec<u8>) -> Self {
+        self.extra = Some((Digest::of(&data), data.into()));
+        self
+    }
+
     fn find(&self, digest: &Digest) -> Option<Arc<[u8]>> {
+        if let Some((_, data)) = self.extra.as_ref().filter(|(of, _)| of == digest) {
+            return Some(Arc::clone(data));
+        }
         if let Some((path, offset, len)) = self.synthetic.get(digest) {
             return Some(synthetic(path, *offset, *len).into());
         }

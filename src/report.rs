@@ -68,7 +68,10 @@ pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &BTreeMap<OpId, 
         summary.operations,
         summary.issued,
         summary.matched,
-        summary.skipped.values().sum::<u64>() + summary.cascaded,
+        summary.skipped.values().sum::<u64>()
+            + summary.cascaded
+            + summary.refused.values().sum::<u64>()
+            + summary.refused_consequences,
     );
     say!(
         "{:.2} s, {:.0} answers/s; answer time p50 {} us, p99 {} us, max {} us; late p50 {} us, p99 {} us",
@@ -82,6 +85,13 @@ pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &BTreeMap<OpId, 
     );
     for (why, count) in &summary.skipped {
         say!("  left out: {count} {}", why.replace('_', " "));
+    }
+    for (why, count) in &summary.refused {
+        say!("  not sent: {count} {}", why.replace('_', " "));
+    }
+    if summary.refused_consequences > 0 {
+        let count = summary.refused_consequences;
+        say!("  not sent: {count} that mean nothing without those");
     }
     if summary.stray > 0 {
         say!("  {} responses belong to no request", summary.stray);

@@ -1,9 +1,10 @@
 //! Counts what a run reports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use smbench_core::confine::Refusal;
 use smbench_core::event::{Divergence, Lateness, Report};
 use smbench_core::ids::OpId;
 
@@ -22,6 +23,11 @@ pub(crate) struct Tally {
     pub(crate) cascaded: u64,
     /// Operations left out, by reason.
     pub(crate) skipped: BTreeMap<&'static str, u64>,
+    /// Operations not sent because of what they would reach, by reason.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// Operations that mean nothing without those.
+    pub(crate) refused_consequences: u64,
+    refusals: BTreeSet<OpId>,
     /// Responses that belong to no request.
     pub(crate) stray: u64,
     /// The first divergences, for people.
@@ -46,6 +52,9 @@ impl Default for Tally {
             diverged: BTreeMap::new(),
             cascaded: 0,
             skipped: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            refused_consequences: 0,
+            refusals: BTreeSet::new(),
             stray: 0,
             first: Vec::new(),
             divergent_operations: 0,
@@ -89,11 +98,21 @@ impl Tally {
                     self.first.push((*op, divergence.clone()));
                 }
             }
+            Report::Cascaded { cause, .. } if self.refusals.contains(cause) => {
+                self.refused_consequences += 1;
+            }
             Report::Cascaded { .. } => self.cascaded += 1,
+            Report::Refused { op, why } => self.refuse(*op, *why),
+            Report::TreeRefused { op } => self.refuse(*op, Refusal::Tree),
             Report::Skipped { why, .. } => *self.skipped.entry(why.name()).or_default() += 1,
             Report::Stray { .. } => self.stray += 1,
-            _ => {}
+            Report::Done => {}
         }
+    }
+
+    fn refuse(&mut self, op: OpId, why: Refusal) {
+        self.refusals.insert(op);
+        *self.refused.entry(why.name()).or_default() += 1;
     }
 
     /// The operations of the first divergences.
@@ -120,6 +139,8 @@ impl Tally {
             diverged: self.diverged.clone(),
             cascaded: self.cascaded,
             skipped: self.skipped.clone(),
+            refused: self.refused.clone(),
+            refused_consequences: self.refused_consequences,
             stray: self.stray,
             unwanted: run.unwanted,
             unanswered,
@@ -199,6 +220,10 @@ pub(crate) struct Summary {
     pub(crate) cascaded: u64,
     /// Operations left out, by reason.
     pub(crate) skipped: BTreeMap<&'static str, u64>,
+    /// Operations not sent because of what they would reach, by reason.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// Operations not sent because they mean nothing without those.
+    pub(crate) refused_consequences: u64,
     /// Responses that belong to no request.
     pub(crate) stray: u64,
     /// Frames that belong to nothing, and were too many to be recorded.

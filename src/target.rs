@@ -1,11 +1,12 @@
 //! Where a workload is replayed: server, shares, users.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use smbench_compiler::prepare::Place;
+use smbench_core::confine::RecordedName;
 use smbench_core::engine::TreeTarget;
 use smbench_core::frame::Digest;
 use smbench_core::ids::{PrincipalRef, SessionRef};
@@ -37,7 +38,7 @@ pub(crate) struct TargetArgs {
     /// Folder below the share that everything is put under
     #[arg(long, value_name = "FOLDER")]
     pub(crate) root: Option<String>,
-    /// Replay at the top of the share, outside any root
+    /// Write into folders that no preparation made: at the top of the share, or straight below --root
     #[arg(long)]
     pub(crate) i_know_this_share_is_mine: bool,
 }
@@ -64,8 +65,8 @@ pub(crate) struct Target {
     pub(crate) host: String,
     /// Its address.
     pub(crate) address: SocketAddr,
-    /// Where each recorded tree path goes.
-    pub(crate) trees: BTreeMap<String, TreeTarget>,
+    /// Where each recorded tree goes, by its number.
+    pub(crate) trees: Vec<TreeTarget>,
     /// Where each recorded disk share is prepared.
     pub(crate) places: BTreeMap<String, Place>,
     /// The root as told to the user.
@@ -115,7 +116,14 @@ impl Target {
             (None, None, false) => default_root(&digest()?, fresh),
         };
         let share = args.share.clone().or(mapping.share.clone());
-        let (trees, places) = places(workload, &host, share.as_deref(), &mapping.shares, &root)?;
+        let ground = Ground {
+            host: &host,
+            share: share.as_deref(),
+            shares: &mapping.shares,
+            root: &root,
+            owned: !args.i_know_this_share_is_mine,
+        };
+        let (trees, places) = ground.places(workload)?;
         let password_file = args.password_file.clone().or(mapping.password_file);
         let users = Users {
             one: args.user.clone().or(mapping.user),
@@ -131,6 +139,31 @@ impl Target {
             root,
             users,
         })
+    }
+
+    /// The folders that are ours alone: the path of a share, and a folder in it.
+    pub(crate) fn owned(&self) -> BTreeSet<(String, String)> {
+        let places = self.places.values();
+        places
+            .filter_map(|place| Some((place.path.clone(), place.owned.clone()?)))
+            .collect()
+    }
+
+    /// The account of this run that each recorded user logs in to, by number.
+    pub(crate) fn accounts(&self, workload: &Workload) -> Vec<u32> {
+        let mut numbers: BTreeMap<(String, String), u32> = BTreeMap::new();
+        let users = workload.principals.iter();
+        users
+            .map(|recorded| {
+                let known = self.credentials(&recorded.name);
+                let name = known.map_or((recorded.name.clone(), String::new()), |it| {
+                    (it.user, it.domain)
+                });
+                let account = (name.0.to_lowercase(), name.1.to_lowercase());
+                let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+                *numbers.entry(account).or_insert(next)
+            })
+            .collect()
     }
 
     /// The credentials of a recorded user; `None` where there is no password.
@@ -175,70 +208,96 @@ impl Target {
     }
 }
 
-type Places = (BTreeMap<String, TreeTarget>, BTreeMap<String, Place>);
+type Places = (Vec<TreeTarget>, BTreeMap<String, Place>);
 
-fn places(
-    workload: &Workload,
-    host: &str,
-    share: Option<&str>,
-    shares: &BTreeMap<String, String>,
-    root: &str,
-) -> Result<Places, Failure> {
-    let is_disk = |tree: &&Tree| tree.share_type != PIPE && !tree.path.ends_with("IPC$");
-    let mut disks: Vec<String> = workload
-        .trees
-        .iter()
-        .filter(is_disk)
-        .map(|tree| tree.share().to_lowercase())
-        .collect();
-    disks.sort();
-    disks.dedup();
-    if let Some(unknown) = shares
-        .keys()
-        .find(|name| !disks.contains(&name.to_lowercase()))
-    {
-        return Err(Failure::usage(format!(
-            "the mapping names share {unknown}, which the workload does not use"
-        ))
-        .remedy(format!("its shares are: {}", disks.join(", "))));
-    }
-    let mut trees = BTreeMap::new();
-    let mut places = BTreeMap::new();
-    for tree in &workload.trees {
-        let name = tree.share();
-        if !is_disk(&tree) {
-            let target = TreeTarget {
-                path: format!("\\\\{host}\\IPC$"),
-                root: String::new(),
-            };
-            trees.insert(tree.path.clone(), target);
-            continue;
+/// Where recorded shares go.
+struct Ground<'a> {
+    host: &'a str,
+    /// The share that all go to.
+    share: Option<&'a str>,
+    /// Shares that go elsewhere, by their recorded names.
+    shares: &'a BTreeMap<String, String>,
+    root: &'a str,
+    /// The root is a folder that we make and mark.
+    owned: bool,
+}
+
+impl Ground<'_> {
+    fn places(&self, workload: &Workload) -> Result<Places, Failure> {
+        let confined = |tree: &&Tree| tree.kind().is_confined();
+        let names = workload.trees.iter().filter(confined);
+        let mut disks: Vec<String> = names.map(|tree| tree.share().to_lowercase()).collect();
+        disks.sort();
+        disks.dedup();
+        let known = |name: &&String| !disks.contains(&name.to_lowercase());
+        if let Some(unknown) = self.shares.keys().find(known) {
+            return Err(Failure::usage(format!(
+                "the mapping names share {unknown}, which the workload does not use"
+            ))
+            .remedy(format!("its shares are: {}", disks.join(", "))));
         }
-        let mapped = shares
-            .iter()
-            .find(|(from, _)| from.eq_ignore_ascii_case(name));
-        let to = mapped.map(|(_, to)| to.as_str()).or(share).unwrap_or(name);
-        let (to, below) = to.split_once('\\').unwrap_or((to, ""));
-        // Several recorded shares in one: each gets a folder of its own.
-        let apart = if mapped.is_none() && share.is_some() && disks.len() > 1 {
-            name
-        } else {
-            ""
-        };
-        let parts = [below, root, apart];
-        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let path = format!("\\\\{host}\\{to}");
-        let root = parts.join("\\");
-        places.insert(
-            name.to_lowercase(),
-            Place {
-                path: path.clone(),
-                root: root.clone(),
-            },
-        );
-        trees.insert(tree.path.clone(), TreeTarget { path, root });
+        let mut places = BTreeMap::new();
+        let trees = workload.trees.iter().map(|tree| {
+            if !tree.kind().is_confined() {
+                return Ok(TreeTarget {
+                    path: format!("\\\\{}\\IPC$", self.host),
+                    root: String::new(),
+                });
+            }
+            let place = self.place(tree.share(), disks.len() > 1)?;
+            let (path, root) = (place.path.clone(), place.root.clone());
+            places.insert(tree.share().to_lowercase(), place);
+            Ok(TreeTarget { path, root })
+        });
+        let trees = trees.collect::<Result<_, Failure>>()?;
+        Ok((trees, places))
     }
-    Ok((trees, places))
+
+    /// Where the recorded share `name` goes; a share that the capture does not name goes to --share.
+    fn place(&self, name: &str, several: bool) -> Result<Place, Failure> {
+        let mapped = (self.shares.iter()).find(|(from, _)| from.eq_ignore_ascii_case(name));
+        let to = mapped.map(|(_, to)| to.as_str()).or(self.share);
+        let to = to.unwrap_or(name);
+        let (to, below) = to.split_once('\\').unwrap_or((to, ""));
+        if to.is_empty() {
+            return Err(
+                Failure::usage("the capture does not name a share that it uses")
+                    .remedy("say where it goes: --share NAME"),
+            );
+        }
+        // Several recorded shares in one: each gets a folder of its own.
+        let together = mapped.is_none() && self.share.is_some() && several;
+        let apart = if together { name } else { "" };
+        if !is_component(to) || !apart.is_empty() && !is_component(apart) {
+            return Err(
+                Failure::environment(format!("{name:?} cannot be a share's name"))
+                    .remedy("correct workload.json or the mapping"),
+            );
+        }
+        let below = if below.is_empty() {
+            String::new()
+        } else {
+            checked_root(below)?
+        };
+        let owned = join(&[&below, self.root]);
+        let files = if self.owned { FILES } else { "" };
+        Ok(Place {
+            path: format!("\\\\{}\\{to}", self.host),
+            root: join(&[&owned, files, apart]),
+            owned: self.owned.then_some(owned),
+        })
+    }
+}
+
+fn join(parts: &[&str]) -> String {
+    let parts = parts.iter().filter(|part| !part.is_empty());
+    parts.copied().collect::<Vec<_>>().join("\\")
+}
+
+/// Whether a recorded name can be that of one folder or share.
+fn is_component(name: &str) -> bool {
+    let plain = !name.contains(['\\', '/', ':', '*', '?', '"', '<', '>', '|', '\0']);
+    plain && RecordedName::of_text(name, false).is_ok_and(|name| name.components().count() == 1)
 }
 
 fn read_mapping(path: &Path) -> Result<Mapping, Failure> {
@@ -318,9 +377,9 @@ fn resolve(server: &str) -> Result<(String, SocketAddr), Failure> {
 
 fn checked_root(root: &str) -> Result<String, Failure> {
     let root = root.replace('/', "\\");
-    let bad = root.split('\\').any(|part| {
-        matches!(part, "" | "." | "..") || part.contains([':', '*', '?', '"', '<', '>', '|'])
-    });
+    let bad = root
+        .split('\\')
+        .any(|part| !is_component(part) || part.ends_with(['.', ' ']));
     if bad {
         return Err(Failure::usage(format!("{root:?} cannot be a root"))
             .remedy("name folders below the share, like replays\\run1"));
@@ -341,4 +400,5 @@ fn default_root(digest: &Digest, fresh: bool) -> String {
     )
 }
 
-const PIPE: u8 = 2;
+/// The folder in an owned root that the files are in: what is listed there is what was recorded.
+const FILES: &str = "r";

@@ -325,7 +325,8 @@ fn a_refused_login_or_share_is_no_divergence() {
     let ran = replay("nowhere", "s", &["--prepare"]);
     ran.expect(ENVIRONMENT).says(&["cannot read nowhere"]);
     // What was recorded of the refused run is there, and reruns.
-    let ran = replay("wrong", "s", &["--root", "r", "--journal", "refused"]);
+    let mine = "--i-know-this-share-is-mine";
+    let ran = replay("wrong", "s", &["--root", "r", mine, "--journal", "refused"]);
     ran.expect(ENVIRONMENT);
     scratch.run(["rerun", "refused"]).expect(0);
 }

@@ -268,7 +268,7 @@ fn check(bench: &Bench, work: &Path, root: &str) -> u64 {
         .filter(|it| it.share_type != 2);
     let disks = disks.filter(|it| !it.path.ends_with("IPC$"));
     let shares: BTreeSet<String> = disks.map(|it| it.share().to_lowercase()).collect();
-    let top = bench.server.share_folder("data").join(root);
+    let top = bench.server.share_folder("data").join(root).join("r");
     let mut wanted = BTreeMap::new();
     for entry in &entries {
         // Streams are in extended attributes; `smbench replay` reads them.

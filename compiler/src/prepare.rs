@@ -1,17 +1,20 @@
 //! Turns the inferred namespace into a workload that builds it.
 //!
 //! Preparing is replaying: the same engine, drivers and journal carry it out, and what goes wrong
-//! is a divergence with its operation. Everything is made below a root folder that must not exist
-//! yet. Content that no READ showed is synthetic: a pure function of path and offset
+//! is a divergence with its operation. Everything is made below a root in a folder of our own, which
+//! must not exist yet and says so by a mark. Content that no READ showed is synthetic: a pure function of path and offset
 //! ([`synthetic`]), so it can be checked later without having been kept. Of long stretches like that
 //! only the length is made.
 //!
 //! Attributes and times come last, of folders after what is in them: writing would change times, and
 //! read-only files could not be written.
 
+mod mark;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use smbench_core::{
+    confine::{NameError, RecordedName},
     event::Milestone,
     frame::Digest,
     fscc::{BasicInfo, SetInfoPayload},
@@ -27,6 +30,9 @@ use smbench_core::{
         Principal, Rule, Session, Tree, Workload,
     },
 };
+use thiserror::Error;
+
+pub use self::mark::{MARK, read_marks, write_marks};
 
 /// A share to prepare: where it is, and the folder below which everything is put.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -35,6 +41,8 @@ pub struct Place {
     pub path: String,
     /// The folder below the share, with backslashes; never empty.
     pub root: String,
+    /// The folder at or above `root` that is ours alone; none where the user answers for it.
+    pub owned: Option<String>,
 }
 
 /// A workload that builds a namespace, and where its data comes from.
@@ -114,37 +122,55 @@ pub fn synthetic(path: &str, offset: u64, len: u32) -> Vec<u8> {
     bytes
 }
 
-/// A workload that builds `entries`, share by share, each at its place. Entries of shares without
-/// a place are left out.
+/// Why a namespace cannot be prepared.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// An entry that would not be below the root.
+    #[error("line {line} of namespace.jsonl: {path:?} cannot be made below a root: {source}")]
+    Outside {
+        /// The line, from 1.
+        line: usize,
+        /// The path it names.
+        path: String,
+        /// Why.
+        #[source]
+        source: NameError,
+    },
+}
+
+/// A workload that builds `entries`, the lines of `namespace.jsonl`, share by share, each at its
+/// place. Entries of shares without a place are left out. Owned folders must not exist yet, and get
+/// `mark` as their [`MARK`].
 ///
 /// `blob` gives the bytes of content that the capture showed, as far as it has them.
+///
+/// # Errors
+///
+/// [`PrepareError`] for the first entry that is not below its root.
 pub fn prepare(
     entries: &[Entry],
     places: &BTreeMap<String, Place>,
+    mark: &[u8],
     mut blob: impl FnMut(&Digest) -> Option<Vec<u8>>,
-) -> Preparation {
+) -> Result<Preparation, PrepareError> {
+    for (line, entry) in (1..).zip(entries) {
+        let path = &entry.path;
+        let of_text = RecordedName::of_text(path, false);
+        of_text.map_err(|source| PrepareError::Outside {
+            line,
+            path: path.clone(),
+            source,
+        })?;
+    }
     let mut builder = Builder::new();
     builder.log_in();
+    let mut owned: BTreeSet<(&str, &str)> = BTreeSet::new();
     for (share, place) in places {
-        builder.connect(place);
-        let mut parts = String::new();
-        for part in place.root.split('\\') {
-            parts = if parts.is_empty() {
-                part.to_owned()
-            } else {
-                format!("{parts}\\{part}")
-            };
-            let last = parts == place.root;
-            builder.folder(
-                &parts,
-                if last {
-                    Existing::Refused
-                } else {
-                    Existing::Welcome
-                },
-                None,
-            );
-        }
+        builder.connect(&place.path);
+        let ours = place.owned.as_deref();
+        let fresh = ours.filter(|folder| owned.insert((&place.path, folder)));
+        builder.lead_to(&place.root, ours, fresh, mark);
         let mut sorted: Vec<&Entry> = entries
             .iter()
             .filter(|entry| entry.share.eq_ignore_ascii_case(share) && !entry.path.is_empty())
@@ -160,13 +186,7 @@ pub fn prepare(
             builder.dress(&place.root, entry);
         }
     }
-    builder.end()
-}
-
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Existing {
-    Welcome,
-    Refused,
+    Ok(builder.end())
 }
 
 struct Builder {
@@ -249,28 +269,49 @@ impl Builder {
         }
     }
 
-    fn connect(&mut self, place: &Place) {
+    fn connect(&mut self, path: &str) {
         let tree = TreeRef(u32::try_from(self.out.workload.trees.len()).unwrap_or(u32::MAX));
         self.out.workload.trees.push(Tree {
             session: SessionRef(0),
-            path: place.path.clone(),
+            path: path.to_owned(),
             share_type: 1,
             wire_id: smbench_core::smb2::TreeId(tree.0 + 1),
             inferred: false,
         });
         self.tree = Some(tree);
         let connect = TreeConnectRequest {
-            path: Name::Text(place.path.clone()),
+            path: Name::Text(path.to_owned()),
             ..Default::default()
         };
         self.push(Request::TreeConnect(connect), None, NtStatus::SUCCESS, true);
+    }
+
+    /// Makes the folders down to `root`. What is `fresh` must not be there, and is marked as ours; above
+    /// what is ours folders are opened or made, and nothing is done to them.
+    fn lead_to(&mut self, root: &str, ours: Option<&str>, fresh: Option<&str>, mark: &[u8]) {
+        let ends = root.match_indices('\\').map(|(at, _)| at);
+        for end in ends.chain([root.len()]) {
+            let folder = root.get(..end).unwrap_or_default();
+            let above = ours.is_some_and(|ours| folder.len() < ours.len());
+            let options = CreateOptions::DIRECTORY_FILE.bits();
+            let disposition = match fresh == Some(folder) {
+                true => CreateDisposition::CREATE,
+                false => CreateDisposition::OPEN_IF,
+            };
+            let access = if above { LOOK } else { ACCESS };
+            let open = self.open(folder, access, 0, options, disposition);
+            self.close(open);
+            if fresh == Some(folder) {
+                self.mark(folder, CreateDisposition::CREATE, mark);
+            }
+        }
     }
 
     fn missing_folders(&mut self, root: &str, path: &str, made: &mut BTreeSet<String>) {
         for (at, _) in path.match_indices('\\') {
             let parent = path.get(..at).unwrap_or_default();
             if !parent.is_empty() && made.insert(parent.to_lowercase()) {
-                self.folder(&format!("{root}\\{parent}"), Existing::Welcome, None);
+                self.folder(&format!("{root}\\{parent}"), None);
                 self.out.entries += 1;
             }
         }
@@ -289,38 +330,24 @@ impl Builder {
         self.out.entries += 1;
         let path = format!("{root}\\{}", entry.path);
         match entry.kind {
-            EntryKind::Directory => self.folder(&path, Existing::Welcome, entry.attributes),
+            EntryKind::Directory => self.folder(&path, entry.attributes),
             EntryKind::File | EntryKind::Stream => {
-                let open = self.create(&path, entry.attributes, 0, Existing::Welcome);
+                let open = self.create(&path, entry.attributes, 0);
                 self.fill(open, entry, blob);
                 self.close(open);
             }
         }
     }
 
-    fn folder(&mut self, path: &str, existing: Existing, attributes: Option<u32>) {
-        let open = self.create(
-            path,
-            attributes,
-            CreateOptions::DIRECTORY_FILE.bits(),
-            existing,
-        );
+    fn folder(&mut self, path: &str, attributes: Option<u32>) {
+        let open = self.create(path, attributes, CreateOptions::DIRECTORY_FILE.bits());
         self.close(open);
     }
 
-    fn create(
-        &mut self,
-        path: &str,
-        attributes: Option<u32>,
-        options: u32,
-        existing: Existing,
-    ) -> OpenRef {
-        let disposition = match existing {
-            Existing::Welcome => CreateDisposition::OPEN_IF,
-            Existing::Refused => CreateDisposition::CREATE,
-        };
+    fn create(&mut self, path: &str, attributes: Option<u32>, options: u32) -> OpenRef {
         // Read-only files could not be filled.
         let attributes = attributes.unwrap_or_default() & SETTABLE & !READ_ONLY;
+        let disposition = CreateDisposition::OPEN_IF;
         self.open(path, ACCESS, attributes, options, disposition)
     }
 
@@ -520,6 +547,8 @@ impl Builder {
 const CHUNK: u32 = 65_536;
 /// FILE_READ_DATA, WRITE_DATA, APPEND_DATA, READ_ATTRIBUTES, WRITE_ATTRIBUTES, SYNCHRONIZE.
 const ACCESS: u32 = 0x0010_0187;
+/// READ_ATTRIBUTES, SYNCHRONIZE.
+const LOOK: u32 = 0x0010_0080;
 /// READ_ATTRIBUTES, WRITE_ATTRIBUTES, SYNCHRONIZE.
 const ATTRIBUTES: u32 = 0x0010_0180;
 /// Read-only, hidden, system, archive, temporary, offline, not indexed: what clients may set.

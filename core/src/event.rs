@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::digest::EffectsDigest;
 use crate::{
+    confine::Refusal,
     frame::{Digest, Frame},
     ids::{ConnId, LogicalTime, OpId, OpenRef, PrincipalRef, SessionRef, ShardId},
     smb2::NtStatus,
@@ -231,6 +232,19 @@ pub enum Report {
         op: OpId,
         /// Why.
         why: SkipReason,
+    },
+    /// An operation is not sent: it would reach what the run may not reach.
+    Refused {
+        /// Which.
+        op: OpId,
+        /// Why.
+        why: Refusal,
+    },
+    /// The share that a TREE_CONNECT gave is of another kind than the recorded one, or is not to be
+    /// used: what belongs to it is not sent.
+    TreeRefused {
+        /// The TREE_CONNECT.
+        op: OpId,
     },
     /// A response that belongs to no request.
     Stray {

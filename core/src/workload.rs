@@ -175,23 +175,61 @@ impl Tree {
         self.path.get(begin..).unwrap_or_default()
     }
 
+    /// What it is, as far as the capture tells. `IPC$` is a name that servers keep for pipes.
+    #[must_use]
+    pub fn kind(&self) -> ShareKind {
+        match ShareKind::of_wire(self.share_type) {
+            ShareKind::Unknown if self.share().eq_ignore_ascii_case("IPC$") => ShareKind::Pipe,
+            kind => kind,
+        }
+    }
+
     /// Whether names on it are files: pipes and printers have neither content nor share modes.
     #[must_use]
     pub fn holds_files(&self) -> bool {
-        matches!(self.share_type, UNKNOWN | DISK) && !self.holds_pipes()
+        matches!(self.kind(), ShareKind::Disk | ShareKind::Unknown)
     }
 
     /// Whether names on it are pipes.
     #[must_use]
     pub fn holds_pipes(&self) -> bool {
-        self.share_type == PIPE || self.share().eq_ignore_ascii_case("IPC$")
+        self.kind() == ShareKind::Pipe
     }
 }
 
-/// Share types. [MS-SMB2] 2.2.10.
-const UNKNOWN: u8 = 0;
-const DISK: u8 = 1;
-const PIPE: u8 = 2;
+/// What a share is. [MS-SMB2] 2.2.10.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum ShareKind {
+    /// Files.
+    Disk,
+    /// Named pipes.
+    Pipe,
+    /// A printer.
+    Printer,
+    /// Nobody has told.
+    #[default]
+    Unknown,
+}
+
+impl ShareKind {
+    /// The kind that a ShareType says.
+    #[must_use]
+    pub const fn of_wire(share_type: u8) -> Self {
+        match share_type {
+            1 => Self::Disk,
+            2 => Self::Pipe,
+            3 => Self::Printer,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether what is done on such a share is confined to the root: all that is not known to be a
+    /// pipe. A share whose kind is not known counts, because what is not confined can destroy.
+    #[must_use]
+    pub const fn is_confined(self) -> bool {
+        !matches!(self, Self::Pipe)
+    }
+}
 
 /// An open whose CREATE is not in the capture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

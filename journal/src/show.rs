@@ -286,6 +286,8 @@ fn report_note(report: &Report) -> (&'static str, Option<OpId>, Option<String>) 
             Some(format!("from operation {cause}")),
         ),
         Report::Skipped { op, why } => ("skipped", Some(*op), Some(why.name().to_owned())),
+        Report::Refused { op, why } => ("refused", Some(*op), Some(why.name().to_owned())),
+        Report::TreeRefused { op } => ("tree_refused", Some(*op), None),
         Report::Stray {
             command, status, ..
         } => {

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use smbench_compiler::{CompileOptions, compile};
+use smbench_core::confine::{Gate, Policy};
 use smbench_core::engine::Speed;
 use smbench_core::smb2::Command;
 use smbench_journal::{Journal, diff, rerun};
-use smbench_live::listener::{self, ListenLimits};
+use smbench_live::listener;
 use smbench_sim::ModelService;
 use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
 
@@ -120,10 +121,12 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
         speed: Speed::Max,
         ..Default::default()
     };
-    config.trees.clone_from(&target.trees);
+    config.tree_targets.clone_from(&target.trees);
+    config.policy = Policy::strict();
     let outcome = live_run::run(LiveRun {
         verb: "replay",
         plan: loaded.plan(&config)?,
+        gate: Gate::of(&config),
         digest: loaded.digest()?,
         attachments: loaded.attachments()?,
         config,
@@ -204,9 +207,8 @@ impl Host {
                     return;
                 };
                 let mut service = ModelService::new(server);
-                let limits = ListenLimits::default();
                 let until = async { stopped.await.unwrap_or(()) };
-                if let Err(error) = listener::serve(listener, &mut service, limits, until).await {
+                if let Err(error) = listener::serve(listener, &mut service, until).await {
                     note!("smbench: the model server stopped: {error}");
                 }
             });

@@ -4,18 +4,19 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use smbench_compiler::prepare::{Preparation, prepare};
+use smbench_core::confine::{Gate, Policy};
 use smbench_core::engine::{Plan, RunConfig, Speed};
 use smbench_core::event::Divergence;
 use smbench_core::frame::Digest;
-use smbench_core::ids::SessionRef;
 use smbench_core::smb2::NtStatus;
 
 use crate::cli::TimeoutArg;
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
-use crate::live_run::{self, KnownUsers, LiveOutcome, LiveRun};
+use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::{Attachments, Loaded};
 use crate::record::RecordArgs;
 use crate::report::{self, say};
+use crate::root::Mark;
 use crate::target::{Target, TargetArgs};
 
 /// Build a workload's initial files on a server.
@@ -84,9 +85,13 @@ pub(crate) fn on(
         );
     }
     let blobs = &loaded.blobs;
-    let preparation = prepare(&loaded.namespace, &target.places, |digest| {
+    let mark = Mark::new(&loaded.digest()?).to_bytes()?;
+    let preparation = prepare(&loaded.namespace, &target.places, &mark, |digest| {
         blobs.get(digest).ok()
     });
+    let preparation = preparation
+        .or_environment("nothing is prepared")
+        .map_err(|failure| failure.remedy("correct the line, or compile the capture again"))?;
     let Preparation {
         workload,
         operations,
@@ -95,12 +100,7 @@ pub(crate) fn on(
         bytes,
     } = preparation;
     let attachments = attachments(&workload, &operations)?;
-    let first_user = loaded
-        .workload()
-        .principals
-        .iter()
-        .find_map(|it| target.credentials(&it.name));
-    let credentials = first_user.or_else(|| target.credentials(""));
+    let users = target.known_users(loaded.workload());
     let config = RunConfig {
         speed: Speed::Max,
         timeout_ms: timeout.ms(),
@@ -115,17 +115,12 @@ pub(crate) fn on(
         attachments,
         config,
         target,
-        credentials: KnownUsers {
-            sessions: credentials
-                .into_iter()
-                .map(|it| (SessionRef(0), it))
-                .collect(),
-            ..KnownUsers::default()
-        },
-        blobs: loaded.source().with_synthetic(synthetic),
+        credentials: users.first(),
+        blobs: loaded.source().with_synthetic(synthetic).with(mark),
         record,
         signing: Default::default(),
         encryption: Default::default(),
+        gate: gate(target),
     })?;
     refuse_divergence(&outcome, &operations, target)?;
     Ok(Prepared {
@@ -135,6 +130,16 @@ pub(crate) fn on(
         issued: outcome.summary.issued,
         journal: outcome.summary.journal,
     })
+}
+
+/// Lets pass what stays below the roots, and the folders that lead to them.
+fn gate(target: &Target) -> Gate {
+    let places = target.places.values();
+    let roots = places.map(|place| {
+        let folder = place.owned.as_ref().unwrap_or(&place.root);
+        (place.path.as_str(), folder.as_str())
+    });
+    Gate::confined(Policy::strict(), roots).making_roots()
 }
 
 fn attachments(

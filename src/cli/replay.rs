@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use smbench_core::confine::{Gate, Refusal};
 use smbench_core::event::Divergence;
 use smbench_core::ids::OpId;
 use smbench_core::seal::{EncryptPolicy, SigningPolicy};
@@ -14,8 +15,10 @@ use crate::cli::{RunArgs, prepare};
 use crate::exit::{Failure, Outcome, Verdict};
 use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
+use crate::policy::PolicyArgs;
 use crate::record::RecordArgs;
 use crate::report::{self, note, say};
+use crate::root::Claim;
 use crate::target::{Target, TargetArgs};
 
 /// Replay a workload against a live server.
@@ -29,6 +32,11 @@ pub(crate) struct Args {
     /// First build the initial files, below a new folder
     #[arg(long)]
     prepare: bool,
+    /// Replay in a root that a replay has used already
+    #[arg(long)]
+    reuse_root: bool,
+    #[command(flatten)]
+    policy: PolicyArgs,
     #[command(flatten)]
     run: RunArgs,
     /// When requests are signed
@@ -79,15 +87,29 @@ pub(crate) fn run(args: &Args) -> Outcome {
         );
     }
     let mut config = args.run.config(0);
-    config.trees.clone_from(&target.trees);
+    let workload = loaded.workload();
+    config.tree_targets.clone_from(&target.trees);
+    config.policy = args.policy.policy(target.accounts(workload));
+    let plan = loaded.plan(&config)?;
+    let credentials = target.known_users(workload);
+    foretell(&plan.refusals());
+    let claim = Claim {
+        target: &target,
+        workload: &loaded.digest()?,
+        credentials: &credentials,
+        reuse: args.reuse_root,
+        timeout_ms: config.timeout_ms,
+    };
+    claim.take()?;
     let outcome = live_run::run(LiveRun {
         verb: "replay",
-        plan: loaded.plan(&config)?,
+        plan,
+        gate: Gate::of(&config),
         digest: loaded.digest()?,
         attachments: loaded.attachments()?,
         config,
         target: &target,
-        credentials: target.known_users(loaded.workload()),
+        credentials,
         blobs: loaded.source(),
         record: &args.record,
         signing: match args.signing {
@@ -110,6 +132,33 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     refuse_strangers(&outcome, &diverged)?;
     Ok(Verdict::of(outcome.tally.is_diverged()))
+}
+
+/// Says before the start what will not be sent, and which flag would send it.
+fn foretell(refusals: &BTreeMap<Refusal, u64>) {
+    for (why, count) in refusals {
+        let lifted_by = match why {
+            Refusal::RpcCall => "; --pipes all sends it",
+            Refusal::Volume => "; --volume-changes sends it",
+            Refusal::Printer => "; --printers sends it",
+            Refusal::Password => {
+                " beyond two for an account, which may be locked out; --wrong-passwords all sends them"
+            }
+            _ => "",
+        };
+        let what = match why {
+            Refusal::Name => "that may lead out of the root",
+            Refusal::Class | Refusal::Fsctl => "not known to stay in the root",
+            Refusal::Tree => "in a tree that goes nowhere",
+            Refusal::RpcCall => "calls on pipes that may change something",
+            Refusal::RpcAuth => "calls on pipes with recorded authentication",
+            Refusal::Volume => "changes of volumes or quotas",
+            Refusal::Printer => "for printers",
+            Refusal::Password => "logins with wrong passwords",
+            _ => why.name(),
+        };
+        note!("not sent: {count} {what}{lifted_by}");
+    }
 }
 
 /// A login or a share that the server refuses, where the recording was let in, is no finding about

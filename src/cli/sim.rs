@@ -294,8 +294,7 @@ fn shares_of(workload: &Workload) -> Vec<ShareConfig> {
     let mut shares: BTreeMap<String, ShareConfig> = BTreeMap::new();
     for tree in &workload.trees {
         let name = tree.share();
-        let pipe = tree.share_type == 2 || name.eq_ignore_ascii_case("IPC$");
-        let share = if pipe {
+        let share = if tree.holds_pipes() {
             ShareConfig::pipe(name)
         } else {
             ShareConfig::disk(name)

@@ -91,8 +91,7 @@ fn model(reader: &FolderReader, blobs: &BlobReader) -> Server {
         .filter(|it| it.share_type != 0)
     {
         let name = tree.share();
-        let pipe = tree.share_type == 2 || name.eq_ignore_ascii_case("IPC$");
-        let share = if pipe {
+        let share = if tree.holds_pipes() {
             ShareConfig::pipe(name)
         } else {
             ShareConfig::disk(name)

@@ -31,6 +31,7 @@ fn places() -> BTreeMap<String, Place> {
     let place = Place {
         path: "\\\\s\\data".to_owned(),
         root: "run1".to_owned(),
+        owned: None,
     };
     BTreeMap::from([("DATA".to_owned(), place)])
 }
@@ -78,7 +79,8 @@ fn attributes_and_times_come_last_and_folders_after_what_is_in_them() {
     let mut usual = entry("d\\usual", EntryKind::File, 0);
     usual.attributes = Some(0x20);
     let stream = entry("d\\f:s", EntryKind::Stream, 2);
-    let out = prepare(&[folder, file, plain, usual, stream], &places(), |_| None);
+    let entries = [folder, file, plain, usual, stream];
+    let out = prepare(&entries, &places(), b"", |_| None).unwrap();
     assert_eq!(
         asked(&out),
         [
@@ -112,7 +114,8 @@ fn of_long_gaps_only_the_length_is_made() {
         data: known,
     });
     let short = entry("g", EntryKind::File, 10);
-    let out = prepare(&[file, short], &places(), |_| Some(b"known".to_vec()));
+    let known = |_: &Digest| Some(b"known".to_vec());
+    let out = prepare(&[file, short], &places(), b"", known).unwrap();
     assert_eq!(
         asked(&out),
         [
@@ -151,11 +154,13 @@ fn builds_folders_before_files_and_fills_around_known_content() {
     let place = Place {
         path: "\\\\s\\data".to_owned(),
         root: "run1".to_owned(),
+        owned: None,
     };
     let places = BTreeMap::from([("DATA".to_owned(), place)]);
-    let out = prepare(&entries, &places, |digest| {
+    let out = prepare(&entries, &places, b"", |digest| {
         (*digest == known.blake3).then(|| b"known".to_vec())
     });
+    let out = out.unwrap();
     let names: Vec<&str> = out
         .operations
         .iter()
@@ -176,4 +181,62 @@ fn builds_folders_before_files_and_fills_around_known_content() {
         })
         .collect();
     assert_eq!(writes, [(0, 10), (10, 5), (15, 65_536), (65_551, 4_449)]);
+}
+
+#[test]
+fn what_is_ours_is_made_once_and_marked_before_anything_is_put_in_it() {
+    let place = |root: &str| Place {
+        path: "\\\\s\\data".to_owned(),
+        root: root.to_owned(),
+        owned: Some("up\\run1".to_owned()),
+    };
+    let places = [("a", "up\\run1\\r\\a"), ("b", "up\\run1\\r\\b")];
+    let places = places.map(|(share, root)| (share.to_owned(), place(root)));
+    let out = prepare(&[], &BTreeMap::from(places), b"mark", |_| None).unwrap();
+    assert_eq!(
+        asked(&out),
+        [
+            "create up",
+            "create up\\run1",
+            "create up\\run1\\smbench.json",
+            "write 0 4",
+            "create up\\run1\\r",
+            "create up\\run1\\r\\a",
+            "create up",
+            "create up\\run1",
+            "create up\\run1\\r",
+            "create up\\run1\\r\\b",
+        ]
+    );
+    let how = |op: &Operation| match &op.action {
+        Action::Request(Request::Create(create)) => {
+            Some((create.create_disposition, create.desired_access.bits()))
+        }
+        _ => None,
+    };
+    let how: Vec<_> = out.operations.iter().filter_map(how).collect();
+    assert_eq!(
+        how[0],
+        (CreateDisposition::OPEN_IF, LOOK),
+        "nothing is done to what is not ours"
+    );
+    assert_eq!(
+        how[1],
+        (CreateDisposition::CREATE, ACCESS),
+        "what is ours is new"
+    );
+    assert_eq!(how[2], (CreateDisposition::CREATE, ACCESS));
+}
+
+#[test]
+fn nothing_is_made_where_an_entry_leads_out() {
+    let bad = [
+        entry("good", EntryKind::File, 0),
+        entry("a\\..\\..\\b", EntryKind::File, 0),
+    ];
+    let refused = prepare(&bad, &places(), b"", |_| None).unwrap_err();
+    assert!(
+        refused.to_string().starts_with("line 2 of namespace.jsonl"),
+        "{refused}"
+    );
 }

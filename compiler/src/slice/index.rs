@@ -410,7 +410,7 @@ impl Reader<'_> {
             .and_then(|tree| self.workload.trees.get(tree.index()));
         let moves_on = match op.cmd {
             Command::QUERY_DIRECTORY | Command::CHANGE_NOTIFY => true,
-            Command::READ => pipe.is_some_and(|tree| tree.share_type == PIPE),
+            Command::READ => pipe.is_some_and(|tree| tree.holds_pipes()),
             _ => false,
         };
         if let Some(open) = op.open.filter(|_| moves_on) {
@@ -545,7 +545,6 @@ fn new_name(op: &Operation) -> Option<String> {
 }
 
 /// ShareType of pipes. [MS-SMB2] 2.2.10
-const PIPE: u8 = 2;
 /// CreateAction. [MS-SMB2] 2.2.14
 const OPENED: u32 = 1;
 

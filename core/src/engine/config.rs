@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confine::Policy;
+
 /// Everything that decides a run besides the workload and what the server does.
 ///
 /// It is recorded in the journal: a rerun needs nothing else.
@@ -29,8 +31,20 @@ pub struct RunConfig {
     /// Where each recorded tree path (`\\server\share`) goes; a tree that is not here keeps its
     /// path.
     pub trees: BTreeMap<String, TreeTarget>,
+    /// Where each recorded tree goes, by its number; wins over `trees`.
+    pub tree_targets: Vec<TreeTarget>,
+    /// What may be sent.
+    pub policy: Policy,
     /// Seed of everything that is drawn by chance.
     pub seed: u64,
+}
+
+impl RunConfig {
+    /// Where a tree of the workload goes, by its number and its recorded path.
+    pub(super) fn target(&self, tree: usize, path: &str) -> Option<&TreeTarget> {
+        let by_number = self.tree_targets.get(tree);
+        by_number.or_else(|| self.trees.get(path))
+    }
 }
 
 /// Where a recorded tree goes.
@@ -150,6 +164,8 @@ impl Default for RunConfig {
             patience: Patience::default(),
             break_wait_ms: 2_000,
             trees: BTreeMap::new(),
+            tree_targets: Vec::new(),
+            policy: Policy::default(),
             seed: 0,
         }
     }

@@ -30,6 +30,8 @@ enum Obstacle {
     Cause(OpId),
     /// Because the capture does not hold what it needs.
     NotCaptured,
+    /// Because it would reach what the run may not reach.
+    Refused,
 }
 
 impl Engine {
@@ -142,6 +144,10 @@ impl Engine {
                     self.give_up_group(leader, Some(cause))?;
                     return Ok(Some(Verdict::Dropped));
                 }
+                Some(Obstacle::Refused) => {
+                    self.refuse_group(leader)?;
+                    return Ok(Some(Verdict::Dropped));
+                }
                 Some(Obstacle::NotCaptured) => {
                     for member in self.members(leader) {
                         self.skip(member, SkipReason::NotCaptured)?;
@@ -154,6 +160,12 @@ impl Engine {
     }
 
     fn obstacle(&self, op: &PlanOp<'_>) -> Option<Obstacle> {
+        if op.rare.refused.is_some() {
+            return Some(Obstacle::Refused);
+        }
+        if let Some(cause) = op.rare.without {
+            return Some(Obstacle::Cause(cause));
+        }
         if let Some(cause) = op
             .rare
             .acknowledges

@@ -9,6 +9,7 @@
 //! | `part`     | what can be worked out of each operation alone, on any thread    |
 //! | `memo`     | requests written lately, by their text                           |
 //! | `planner`  | parts to a plan, in order: what depends on other operations      |
+//! | `refuse`   | what is not sent because of other operations                     |
 //! | `op`       | an operation in 56 bytes                                         |
 //! | `intern`   | what many operations share, kept once                            |
 
@@ -17,6 +18,7 @@ mod memo;
 mod op;
 mod part;
 mod planner;
+mod refuse;
 mod template;
 
 use std::collections::BTreeMap;
@@ -34,11 +36,12 @@ pub use self::{
 };
 use super::config::RunConfig;
 use crate::{
+    confine::{NO_SESSION, NO_TREE, Refusal},
     frame::Digest,
     ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
     order::{OrderError, OrderGraph},
     smb2::WireError,
-    workload::{BreakNotice, DataRef, Operation, Workload, can_name},
+    workload::{BreakNotice, DataRef, Operation, Session, ShareKind, Tree, Workload, can_name},
 };
 
 /// Why a workload cannot be run.
@@ -92,10 +95,15 @@ pub enum PlanError {
 pub(super) struct Resources {
     clients: usize,
     pub(super) connections: Vec<ClientId>,
-    /// SessionId on the captured wire of each session that was never set up, else 0.
+    /// SessionId on the captured wire of each session that was never set up, else 0. On confined
+    /// ground [`NO_SESSION`] stands for it.
     pub(super) sessions: Vec<u64>,
-    /// TreeId on the captured wire of each tree that was never connected, else 0.
+    /// The user of each session, by number.
+    users: Vec<u32>,
+    /// TreeId on the captured wire of each tree that was never connected, else 0. On confined ground
+    /// [`NO_TREE`] stands for it.
     pub(super) trees: Vec<u32>,
+    pub(super) tree_kinds: Vec<ShareKind>,
     pub(super) opens: usize,
     inferred_opens: usize,
     principals: usize,
@@ -178,6 +186,16 @@ impl Plan {
     #[must_use]
     pub fn without_answer(&self) -> u64 {
         self.without_answer
+    }
+
+    /// How many operations are not to be sent, by reason.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<Refusal, u64> {
+        let mut counts = BTreeMap::new();
+        for why in self.rares.iter().filter_map(|(_, rare)| rare.refused) {
+            *counts.entry(why).or_default() += 1;
+        }
+        counts
     }
 
     /// An operation, as far as most of the engine wants to know it.
@@ -308,24 +326,25 @@ impl Plan {
 }
 
 impl Resources {
-    fn of(workload: &Workload) -> Self {
-        let connections = workload.connections.iter().map(|conn| conn.client);
-        let sessions = workload.sessions.iter().map(|session| {
-            if session.inferred {
-                session.wire_id.0
-            } else {
-                0
-            }
-        });
-        let trees = workload
-            .trees
-            .iter()
-            .map(|tree| if tree.inferred { tree.wire_id.0 } else { 0 });
+    fn of(workload: &Workload, config: &RunConfig) -> Self {
+        let confined = config.policy.confined;
+        let session = |it: &Session| match it.inferred {
+            true if confined => NO_SESSION,
+            true => it.wire_id.0,
+            false => 0,
+        };
+        let tree = |it: &Tree| match it.inferred {
+            true if confined => NO_TREE,
+            true => it.wire_id.0,
+            false => 0,
+        };
         Self {
             clients: workload.clients.len(),
-            connections: connections.collect(),
-            sessions: sessions.collect(),
-            trees: trees.collect(),
+            connections: workload.connections.iter().map(|it| it.client).collect(),
+            sessions: workload.sessions.iter().map(session).collect(),
+            users: workload.sessions.iter().map(|it| it.principal).collect(),
+            trees: workload.trees.iter().map(tree).collect(),
+            tree_kinds: workload.trees.iter().map(Tree::kind).collect(),
             opens: workload.opens as usize,
             inferred_opens: workload.inferred_opens.len(),
             principals: workload.principals.len(),

@@ -15,6 +15,7 @@ use crate::{
     frame::{Cut, Frame},
     ids::{ConnId, LogicalTime, OpId},
     smb2::{Command, FileId, Fsctl, HEADER_LEN, Header, NtStatus},
+    workload::ShareKind,
 };
 
 /// One response PDU of a frame.
@@ -191,15 +192,7 @@ impl Engine {
         }
         let planned = self.plan.op(op).ok_or(EngineError::unknown_op(op))?;
         match planned.cmd {
-            Command::TREE_CONNECT => {
-                let id = pdu.header.tree_id().map(|tree| tree.0);
-                let slot = planned
-                    .tree
-                    .and_then(|tree| self.trees.get_mut(tree.index()));
-                if let (Some(slot), Some(id)) = (slot, id) {
-                    *slot = Slot::Held(id);
-                }
-            }
+            Command::TREE_CONNECT => self.connected_tree(op, pdu)?,
             Command::CREATE => return self.opened(conn, op, pdu),
             Command::IOCTL => {
                 let key = resume_key(pdu.bytes);
@@ -208,6 +201,37 @@ impl Engine {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// A TREE_CONNECT gave a tree. What was planned for a share of another kind is not sent: its names
+    /// were put below a root, or were not.
+    fn connected_tree(&mut self, op: OpId, pdu: Pdu<'_>) -> Result<(), EngineError> {
+        let tree = self.plan.op(op).and_then(|planned| planned.tree);
+        let Some((tree, id)) = tree.zip(pdu.header.tree_id()) else {
+            return Ok(());
+        };
+        let unknown = EngineError::Unknown {
+            what: "tree",
+            number: tree.0,
+        };
+        let kinds = &self.plan.resources.tree_kinds;
+        let planned = *kinds.get(tree.index()).ok_or_else(|| unknown.clone())?;
+        let given = View(pdu.bytes).u8(SHARE_TYPE_AT).map(ShareKind::of_wire);
+        let given = given.unwrap_or(ShareKind::Unknown);
+        let policy = &self.config.policy;
+        let prints = given == ShareKind::Printer && !policy.printers;
+        let other = given.is_confined() != planned.is_confined();
+        let refused = policy.confined && (prints || other);
+        let slot = self.trees.get_mut(tree.index()).ok_or(unknown)?;
+        *slot = if refused {
+            Slot::Failed(op)
+        } else {
+            Slot::Held(id.0)
+        };
+        if refused {
+            self.report(Report::TreeRefused { op });
         }
         Ok(())
     }
@@ -327,3 +351,6 @@ fn resume_key(pdu: &[u8]) -> Option<[u8; 24]> {
     let at = view.u32(HEADER_LEN + 32)? as usize;
     pdu.get(at..at.checked_add(24)?)?.try_into().ok()
 }
+
+/// ShareType in a TREE_CONNECT response. [MS-SMB2] 2.2.10.
+const SHARE_TYPE_AT: usize = HEADER_LEN + 2;

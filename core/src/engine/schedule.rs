@@ -12,6 +12,7 @@ use super::{
     plan::Kind,
 };
 use crate::{
+    confine::Refusal,
     event::{Lateness, Milestone, Report, SkipReason},
     ids::{LogicalTime, OpId},
     smb2::Command,
@@ -352,6 +353,30 @@ impl Engine {
         if op != cause {
             self.report(Report::Cascaded { op, cause });
         }
+        self.reach_all(op, was)
+    }
+
+    /// The compound of `leader` is not sent, because of members that would reach what the run may not
+    /// reach. It goes out whole or not at all: the other members are consequences.
+    pub(super) fn refuse_group(&mut self, leader: OpId) -> Result<(), EngineError> {
+        let why = |engine: &Self, op| engine.plan.op(op).and_then(|it| it.rare.refused);
+        let members: Vec<OpId> = self.members(leader).collect();
+        let refused = members.iter().find(|op| why(self, **op).is_some());
+        let cause = refused.copied().unwrap_or(leader);
+        for member in members {
+            match why(self, member) {
+                Some(why) => self.refuse(member, why)?,
+                None => self.cascade(member, cause)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, op: OpId, why: Refusal) -> Result<(), EngineError> {
+        let was = self.state_of(op).unwrap_or_default();
+        self.fail_what_it_gives(op, op);
+        self.step(op, OpEvent::Skip)?;
+        self.report(Report::Refused { op, why });
         self.reach_all(op, was)
     }
 

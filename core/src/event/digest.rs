@@ -118,6 +118,11 @@ fn put_report(report: &Report, out: &mut Vec<u8>) {
         Report::Cascaded { op, cause } => put(out, 20, &[u64::from(op.0), u64::from(cause.0)]),
         Report::Done => put(out, 21, &[]),
         Report::Skipped { op, why } => put(out, 22, &[u64::from(op.0), *why as u64]),
+        Report::Refused { op, why } => {
+            put(out, 25, &[u64::from(op.0)]);
+            out.extend_from_slice(why.name().as_bytes());
+        }
+        Report::TreeRefused { op } => put(out, 26, &[u64::from(op.0)]),
         Report::Stray {
             conn,
             command,

@@ -53,6 +53,7 @@ enum End {
     Withheld,
     Stopped,
     Ended,
+    Refused,
 }
 
 impl End {
@@ -68,6 +69,7 @@ impl End {
             Self::Withheld => "withheld",
             Self::Stopped => "stopped",
             Self::Ended => "ended",
+            Self::Refused => "refused",
         }
     }
 }
@@ -152,6 +154,9 @@ impl Side {
                 it.cascade = cause.0.saturating_add(1);
             }),
             Report::Skipped { op, why } => self.at(*op, |it| it.end = End::of(*why)),
+            Report::Refused { op, .. } => self.at(*op, |it| it.end = End::Refused),
+            // Its TREE_CONNECT was answered; what belongs to the tree says what became of it.
+            Report::TreeRefused { .. } => {}
             Report::Stray { .. } => self.strays += 1,
             Report::Done => {}
         }

@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::intern::{Hashed, mix};
 use crate::{
+    confine::Refusal,
     frame::Digest,
     ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
     smb2::{Command, HEADER_LEN, NtStatus},
@@ -195,6 +196,10 @@ pub(in crate::engine) struct Rare {
     pub(in crate::engine) acknowledges: Option<OpId>,
     /// The status that the recorded login of this SESSION_SETUP ended with.
     pub(in crate::engine) login_ends: Option<NtStatus>,
+    /// Why it is not to be sent.
+    pub(in crate::engine) refused: Option<Refusal>,
+    /// It means nothing without this one, which is refused.
+    pub(in crate::engine) without: Option<OpId>,
     /// A latency of over an hour, in microseconds.
     pub(super) latency_us: u64,
 }
@@ -208,6 +213,8 @@ impl Rare {
         cancels: None,
         acknowledges: None,
         login_ends: None,
+        refused: None,
+        without: None,
         latency_us: 0,
     };
 }

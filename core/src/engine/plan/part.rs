@@ -4,6 +4,8 @@
 //! another one for it: a [`Drafter`] does it to a [`Part`] at a time, on as many threads as its
 //! owner likes, and [`super::Planner`] takes the parts in order.
 
+use std::collections::BTreeMap;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -13,9 +15,10 @@ use super::{
     template::{self, Written},
 };
 use crate::{
+    confine::{Ground, is_dfs},
     ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::{Command, HEADER_LEN, Request},
-    workload::{Action, BreakNotice, DataRef, Edge, Expect, Operation, Workload},
+    workload::{Action, BreakNotice, DataRef, Edge, Expect, Operation, ShareKind, Workload},
 };
 
 /// Operations of a workload in order, drafted.
@@ -87,10 +90,7 @@ pub(super) struct Draft {
 /// Drafts operations.
 #[derive(Debug)]
 pub struct Drafter<'a> {
-    workload: &'a Workload,
-    config: &'a RunConfig,
-    /// Operations in trees of the same number are written alike.
-    targets: Vec<u32>,
+    grounds: Grounds<'a>,
     memo: Memo,
     scratch: Vec<u8>,
 }
@@ -99,15 +99,8 @@ impl<'a> Drafter<'a> {
     /// Drafts operations of `workload` to be run as `config` says.
     #[must_use]
     pub fn new(workload: &'a Workload, config: &'a RunConfig) -> Self {
-        let count = u32::try_from(workload.trees.len()).unwrap_or(u32::MAX);
-        let targets = (0..count).map(|tree| {
-            let target = template::target_number(workload, config, Some(TreeRef(tree)));
-            target.map_or(0, |(number, disk)| (number + 1) << 1 | u32::from(disk))
-        });
         Self {
-            workload,
-            config,
-            targets: targets.collect(),
+            grounds: Grounds::new(workload, config),
             memo: Memo::default(),
             scratch: Vec::new(),
         }
@@ -126,8 +119,8 @@ impl<'a> Drafter<'a> {
         };
         let written = match &op.action {
             Action::Request(request) if own => {
-                let request = request.clone();
-                template::write(self.workload, self.config, op, request, &mut part.bytes)
+                let (_, ground) = self.grounds.of(op.tree);
+                template::write(op, request.clone(), ground, &mut part.bytes)
             }
             Action::Smb1Negotiate(bytes) if own => {
                 let body_at = part.bytes.len();
@@ -159,11 +152,15 @@ impl<'a> Drafter<'a> {
         part: &mut Part,
         parse: impl FnOnce(&[u8]) -> Result<Request, E>,
     ) -> Result<(), E> {
-        let alike = own && op.quirks.is_empty() && op.reclaims.is_none();
+        let (number, ground) = self.grounds.of(op.tree);
+        // Whether a call on a pipe is sent depends on what was said there before.
+        let on_pipe = ground.policy.confined && ground.kind == ShareKind::Pipe;
+        let plain = op.quirks.is_empty() && op.reclaims.is_none() && !is_dfs(op);
+        let alike = own && plain && !on_pipe;
         if !alike {
             let parsed = parse(request)?;
             let written = if own {
-                template::write(self.workload, self.config, op, parsed, &mut part.bytes)
+                template::write(op, parsed, ground, &mut part.bytes)
             } else {
                 Written {
                     body_at: part.bytes.len(),
@@ -173,28 +170,22 @@ impl<'a> Drafter<'a> {
             push(op, Sort::Request, own, &written, part);
             return Ok(());
         }
-        let target = op.tree.and_then(|tree| self.targets.get(tree.index()));
-        let text = Text::new(
-            request,
-            op.cmd,
-            op.open.is_some(),
-            target.copied().unwrap_or(0),
-        );
+        let text = Text::new(request, op.cmd, op.open.is_some(), number);
         let body_at = part.bytes.len();
         let written = match self.memo.find(&text) {
             Some((body, marks)) => {
                 part.bytes.extend_from_slice(body);
                 Written {
                     marks,
-                    header: template::header(op, &mut self.scratch),
+                    header: template::header(op, ground, &mut self.scratch),
                     body_at,
                     offset: text.offset,
+                    refused: None,
                 }
             }
             None => {
                 let parsed = parse(request)?;
-                let written =
-                    template::write(self.workload, self.config, op, parsed, &mut part.bytes);
+                let written = template::write(op, parsed, ground, &mut part.bytes);
                 let body = part.bytes.get(written.body_at..).unwrap_or_default();
                 self.memo.keep(&text, &written, body);
                 written
@@ -249,10 +240,62 @@ fn push(op: &Operation, sort: Sort, own: bool, written: &Written, part: &mut Par
             previous_session: op.previous_session,
             principal: op.principal,
             cancels: op.cancels,
+            refused: written.refused,
             ..Rare::NONE
         },
         edges: op.after.len(),
     });
+}
+
+/// Where operations are to be carried out, by their tree.
+#[derive(Debug)]
+struct Grounds<'a> {
+    by_tree: Vec<(u32, Ground<'a>)>,
+    /// For what has no tree.
+    treeless: Ground<'a>,
+}
+
+impl<'a> Grounds<'a> {
+    fn new(workload: &'a Workload, config: &'a RunConfig) -> Self {
+        let policy = &config.policy;
+        let mut numbers = BTreeMap::new();
+        let by_tree = workload.trees.iter().enumerate().map(|(at, tree)| {
+            let (kind, target) = (tree.kind(), config.target(at, &tree.path));
+            let alike = (kind, target.map(|it| (&it.path, &it.root)));
+            let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX) + 1;
+            let number = *numbers.entry(alike).or_insert(next);
+            (
+                number,
+                Ground {
+                    policy,
+                    kind,
+                    target,
+                },
+            )
+        });
+        let by_tree: Vec<_> = by_tree.collect();
+        // What names something without a tree is refused by the server, wherever it is put.
+        let any = by_tree.iter().find(|(_, it)| it.kind.is_confined());
+        let target = any
+            .and_then(|(_, it)| it.target)
+            .filter(|_| policy.confined);
+        let kind = ShareKind::Unknown;
+        Self {
+            treeless: Ground {
+                policy,
+                kind,
+                target,
+            },
+            by_tree,
+        }
+    }
+
+    /// The ground of what belongs to `tree`, and its number: on grounds of one number requests are
+    /// written alike.
+    fn of(&self, tree: Option<TreeRef>) -> (u32, Ground<'a>) {
+        let found = tree.and_then(|tree| self.by_tree.get(tree.index()));
+        found.copied().unwrap_or((0, self.treeless))
+    }
 }
 
 fn head(op: &Operation, kind: Kind, marks: &Marks, header: Option<[u8; HEADER_LEN]>) -> Head {

@@ -5,14 +5,18 @@ use super::{
     intern::{Index, Interned},
     op::{Answer, Head, Kind, LONG, Maybe, Packed, Place, Rare},
     part::{Draft, Part, Sort},
+    refuse,
 };
+use std::collections::BTreeMap;
+
 use crate::{
+    confine::{Policy, Refusal},
     engine::config::{OrderMode, Pace, RunConfig},
     event::Milestone,
     ids::OpId,
     order::{Arc, OrderBuilder},
     smb2::{Command, NtStatus},
-    workload::{DataRef, Edge, Rule, Workload},
+    workload::{DataRef, Edge, Rule, ShareKind, Workload},
 };
 
 /// Builds a [`Plan`] out of [`Part`]s.
@@ -20,6 +24,9 @@ use crate::{
 pub struct Planner {
     plan: Plan,
     order: OrderMode,
+    policy: Policy,
+    /// Pipes on which something is refused, and the first such operation.
+    silenced: BTreeMap<u32, OpId>,
     /// Whether think times are wanted.
     thinks: bool,
     places: Interned<Place>,
@@ -39,13 +46,15 @@ impl Planner {
     #[must_use]
     pub fn new(workload: &Workload, config: &RunConfig) -> Self {
         let plan = Plan {
-            resources: Resources::of(workload),
+            resources: Resources::of(workload, config),
             first_on: vec![Maybe::NONE; workload.connections.len()],
             ..Plan::default()
         };
         Self {
             plan,
             order: config.order,
+            policy: config.policy.clone(),
+            silenced: BTreeMap::new(),
             thinks: config.pace == Pace::Think,
             places: Interned::default(),
             heads: Interned::default(),
@@ -125,6 +134,10 @@ impl Planner {
         count_groups(&mut plan.ops, &members);
         drop(members);
         follow_logins(&mut plan);
+        if self.policy.confined {
+            refuse::more_passwords(&mut plan, &self.policy);
+            refuse::what_pipes_lack(&mut plan, &self.silenced);
+        }
         if self.order == OrderMode::Capture {
             plan.rank_answers();
         }
@@ -149,6 +162,11 @@ impl Planner {
             self.members.push((draft.id, draft.leader));
         }
         self.count(draft);
+        if let (Some(Refusal::RpcCall | Refusal::RpcAuth), Some(open)) =
+            (draft.rare.refused, draft.open)
+        {
+            self.silenced.entry(open.0).or_insert(draft.id);
+        }
         let rare = Rare {
             acknowledges: self.acknowledges(draft, edges),
             latency_us: draft.latency_us,
@@ -175,7 +193,8 @@ impl Planner {
             latency_us: draft.latency_us,
             ..Rare::NONE
         };
-        let is_rare = is_long || is_leg || rare != ordinary;
+        let speaks = draft.head.cmd != Command::CLOSE;
+        let is_rare = is_long || speaks && self.is_on_pipe(draft) || is_leg || rare != ordinary;
         if is_rare {
             self.plan.rares.push((draft.id, rare));
         }
@@ -197,6 +216,14 @@ impl Planner {
             group: 1,
             is_rare,
         }
+    }
+
+    /// Operations on pipes may turn out to mean nothing: [`refuse::what_pipes_lack`] says so in their
+    /// [`Rare`].
+    fn is_on_pipe(&self, draft: &Draft) -> bool {
+        let kinds = &self.plan.resources.tree_kinds;
+        let kind = draft.tree.and_then(|tree| kinds.get(tree.index()));
+        self.policy.confined && kind == Some(&ShareKind::Pipe)
     }
 
     fn datum(&mut self, data: Option<DataRef>) -> Maybe {
