@@ -127,6 +127,11 @@ fn journals() {
 }
 
 #[test]
+fn what_leaves_stays_in_the_root() {
+    replay("confinement", fuzz::confinement);
+}
+
+#[test]
 fn frames_to_the_server() {
     replay("server_frames", fuzz::server_frames);
 }

@@ -4,6 +4,8 @@
 //! It needs no fuzzer: `tests/corpus.rs` of the root package compiles this very file and replays
 //! the corpus with it.
 
+mod confinement;
+
 use std::io::{Cursor, Read};
 
 use smbench_compiler::capture::{CaptureEvent, CaptureOptions, read_capture_with};
@@ -21,6 +23,8 @@ use smbench_journal::{Journal, rerun};
 use smbench_sim::server::{
     ConnKey, Limits, SeedEntry, Server, ServerConfig, ServerOutput, ShareConfig,
 };
+
+pub use confinement::confinement;
 
 /// Every message comes back byte for byte, whole and with its bulk cut out.
 pub fn smb2_message(data: &[u8]) {
