@@ -53,6 +53,8 @@ pub(crate) fn confine(
     }
     let on_pipe = ground.kind == ShareKind::Pipe;
     match request {
+        // What the recorded server refused is asked for as it was: it gives no tree to name things in.
+        Request::TreeConnect(_) if op.tree.is_none() => Ok(Confined::Kept),
         Request::TreeConnect(_) => Ok(relocate(request, ground)),
         Request::SessionSetup(setup) if op.previous_session.is_none() => {
             setup.previous_session_id = SessionId(0);
