@@ -228,15 +228,39 @@ impl<'s> Out<'s> {
         conn
     }
 
-    pub(super) fn gap(&mut self, ident: &Ident, from: Side, missing: u64, at: Stamp) {
+    pub(super) fn gap(
+        &mut self,
+        ident: &Ident,
+        from: Side,
+        missing: u64,
+        within_frame: bool,
+        at: Stamp,
+    ) {
         self.stats.gaps += 1;
         self.stats.gap_bytes += missing;
+        self.missing(ident, from, Some(missing), within_frame, at);
+    }
+
+    /// A frame is not handed out, although its bytes may be there.
+    pub(super) fn lost_frame(&mut self, ident: &Ident, from: Side, at: Stamp) {
+        self.missing(ident, from, None, false, at);
+    }
+
+    fn missing(
+        &mut self,
+        ident: &Ident,
+        from: Side,
+        missing_bytes: Option<u64>,
+        within_frame: bool,
+        at: Stamp,
+    ) {
         if let Some(conn) = ident.conn {
             self.sink.event(CaptureEvent::Gap {
                 conn,
                 dir: ident.direction(from),
                 time_ns: at.time_ns,
-                missing_bytes: Some(missing),
+                missing_bytes,
+                within_frame,
             });
         }
     }

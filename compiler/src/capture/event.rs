@@ -112,7 +112,7 @@ pub enum CaptureEvent<'a> {
     Connection(ConnInfo),
     /// A frame; the bytes are its payload and live until the sink returns.
     Frame(FrameInfo, &'a [u8]),
-    /// Bytes that are not in the capture.
+    /// Bytes that are not in the capture, or a frame that could not be made out.
     Gap {
         /// Number of the connection.
         conn: u32,
@@ -122,6 +122,8 @@ pub enum CaptureEvent<'a> {
         time_ns: u64,
         /// How many, where known.
         missing_bytes: Option<u64>,
+        /// All of them belong to a frame that comes nevertheless, cut: no other frame is missing.
+        within_frame: bool,
     },
     /// A connection is over; no frame of it follows.
     Closed {

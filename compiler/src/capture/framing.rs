@@ -142,7 +142,7 @@ impl Framer {
         while !data.is_empty() {
             data = match self.state {
                 State::Boundary if self.head.len == 0 => self.whole(ident, from, data, at, out),
-                State::Boundary => self.pieces(ident, data, at, out),
+                State::Boundary => self.pieces(ident, from, data, at, out),
                 State::Frame => self.payload(ident, from, data, at, out),
                 State::Skip(left) => {
                     let n = left.min(data.len());
@@ -153,6 +153,16 @@ impl Framer {
                 State::Dead => return,
             };
         }
+    }
+
+    /// Whether so many bytes that are missing now all belong to the frame in progress.
+    pub(super) fn is_within_frame(&self, missing: u64) -> bool {
+        let left = match self.state {
+            State::Frame => self.frame.total - self.frame.got,
+            State::Skip(left) => left,
+            State::Boundary | State::Search | State::Dead => return false,
+        };
+        usize::try_from(missing).is_ok_and(|missing| missing <= left)
     }
 
     /// Takes note of bytes that are missing from the stream.
@@ -240,13 +250,13 @@ impl Framer {
                 self.begin(len, at, out);
                 rest
             }
-            Header::Empty | Header::Control(_) => self.pieces(ident, data, at, out),
+            Header::Empty | Header::Control(_) => self.pieces(ident, from, data, at, out),
             Header::Short => {
                 self.head.add(data, HEADER, at);
                 &[]
             }
             Header::Other => {
-                self.lose(ident, data, out);
+                self.lose(ident, from, data, at, out);
                 data
             }
         }
@@ -256,6 +266,7 @@ impl Framer {
     fn pieces<'a>(
         &mut self,
         ident: &mut Ident,
+        from: Side,
         data: &'a [u8],
         at: Stamp,
         out: &mut Out<'_>,
@@ -282,7 +293,7 @@ impl Framer {
                 self.frame.got = start.len();
                 self.head.len = 0;
             }
-            Header::Other => self.lose(ident, &[], out),
+            Header::Other => self.lose(ident, from, &[], at, out),
         }
         rest
     }
@@ -342,17 +353,21 @@ impl Framer {
                 };
                 out.frame_in(ident, from, kind, shape, &mut body);
             }
-            None => out.stats.problem(problem::FRAME_HEADER_LOST),
+            None => {
+                out.stats.problem(problem::FRAME_HEADER_LOST);
+                out.lost_frame(ident, from, at);
+            }
         }
         out.memory.recycle(body);
         self.state = State::Boundary;
     }
 
     /// What stands at a boundary is no header: the stream is of another protocol, or out of step.
-    fn lose(&mut self, ident: &mut Ident, data: &[u8], out: &mut Out<'_>) {
+    fn lose(&mut self, ident: &mut Ident, from: Side, data: &[u8], at: Stamp, out: &mut Out<'_>) {
         ident.proxied |= ident.conn.is_none() && is_to_proxy(data);
         if ident.conn.is_some() {
             out.stats.problem(problem::LOST_BOUNDARY);
+            out.lost_frame(ident, from, at);
             self.state = State::Search;
         } else if ident.midstream || ident.on_smb_port() || ident.proxied {
             self.state = State::Search;

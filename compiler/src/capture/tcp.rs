@@ -346,7 +346,8 @@ impl Half {
 
     fn gap(&mut self, ident: &mut Ident, from: Side, missing: u64, at: Stamp, out: &mut Out<'_>) {
         self.framer.announce(ident, from, out);
-        out.gap(ident, from, missing, at);
+        let within_frame = self.framer.is_within_frame(missing);
+        out.gap(ident, from, missing, within_frame, at);
         self.framer.gap(ident, from, missing, at, out);
     }
 

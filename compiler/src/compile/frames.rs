@@ -211,11 +211,13 @@ impl Batch {
                 dir,
                 time_ns,
                 missing_bytes,
+                within_frame,
             } => CaptureEvent::Gap {
                 conn,
                 dir,
                 time_ns,
                 missing_bytes,
+                within_frame,
             },
             CaptureEvent::Closed {
                 conn,
