@@ -15,6 +15,7 @@ mod live;
 mod logins;
 mod notice;
 mod pdu;
+mod pipes;
 mod request;
 mod response;
 mod state;
@@ -32,6 +33,7 @@ use self::{
     flight::Flight,
     live::{Departure, Live},
     pdu::pieces,
+    pipes::Pipes,
     state::{Conn, State},
 };
 use crate::{
@@ -64,6 +66,7 @@ pub(crate) struct Dissector {
     table: Table,
     conns: Vec<Conn>,
     state: State,
+    pipes: Pipes,
     namespace: Namespace,
     scribe: Scribe,
     secrets: Secrets,
@@ -91,6 +94,7 @@ impl Dissector {
             table: Table::new(scratch),
             conns: Vec::new(),
             state: State::new(scratch),
+            pipes: Pipes::default(),
             namespace: Namespace::default(),
             scribe,
             secrets,
@@ -114,7 +118,11 @@ impl Dissector {
         match event {
             CaptureEvent::Connection(info) => self.connection(&info),
             CaptureEvent::Frame(info, bytes) => self.frame(&info, bytes),
-            CaptureEvent::Gap { .. } => {} // counted by the capture layer
+            // Counted by the capture layer. A frame that is cut tells itself what it lacks.
+            CaptureEvent::Gap {
+                within_frame: true, ..
+            } => {}
+            CaptureEvent::Gap { conn, dir, .. } => self.missed(conn as usize, dir),
             CaptureEvent::Closed {
                 conn,
                 time_ns,
@@ -232,22 +240,30 @@ impl Dissector {
                     let len = plain.len();
                     self.messages(conn, info.dir, stamp, &plain, len);
                 }
-                None if info.complete => self.sealed(bytes),
-                None => self.skip("encrypted and cut"),
+                None => {
+                    self.missed(conn, info.dir);
+                    if info.complete {
+                        self.sealed(bytes);
+                    } else {
+                        self.skip("encrypted and cut");
+                    }
+                }
             },
         }
     }
 
     /// A compressed frame. [MS-SMB2] 3.1.4.4.
     fn unpacked(&mut self, conn: usize, dir: Direction, stamp: Stamp, bytes: &[u8]) {
-        match decompress(bytes, LONGEST) {
-            Ok(plain) if is_swollen(bytes, &plain) => self.skip("compressed beyond reason"),
+        let why = match decompress(bytes, LONGEST) {
+            Ok(plain) if is_swollen(bytes, &plain) => "compressed beyond reason",
             Ok(plain) => {
                 let len = plain.len();
-                self.messages(conn, dir, stamp, &plain, len);
+                return self.messages(conn, dir, stamp, &plain, len);
             }
-            Err(_) => self.skip("compressed"),
-        }
+            Err(_) => "compressed",
+        };
+        self.missed(conn, dir);
+        self.skip(why);
     }
 
     fn messages(&mut self, conn: usize, dir: Direction, stamp: Stamp, bytes: &[u8], len: usize) {

@@ -302,6 +302,7 @@ mod tests {
             r#"{"id":7,"at_us":12,"client":3,"conn":3,"session":1,"tree":2,"cmd":"CLOSE","mid":9,"#,
             r#""frame":261,"compound":{"first":6,"position":1,"related":true},"#,
             r#""do":{"disconnect":{"by_client":true,"reset":false}},"path":"a\"b","open":4,"#,
+            r#""rpc":[{"kind":"request","opnum":15},{"kind":{"other":16},"auth":true}],"#,
             r#""after":[{"id":6,"rule":"wire"}],"expect":{"frame":262,"status":"SUCCESS","#,
             r#""latency_us":797}}"#
         );

@@ -21,12 +21,17 @@ use smbench_compiler::{CompileOptions, compile, folder::FolderReader};
 use smbench_core::{
     seal::Secret,
     smb2::{
-        Body, Command, ContextTag, CreateRequest, CreateResponse, FileId, Fsctl, Header,
-        HeaderFlags, IoctlRequest, IoctlResponse, Message, MessageId, Name, NtStatus, Request,
-        Response, SessionId, WriteRequest, WriteResponse,
+        Command, ContextTag, CreateRequest, CreateResponse, FileId, Fsctl, HeaderFlags,
+        IoctlRequest, IoctlResponse, Name, NtStatus, Request, Response, WriteRequest,
+        WriteResponse,
     },
     workload::{Action, Operation, Workload},
 };
+
+#[path = "support/wire.rs"]
+mod wire;
+
+use wire::Wire;
 
 /// What is found where: feature, then capture and how often.
 type Found = BTreeMap<&'static str, BTreeMap<String, u64>>;
@@ -77,77 +82,6 @@ fn the_corpus_shows_every_feature() {
             .filter(|it| !found.contains_key(*it) && !made.contains(it));
         let missing: Vec<_> = missing.collect();
         assert!(missing.is_empty(), "nowhere in the corpus: {missing:?}");
-    }
-}
-
-/// One connection on raw IP, packet by packet.
-struct Wire {
-    file: Vec<u8>,
-    seq: [u32; 2],
-    mid: u64,
-    at: u32,
-}
-
-impl Wire {
-    fn new() -> Self {
-        let head = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 101];
-        let mut wire = Self {
-            file: head.iter().flat_map(|it| it.to_le_bytes()).collect(),
-            seq: [100, 900],
-            mid: 0,
-            at: 0,
-        };
-        wire.packet(0, true, &[]);
-        wire
-    }
-
-    fn packet(&mut self, way: usize, syn: bool, payload: &[u8]) {
-        let (from, to) = [([10, 0, 0, 1], 2000), ([10, 0, 0, 2], 445)].split_at(1);
-        let ends = [from[0], to[0]];
-        let (from, to) = (ends[way], ends[1 - way]);
-        let packet = etherparse::PacketBuilder::ipv4(from.0, to.0, 64);
-        let packet = packet.tcp(from.1, to.1, self.seq[way], 1024);
-        let packet = if syn {
-            packet.syn()
-        } else {
-            packet.ack(self.seq[1 - way])
-        };
-        let mut bytes = Vec::new();
-        packet.write(&mut bytes, payload).unwrap();
-        self.seq[way] += u32::try_from(payload.len()).unwrap() + u32::from(syn);
-        self.at += 1;
-        let len = u32::try_from(bytes.len()).unwrap();
-        for word in [self.at, 0, len, len] {
-            self.file.extend(word.to_le_bytes());
-        }
-        self.file.extend(bytes);
-    }
-
-    fn message(&mut self, command: Command, flags: HeaderFlags, body: Body, bulk: &[u8]) {
-        let way = usize::from(flags.contains(HeaderFlags::SERVER_TO_REDIR));
-        let header = Header {
-            command,
-            flags,
-            credit_charge: 1,
-            credits: 1,
-            message_id: MessageId(self.mid),
-            id: 1 << 32,
-            session_id: SessionId(7),
-            ..Header::default()
-        };
-        let mut pdu = Vec::new();
-        Message::new(header, body).encode(bulk, &mut pdu);
-        let mut framed = u32::try_from(pdu.len()).unwrap().to_be_bytes().to_vec();
-        framed.extend(pdu);
-        self.packet(way, false, &framed);
-    }
-
-    fn exchange(&mut self, flags: HeaderFlags, asked: Request, bulk: &[u8], got: Response) {
-        self.mid += 1;
-        let command = asked.command();
-        self.message(command, flags, Body::Request(asked), bulk);
-        let flags = flags | HeaderFlags::SERVER_TO_REDIR;
-        self.message(command, flags, Body::Response(got), &[]);
     }
 }
 
@@ -202,7 +136,7 @@ fn copies_by_resume_key_and_replays_are_kept() {
     }
     let folder = format!("smbench-coverage-{}-made", std::process::id());
     let folder = std::env::temp_dir().join(folder);
-    let input = Box::new(std::io::Cursor::new(wire.file));
+    let input = Box::new(std::io::Cursor::new(wire.into_pcap()));
     let name = "made.pcap".to_owned();
     compile(vec![(name, input)], CompileOptions::default(), &folder).unwrap();
     let reader = FolderReader::open(&folder).unwrap();

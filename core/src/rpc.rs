@@ -141,6 +141,9 @@ pub enum Kind {
 }
 
 impl Call {
+    /// What cannot be read.
+    pub const UNREADABLE: Self = Self::of(Kind::Unreadable);
+
     /// One of a kind that says nothing more.
     const fn of(kind: Kind) -> Self {
         Self {

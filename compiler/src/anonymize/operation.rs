@@ -54,6 +54,7 @@ impl Scrub {
             resume_key_of: _,
             cancels: _,
             data: _,
+            rpc: _,
             quirks,
             cut: _,
             after: _,

@@ -226,6 +226,10 @@ impl Dissector {
             return self.problem("CREATE without a session");
         };
         let open = self.created(pending.op, session, response.file_id, tree);
+        let tree = tree.and_then(|tree| self.workload.trees.get(tree.index()));
+        if tree.is_some_and(|tree| tree.holds_pipes()) {
+            self.pipes.opened(pending.op, open, conn, session);
+        }
         if let Some(it) = self.conns.get(conn) {
             let key = (it.server, response.file_id);
             self.state.durable.insert(key, open);

@@ -189,6 +189,7 @@ impl Dissector {
             .and_then(|op| Some((op.open?, op.session?)));
         if let (Some((open, session)), Some(it)) = (op, self.conns.get(conn)) {
             self.state.closed(open, session, it.server);
+            self.pipes.closed(open);
         }
     }
 

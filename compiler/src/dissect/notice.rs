@@ -78,6 +78,7 @@ impl Dissector {
     /// The end of a connection. What was still waiting for an answer does not get one.
     pub(super) fn closed(&mut self, conn: usize, stamp: Stamp, how: CloseKind, by: Direction) {
         self.forget_early(conn);
+        self.pipes.ended(conn);
         let Some(it) = self.conns.get_mut(conn) else {
             return;
         };

@@ -35,6 +35,16 @@ impl<'a> Piece<'a> {
         self.bytes.len() < self.wire_len
     }
 
+    /// Whether it, or what followed it in its frame, may be a request of which too little is known
+    /// to tell what it was about.
+    pub(super) fn hides(&self) -> bool {
+        let Ok(header) = &self.header else {
+            return true;
+        };
+        let vague = header.next_command != 0 || self.bytes.len() < NAMED;
+        self.bad_next || self.is_cut() && vague
+    }
+
     /// Bytes that an operation made of it holds: READ and WRITE data goes elsewhere.
     pub(super) fn weight(&self) -> usize {
         let header = self.header.as_ref().ok();
@@ -152,6 +162,8 @@ fn whole_contexts(bytes: &[u8], field: usize) -> usize {
 
 /// Where in a header the signature begins. [MS-SMB2] 2.2.1.2.
 const BEFORE_SIGNATURE: usize = 48;
+/// Where the FileIds of WRITE and IOCTL end. [MS-SMB2] 2.2.21, 2.2.31.
+const NAMED: usize = HEADER_LEN + 32;
 /// Bytes of a message that are made up at most: without READ and WRITE data few messages are longer,
 /// and a length is easily claimed.
 const MADE_UP_MAX: usize = 64 * 1024;

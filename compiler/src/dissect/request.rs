@@ -33,6 +33,9 @@ impl Dissector {
     pub(super) fn requests(&mut self, conn: usize, stamp: Stamp, bytes: &[u8], len: usize) {
         let mut carry = Carry::default();
         for piece in pieces(bytes, len) {
+            if piece.hides() {
+                self.missed(conn, Direction::ClientToServer);
+            }
             let header = match piece.header {
                 Ok(header) if header.is_response() => {
                     self.skip("response of a client");
@@ -112,6 +115,7 @@ impl Dissector {
         }
         self.references(conn, header, &mut request, op);
         op.data = self.data_of(header.command, &request, bulk, op.cut);
+        op.rpc = self.calls(conn, op, &request, bulk, users_of);
         if let (Command::SESSION_SETUP, Some(session), Some(token)) =
             (header.command, op.session, bulk)
         {

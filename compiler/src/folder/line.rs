@@ -443,6 +443,7 @@ mod tests {
             ("f12064d8:732e34a9", "f12064d8"),
             ("\"after\":[", "\"after\":[]"),
             ("b.docx", "}}},"),
+            ("\"open\":1,", "\"open\":1,\"rpc\":[{\"kind\":\"bind\"}],"),
         ] {
             let line = CREATE.replacen(from, to, 1);
             assert_ne!(line, CREATE);

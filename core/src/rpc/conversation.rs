@@ -164,7 +164,7 @@ impl Conversation {
                 return rest;
             }
             At::Missed | At::Lost => {
-                calls.push(Call::of(Kind::Unreadable));
+                calls.push(Call::UNREADABLE);
                 return &[];
             }
         };
@@ -184,7 +184,7 @@ impl Conversation {
     fn give_up<'a>(&mut self, calls: &mut Vec<Call>) -> &'a [u8] {
         self.at = At::Lost;
         self.held.clear();
-        calls.push(Call::of(Kind::Unreadable));
+        calls.push(Call::UNREADABLE);
         &[]
     }
 

@@ -7,6 +7,7 @@ use crate::{
     event::Milestone,
     frame::Digest,
     ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
+    rpc::Call,
     smb2::{
         Command, Dialect, FileId, HeaderFlags, LeaseState, NtStatus, OplockLevel, Quirks, Request,
     },
@@ -84,6 +85,9 @@ pub struct Operation {
     /// WRITE data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataRef>,
+    /// What it calls over a pipe: for people, and to tell beforehand what may be sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rpc: Vec<Call>,
     /// Bytes in which the request departs from the canonical layout.
     #[serde(default, skip_serializing_if = "Quirks::is_empty")]
     pub quirks: Quirks,
@@ -128,6 +132,7 @@ impl Operation {
             resume_key_of: None,
             cancels: None,
             data: None,
+            rpc: Vec::new(),
             quirks: Quirks::default(),
             cut: false,
             after: Vec::new(),
