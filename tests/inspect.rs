@@ -12,7 +12,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::cli::Scratch;
 
 const CAPTURES: [&str; 3] = [
@@ -144,6 +144,44 @@ fn what_leases_are_broken_to_and_what_is_hot_is_told() {
             shown.expect(0).out.contains(part),
             "no {part:?} in {shown:#?}"
         );
+    }
+}
+
+/// What is noted of pipes goes with the operations wherever they go.
+#[test]
+fn calls_on_pipes_are_named_and_kept() {
+    let scratch = Scratch::new();
+    scratch.compile("smbclient_encrypted_share.pcap", "w");
+    let noted = |folder: &str| -> Vec<Value> {
+        let ops = lines(&scratch, folder);
+        ops.iter().filter_map(|op| op.get("rpc").cloned()).collect()
+    };
+    let interface = "4b324fc8-1670-01d3-1278-5a47bf6ee188:3.0";
+    let bind = json!([{"kind": "bind", "interface": interface}]);
+    let call = json!([{"kind": "request", "interface": interface, "opnum": 15}]);
+    assert_eq!(noted("w"), [bind, call]);
+    let told = scratch.run(["inspect", "w", "--json"]);
+    let told = told.expect(0).json();
+    let calls = told["calls"].as_array().unwrap();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[0]["kind"], "bind");
+    let expected = json!({
+        "kind": "request", "interface": interface, "interface_name": "srvsvc", "opnum": 15,
+        "name": "NetrShareEnum", "section": "[MS-SRVS] 3.1.4.8", "auth": false, "query": true,
+        "count": 1,
+    });
+    assert_eq!(calls[1], expected);
+    let shown = scratch.run(["inspect", "w"]);
+    shown.expect(0);
+    for part in ["calls on pipes", "srvsvc", "15 NetrShareEnum"] {
+        assert!(shown.out.contains(part), "no {part:?} in {shown:#?}");
+    }
+    scratch.run(["anonymize", "w", "-o", "a"]).expect(0);
+    scratch
+        .run(["slice", "w", "-o", "s", "--share", "IPC$"])
+        .expect(0);
+    for folder in ["a", "s"] {
+        assert_eq!(noted(folder), noted("w"), "{folder}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! `smbench inspect`: what a workload holds, and why it is ordered as it is.
 
+mod calls;
 mod dot;
 mod survey;
 mod tables;

@@ -8,6 +8,8 @@ use smbench_core::ids::{OpId, OpenRef};
 use smbench_core::smb2::{Command, NtStatus, OplockLevel, Request};
 use smbench_core::workload::{Action, BreakNotice, Expect, Operation, Rule, Workload};
 
+use super::calls::{CallLoad, Calls};
+
 /// Requests and what became of them.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Load {
@@ -105,6 +107,7 @@ pub(super) struct Told {
     pub(super) distinct_files: u64,
     pub(super) hottest: Vec<FileLoad>,
     pub(super) breaks: Breaks,
+    pub(super) calls: Vec<CallLoad>,
     pub(super) funnel: Funnel,
     pub(super) span_us: u64,
 }
@@ -119,6 +122,7 @@ pub(super) struct Survey {
     trees: Vec<String>,
     files: Files,
     breaks: Breaks,
+    calls: Calls,
     break_times: Histogram<u64>,
     /// Notifications that were not answered yet: when they came.
     open_breaks: BTreeMap<OpId, u64>,
@@ -162,6 +166,7 @@ impl Survey {
             trees,
             files: Files::default(),
             breaks: Breaks::default(),
+            calls: Calls::default(),
             break_times: histogram(),
             open_breaks: BTreeMap::new(),
             oplocks: HashMap::new(),
@@ -182,6 +187,7 @@ impl Survey {
 
     fn request(&mut self, workload: &Workload, op: &Operation) {
         self.answered(op);
+        self.calls.add(op);
         let load = load_of(op);
         if let Some(client) = self.clients.get_mut(op.client.index()) {
             client.add(&load);
@@ -342,6 +348,7 @@ impl Survey {
             distinct_files,
             hottest: hottest(self.files.list, top),
             breaks: self.breaks,
+            calls: self.calls.tell(),
             funnel: funnel(workload),
             span_us: self.last_us,
         }

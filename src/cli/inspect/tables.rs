@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use smbench_core::workload::Workload;
 
+use super::calls;
 use super::survey::{Breaks, FileLoad, Funnel, Load, Times, Told};
 use crate::cli::slice::counted;
 use crate::report::{self, say};
@@ -24,6 +25,7 @@ pub(super) fn print(told: &Told, workload: &Workload) {
     shares(told);
     files(&told.hottest, told.distinct_files);
     breaks(&told.breaks);
+    calls::print(&told.calls);
     funnel(&told.funnel);
 }
 
