@@ -127,6 +127,11 @@ fn journals() {
 }
 
 #[test]
+fn what_is_given_away() {
+    replay("anonymize", fuzz::anonymize);
+}
+
+#[test]
 fn what_leaves_stays_in_the_root() {
     replay("confinement", fuzz::confinement);
 }
@@ -203,6 +208,7 @@ fn seed(name: &str) {
         lines.push_str(line);
     }
     put("workload", name, lines.as_bytes());
+    put("anonymize", name, lines.as_bytes());
     fs::remove_dir_all(folder).unwrap();
 }
 

@@ -7,6 +7,7 @@
 mod confinement;
 
 use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
 
 use smbench_compiler::capture::{CaptureEvent, CaptureOptions, read_capture_with};
 use smbench_compiler::{CompileOptions, folder::FolderReader};
@@ -82,7 +83,7 @@ pub fn capture(data: &[u8]) {
 
 /// A capture is refused or compiles, and what it compiles to can be read and planned.
 pub fn compile(data: &[u8]) {
-    let out = std::env::temp_dir().join(format!("smbench-fuzz-{}", std::process::id()));
+    let out = scratch("compiled");
     let input: Box<dyn Read + Send> = Box::new(Cursor::new(data.to_vec()));
     let options = CompileOptions::default();
     let compiled = smbench_compiler::compile(vec![("fuzz".to_owned(), input)], options, &out);
@@ -95,6 +96,51 @@ pub fn compile(data: &[u8]) {
         std::fs::remove_dir_all(&out).unwrap();
     }
 }
+
+/// A workload (written as for [`workload`]) is refused, or can be given away: it opens and plans as the
+/// original does.
+pub fn anonymize(data: &[u8]) {
+    let (from, to) = (scratch("named"), scratch("nameless"));
+    for folder in [&from, &to] {
+        std::fs::remove_dir_all(folder).ok();
+    }
+    let mut lines = data.splitn(2, |byte| *byte == b'\n');
+    let (tables, operations) = (
+        lines.next().unwrap_or_default(),
+        lines.next().unwrap_or_default(),
+    );
+    std::fs::create_dir(&from).unwrap();
+    for (name, bytes) in [
+        ("workload.json", tables),
+        ("ops.jsonl", operations),
+        ("namespace.jsonl", &[]),
+        ("blobs.pack", EMPTY_PACK),
+    ] {
+        std::fs::write(from.join(name), bytes).unwrap();
+    }
+    let plan = |folder: &Path| {
+        let folder = FolderReader::open(folder).ok()?;
+        let operations: Result<Vec<Operation>, _> = folder.operations().ok()?.collect();
+        let config = RunConfig::default();
+        let built = Plan::build(folder.workload(), operations.ok()?, &config, |_| true);
+        built.ok().map(|plan| plan.len())
+    };
+    let seed = smbench_compiler::anonymize::Seed::from_number(1);
+    let done = smbench_compiler::anonymize::anonymize(&from, &to, &seed);
+    match (done, plan(&from)) {
+        (Ok(_), Some(operations)) => assert_eq!(plan(&to), Some(operations)),
+        (Ok(_), None) => {}
+        (Err(_), _) => assert!(!to.exists(), "something is left behind"),
+    }
+}
+
+/// A folder of this process's own.
+fn scratch(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("smbench-fuzz-{name}-{}", std::process::id()))
+}
+
+/// A `blobs.pack` with nothing in it.
+const EMPTY_PACK: &[u8] = include_bytes!("../../tests/workloads/m_del/blobs.pack");
 
 /// A workload (its tables in the first line, an operation in each other) is refused, or runs to
 /// an end against a server that cannot be reached.

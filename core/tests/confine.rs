@@ -1,0 +1,467 @@
+//! What a confined run sends and refuses, against a server that grants all it is asked for; and what
+//! the gate lets pass when nothing was planned.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops where it fails"
+)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use smbench_core::bulk::Blobs;
+use smbench_core::confine::{Breach, Gate, Pipes, Policy, Refusal};
+use smbench_core::drive::{Drive, NoRecord};
+use smbench_core::engine::{Engine, Plan, RunConfig, Speed, TreeTarget};
+use smbench_core::event::{AuthStep, Effect, Input, Output, Report, Seal, TokenOutcome};
+use smbench_core::frame::{Digest, Frame};
+use smbench_core::ids::{ConnId, LogicalTime, OpId};
+use smbench_core::smb2::{Body, Command, Message, Request};
+use smbench_core::workload::{Operation, Workload};
+
+const LOGON_FAILURE: &str = "LOGON_FAILURE";
+
+/// A line of `ops.jsonl` in the first session and tree; its fields `more` win.
+fn line(id: u32, cmd: &str, request: &Value, more: &Value) -> Value {
+    let mut line = json!({
+        "id": id, "at_us": id, "client": 0, "conn": 0, "session": 0, "tree": 0, "cmd": cmd, "mid": id,
+        "charge": 1, "credits": 8, "frame": id, "do": {"request": {cmd: request}},
+        "expect": {"frame": id, "status": "SUCCESS", "latency_us": 1},
+    });
+    if id > 0 {
+        line["after"] = json!([{"id": id - 1, "rule": "wire"}]);
+    }
+    for (key, value) in more.as_object().unwrap() {
+        line[key] = value.clone();
+    }
+    line
+}
+
+fn set_up(path: &str) -> Vec<Value> {
+    vec![
+        line(0, "NEGOTIATE", &json!({"dialects": ["2.1"]}), &json!({"session": null, "tree": null})),
+        line(1, "SESSION_SETUP", &json!({}), &json!({"tree": null})),
+        line(2, "TREE_CONNECT", &json!({"path": path}), &json!({})),
+    ]
+}
+
+fn create(id: u32, name: &str, more: &Value) -> Value {
+    let request = json!({"name": name, "access": "0x12019f", "share": "rwd", "disposition": "open_if"});
+    let mut line = line(id, "CREATE", &request, &json!({"open": id}));
+    for (key, value) in more.as_object().unwrap() {
+        line[key] = value.clone();
+    }
+    line
+}
+
+/// How one run went.
+struct Ran {
+    reports: Vec<Report>,
+    requests: Vec<Request>,
+    logins: Vec<AuthStep>,
+}
+
+impl Ran {
+    fn refused(&self) -> Vec<(u32, Refusal)> {
+        let refused = self.reports.iter().filter_map(|report| match report {
+            Report::Refused { op, why } => Some((op.0, *why)),
+            Report::TreeRefused { op } => Some((op.0, Refusal::Tree)),
+            _ => None,
+        });
+        refused.collect()
+    }
+
+    fn consequences(&self) -> Vec<(u32, u32)> {
+        let of = self.reports.iter().filter_map(|report| match report {
+            Report::Cascaded { op, cause } => Some((op.0, cause.0)),
+            _ => None,
+        });
+        of.collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = self.requests.iter().filter_map(|request| match request {
+            Request::Create(create) => Some(create.name.to_string()),
+            _ => None,
+        });
+        names.collect()
+    }
+}
+
+struct Data(Vec<Vec<u8>>);
+
+impl Blobs for Data {
+    fn get(&mut self, digest: &Digest, _: u32) -> Option<Arc<[u8]>> {
+        let found = self.0.iter().find(|data| Digest::of(data) == *digest);
+        found.map(|data| data.as_slice().into())
+    }
+}
+
+/// Runs `lines`; the recorded kind of their share, and the one that it has now.
+fn run(lines: &[Value], policy: Policy, kinds: (u8, u8), data: Vec<Vec<u8>>) -> Ran {
+    let operations = lines.iter().map(|line| serde_json::from_value::<Operation>(line.clone()));
+    let operations: Vec<Operation> = operations.map(Result::unwrap).collect();
+    let path = &lines[2]["do"]["request"]["TREE_CONNECT"]["path"];
+    let tables = json!({
+        "format": 1, "provenance": {"tool": "", "captures": [], "epoch_ns": 0},
+        "clients": [{"address": ""}],
+        "connections": [{"client": 0, "from": "", "to": "", "at_us": 0}, {"client": 0, "from": "", "to": "", "at_us": 0}],
+        "principals": [{"name": "a"}, {"name": "b"}],
+        "sessions": [{"principal": 0, "conn": 0, "wire_id": 7}, {"principal": 1, "conn": 0, "wire_id": 8}],
+        "trees": [{"session": 0, "path": path, "share_type": kinds.0, "wire_id": 9}],
+        "inferred_opens": [], "opens": 64, "operations": operations.len(),
+        "coverage": {"packets": 0, "frames": 0, "requests_seen": 0, "responses": 0, "by_command": {},
+            "reencoded_exact": 0, "reencoded_total": 0, "skipped": {}, "inferred": {}, "edges": {}, "problems": {}},
+    });
+    let workload: Workload = serde_json::from_value(tables).unwrap();
+    let config = RunConfig {
+        speed: Speed::Max,
+        tree_targets: vec![TreeTarget {
+            path: "\\\\here\\share".to_owned(),
+            root: "mine\\r".to_owned(),
+        }],
+        policy,
+        ..RunConfig::default()
+    };
+    let gate = Gate::of(&config);
+    let plan = Plan::build(&workload, operations, &config, |_| true).unwrap();
+    let mut drive = Drive::new(Engine::new(plan, config), NoRecord, gate);
+    let (mut data, mut now) = (Data(data), 0);
+    let mut inputs = VecDeque::from([Input::Start]);
+    let mut ran = Ran {
+        reports: Vec::new(),
+        requests: Vec::new(),
+        logins: Vec::new(),
+    };
+    while let Some(input) = inputs.pop_front() {
+        now += 1_000;
+        drive.take(LogicalTime(now), input).unwrap();
+        let wake = loop {
+            match drive.poll() {
+                Output::WakeAt(at) => break at,
+                Output::Do(Effect::Connect { conn }) => inputs.push_back(Input::Connected { conn }),
+                Output::Do(Effect::Authenticate { conn, session, step }) => {
+                    ran.logins.push(step);
+                    let outcome = TokenOutcome::Ready { len: 4 };
+                    inputs.push_back(Input::TokenReady { conn, session, outcome });
+                }
+                Output::Do(Effect::Send { conn, frame, .. }) => {
+                    let sent = drive.outgoing(conn, &frame, &mut data, Some(b"1234")).unwrap();
+                    let Body::Request(request) = Message::decode(&sent).unwrap().message.body else {
+                        panic!("a response was sent");
+                    };
+                    let refuses = ran.logins.last() == Some(&AuthStep::BeginRefused);
+                    inputs.push_back(answer(conn, &sent, kinds.1, refuses));
+                    ran.requests.push(request);
+                }
+                Output::Do(Effect::Report(report)) => ran.reports.push(report),
+                Output::Do(Effect::Close { .. }) => {}
+            }
+        };
+        if let (true, Some(at)) = (inputs.is_empty(), wake) {
+            now = now.max(at.0);
+            inputs.push_back(Input::Wake);
+        }
+    }
+    assert_eq!(ran.reports.last(), Some(&Report::Done), "{:?}", ran.reports);
+    ran
+}
+
+/// What a server answers that grants all, but for logins with a wrong password.
+fn answer(conn: ConnId, request: &[u8], kind: u8, refuses: bool) -> Input {
+    let mut bytes = request[..64].to_vec();
+    let command = bytes[12];
+    bytes[8..12].fill(0);
+    bytes[14] = 32;
+    bytes[16] |= 1;
+    bytes[40..48].copy_from_slice(&5_u64.to_le_bytes());
+    let mut body = vec![0; 96];
+    body[0] = [65, 9, 4, 16, 4, 89][usize::from(command.min(5))];
+    if command > 5 {
+        body[0] = if command == 8 || command == 9 { 17 } else { 4 };
+    }
+    match command {
+        1 if refuses => {
+            bytes[8..12].copy_from_slice(&0xc000_006d_u32.to_le_bytes());
+            body = vec![9, 0, 0, 0, 0, 0, 0, 0, 0];
+        }
+        3 => {
+            bytes[36] = 3;
+            body[2] = kind;
+        }
+        5 => body[64] = request[24], // a handle of its own
+        _ => {}
+    }
+    bytes.extend_from_slice(&body);
+    let frame = Frame { bytes, cuts: Vec::new() };
+    Input::Received { conn, frame, seal: Seal::Plain }
+}
+
+const DISK: u8 = 1;
+const PIPE: u8 = 2;
+const PRINTER: u8 = 3;
+
+#[test]
+fn names_go_below_the_root_and_what_leads_out_is_not_sent() {
+    let mut lines = set_up("\\\\s\\data");
+    lines.push(create(3, "a\\b", &json!({})));
+    lines.push(create(4, "..\\victim", &json!({})));
+    lines.push(line(5, "CLOSE", &json!({}), &json!({"open": 4})));
+    lines.push(create(6, "srv\\share\\c", &json!({"flags": "0x10000000"})));
+    let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
+    assert_eq!(ran.refused(), [(4, Refusal::Name)]);
+    assert_eq!(ran.consequences(), [(5, 4)]);
+    assert_eq!(ran.names(), ["mine\\r\\a\\b", "mine\\r\\c"]);
+    // A share of unknown kind may hold files.
+    let ran = run(&lines, Policy::strict(), (0, DISK), vec![]);
+    assert_eq!(ran.names(), ["mine\\r\\a\\b", "mine\\r\\c"]);
+}
+
+#[test]
+fn without_confinement_names_go_where_they_lead() {
+    let mut lines = set_up("\\\\s\\data");
+    lines.push(create(3, "..\\victim", &json!({})));
+    let ran = run(&lines, Policy::default(), (DISK, DISK), vec![]);
+    assert_eq!((ran.refused(), ran.names()), (vec![], vec!["mine\\r\\..\\victim".to_owned()]));
+}
+
+#[test]
+fn a_share_of_another_kind_is_refused_and_no_breach() {
+    for (recorded, now) in [(DISK, PIPE), (PIPE, DISK), (0, PIPE), (DISK, PRINTER), (PIPE, 0)] {
+        let mut lines = set_up("\\\\s\\data");
+        lines.push(create(3, "a", &json!({})));
+        let ran = run(&lines, Policy::strict(), (recorded, now), vec![]);
+        assert_eq!(ran.refused(), [(2, Refusal::Tree)], "{recorded} as {now}");
+        assert_eq!(ran.consequences(), [(3, 2)], "{recorded} as {now}");
+        assert!(ran.names().is_empty());
+    }
+}
+
+#[test]
+fn nothing_goes_to_printers_or_changes_volumes_unless_a_flag_says_so() {
+    let mut lines = set_up("\\\\s\\print");
+    lines.push(create(3, "job", &json!({})));
+    let ran = run(&lines, Policy::strict(), (PRINTER, PRINTER), vec![]);
+    assert_eq!(ran.refused(), [(2, Refusal::Printer), (3, Refusal::Printer)]);
+    let policy = Policy { printers: true, ..Policy::strict() };
+    let ran = run(&lines, policy, (PRINTER, PRINTER), vec![]);
+    assert_eq!((ran.refused(), ran.names()), (vec![], vec!["mine\\r\\job".to_owned()]));
+
+    let set = |kind: &str, class: u8| {
+        let mut lines = set_up("\\\\s\\data");
+        lines.push(create(3, "a", &json!({})));
+        let request = json!({"info_type": kind, "file_info_class": class, "buffer": "00"});
+        lines.push(line(4, "SET_INFO", &request, &json!({"open": 3})));
+        lines
+    };
+    for (kind, class, why) in [
+        ("filesystem", 2, Some(Refusal::Volume)),
+        ("quota", 0, Some(Refusal::Volume)),
+        ("file", 13, None),
+        ("file", 31, Some(Refusal::Class)),
+        ("file", 10, Some(Refusal::Name)),
+    ] {
+        let ran = run(&set(kind, class), Policy::strict(), (DISK, DISK), vec![]);
+        let expected: Vec<_> = why.map(|why| (4, why)).into_iter().collect();
+        assert_eq!(ran.refused(), expected, "{kind} {class}");
+    }
+    let policy = Policy { volume_changes: true, ..Policy::strict() };
+    let ran = run(&set("filesystem", 2), policy, (DISK, DISK), vec![]);
+    assert_eq!(ran.refused(), []);
+}
+
+#[test]
+fn two_wrong_passwords_an_account_are_tried() {
+    let mut lines = set_up("\\\\s\\data");
+    for id in 3..8 {
+        // Users 0, 1, 0, 1, 0.
+        let more = json!({
+            "session": (id + 1) % 2, "tree": null,
+            "expect": {"frame": id, "status": LOGON_FAILURE, "latency_us": 1},
+        });
+        lines.push(line(id, "SESSION_SETUP", &json!({}), &more));
+    }
+    let tried = |policy: Policy| {
+        let ran = run(&lines, policy, (DISK, DISK), vec![]);
+        let wrong = ran.logins.iter().filter(|step| **step == AuthStep::BeginRefused);
+        (wrong.count(), ran.refused())
+    };
+    assert_eq!(tried(Policy::strict()), (4, vec![(7, Refusal::Password)]));
+    let one = Policy { accounts: vec![0, 0], ..Policy::strict() };
+    let late = [5, 6, 7].map(|op| (op, Refusal::Password));
+    assert_eq!(tried(one), (2, late.to_vec()), "two users that are one here");
+    let all = Policy { wrong_passwords: None, ..Policy::strict() };
+    assert_eq!(tried(all), (5, vec![]));
+}
+
+/// A PDU of RPC. [C706] 12.6.3.1.
+fn rpc(kind: u8, auth: u8, body: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(16 + body.len()).unwrap();
+    let mut pdu = vec![5, 0, kind, 3, 0x10, 0, 0, 0, len, 0, auth, 0, 1, 0, 0, 0];
+    pdu.extend_from_slice(body);
+    pdu
+}
+
+/// Binds context 0 to srvsvc. [MS-SRVS] 1.9.
+fn bind(auth: u8) -> Vec<u8> {
+    let mut body = vec![0xb8, 0x10, 0xb8, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0];
+    body.extend_from_slice(&[
+        0xc8, 0x4f, 0x32, 0x4b, 0x70, 0x16, 0xd3, 0x01, 0x12, 0x78, 0x5a, 0x47, 0xbf, 0x6e, 0xe1, 0x88, 3, 0,
+        0, 0, 0x04, 0x5d, 0x88, 0x8a, 0xeb, 0x1c, 0xc9, 0x11, 0x9f, 0xe8, 0x08, 0x00, 0x2b, 0x10, 0x48, 0x60,
+        2, 0, 0, 0,
+    ]);
+    body.extend(vec![0; usize::from(auth) * 2]);
+    rpc(11, auth, &body)
+}
+
+fn call(opnum: u8) -> Vec<u8> {
+    rpc(0, 0, &[0, 0, 0, 0, 0, 0, opnum, 0])
+}
+
+#[test]
+fn calls_that_change_nothing_are_sent_and_others_take_their_answers_along() {
+    let mut said = smbench_core::rpc::Conversation::default();
+    let pieces = [bind(0), call(15), call(14)];
+    let mut lines = set_up("\\\\s\\IPC$");
+    lines.push(create(3, "srvsvc", &json!({})));
+    for piece in &pieces {
+        let id = u32::try_from(lines.len()).unwrap();
+        let data = json!({"blake3": Digest::of(piece).to_string(), "len": piece.len()});
+        let more = json!({"open": 3, "data": data, "rpc": serde_json::to_value(said.feed(piece)).unwrap()});
+        lines.push(line(id, "WRITE", &json!({"length": piece.len(), "offset": 0}), &more));
+        let read = json!({"length": 1024, "offset": 0});
+        lines.push(line(id + 1, "READ", &read, &json!({"open": 3})));
+    }
+    lines.push(line(10, "CLOSE", &json!({}), &json!({"open": 3})));
+    let ran = |policy| run(&lines, policy, (PIPE, PIPE), pieces.to_vec());
+    let query = ran(Policy::strict());
+    assert_eq!(query.refused(), [(8, Refusal::RpcCall)], "NetrShareAdd");
+    assert_eq!(query.consequences(), [(9, 8)], "its answer");
+    let sent = query.requests.iter().map(Request::command);
+    assert_eq!(sent.filter(|it| *it == Command::CLOSE).count(), 1, "a pipe is closed all the same");
+    let all = ran(Policy { pipes: Pipes::All, ..Policy::strict() });
+    assert_eq!(all.refused(), []);
+    let none = ran(Policy { pipes: Pipes::None, ..Policy::strict() });
+    assert_eq!(none.refused(), [(3, Refusal::RpcCall)]);
+    assert!(none.names().is_empty());
+    // What compiling did not note, nobody knows.
+    for line in &mut lines {
+        line.as_object_mut().unwrap().remove("rpc");
+    }
+    let blind = run(&lines, Policy::strict(), (PIPE, PIPE), pieces.to_vec());
+    assert_eq!(blind.refused(), [4, 6, 8].map(|op| (op, Refusal::RpcCall)));
+}
+
+#[test]
+fn recorded_authentication_is_never_sent_over_a_pipe() {
+    let piece = bind(8);
+    let calls = smbench_core::rpc::Conversation::default().feed(&piece);
+    let mut lines = set_up("\\\\s\\IPC$");
+    lines.push(create(3, "srvsvc", &json!({})));
+    let request = json!({"ctl_code": "PIPE_TRANSCEIVE", "input": hex(&piece), "max_output_response": 1024, "flags": "0x1"});
+    let more = json!({"open": 3, "rpc": serde_json::to_value(calls).unwrap()});
+    lines.push(line(4, "IOCTL", &request, &more));
+    let policy = Policy { pipes: Pipes::All, ..Policy::strict() };
+    let ran = run(&lines, policy, (PIPE, PIPE), vec![]);
+    assert_eq!(ran.refused(), [(4, Refusal::RpcAuth)]);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A request as bytes, without anybody's plan.
+fn request(session: u64, tree: u8, line: &Value) -> Vec<u8> {
+    let op: Operation = serde_json::from_value(line.clone()).unwrap();
+    let mut bytes = Vec::new();
+    let mut op = op;
+    let ids = smbench_core::workload::WireIds::default();
+    smbench_core::workload::rebuild(&mut op, &ids, &mut bytes);
+    bytes[36..40].copy_from_slice(&u32::from(tree).to_le_bytes());
+    bytes[40..48].copy_from_slice(&session.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn the_gate_knows_nothing_of_plans() {
+    let roots = [("\\\\here\\share", "mine\\r")];
+    let mut gate = Gate::confined(Policy::strict(), roots);
+    let conn = ConnId(0);
+    let mut pass = |bytes: &[u8]| gate.pass(conn, bytes);
+    let make = |name: &str| create(9, name, &json!({}));
+    // Neither the session nor the tree is of this run.
+    assert!(matches!(pass(&request(5, 3, &make("mine\\r\\a"))), Err(Breach::ForeignId { .. })));
+    let login = request(0, 0, &line(1, "SESSION_SETUP", &json!({}), &json!({})));
+    assert_eq!(pass(&login), Ok(()));
+    let learn = |gate: &mut Gate, sent: &[u8], kind: u8| {
+        let Input::Received { frame, .. } = answer(conn, sent, kind, false) else {
+            unreachable!()
+        };
+        gate.received(conn, &frame);
+    };
+    learn(&mut gate, &login, 0);
+    let connect = |path: &str| request(5, 0, &line(2, "TREE_CONNECT", &json!({"path": path}), &json!({})));
+    let tree = connect("\\\\HERE\\Share");
+    assert_eq!(gate.pass(conn, &tree), Ok(()));
+    assert!(matches!(gate.pass(conn, &request(5, 3, &make("mine\\r\\a"))), Err(Breach::ForeignId { .. })));
+    learn(&mut gate, &tree, DISK);
+    for (name, inside) in [
+        ("mine\\r", true),
+        ("mine\\r\\a\\..\\b", true),
+        ("mine\\r:s", true),
+        ("mine", false),
+        ("mine\\smbench.json", false),
+        ("mine\\r2", false),
+        ("mine\\r\\..\\x", false),
+        ("mine/r/x", false),
+        ("MINE\\R\\x", false),
+        ("", false),
+        ("x", false),
+    ] {
+        let passed = gate.pass(conn, &request(5, 3, &make(name)));
+        assert_eq!(passed.is_ok(), inside, "{name:?}: {passed:?}");
+    }
+    // Folders above the root may be made, and no more.
+    let mut maker = gate.clone().making_roots();
+    let folder = |access: &str, options: &str| {
+        let request = json!({"name": "mine", "access": access, "disposition": "open_if", "options": options});
+        line(9, "CREATE", &request, &json!({}))
+    };
+    assert_eq!(maker.pass(conn, &request(5, 3, &folder("0x100080", "0x1"))), Ok(()));
+    for (access, options) in [("0x110080", "0x1"), ("0x100080", "0x1001"), ("0x100080", "0x0")] {
+        assert!(maker.pass(conn, &request(5, 3, &folder(access, options))).is_err());
+    }
+    // A share that nobody mapped has no root.
+    let other = connect("\\\\here\\other");
+    assert_eq!(gate.pass(conn, &other), Ok(()), "it is only connected to");
+    learn(&mut gate, &other, DISK);
+    assert!(gate.pass(conn, &request(5, 3, &make("mine\\r\\a"))).is_err());
+    assert_eq!(gate.pass(conn, b"\xfeSMB"), Err(Breach::Unreadable));
+    let mut smb1 = b"\xffSMB\x72".to_vec();
+    smb1.resize(40, 0);
+    assert_eq!(gate.pass(conn, &smb1), Ok(()), "NEGOTIATE");
+    smb1[4] = 0xa2;
+    assert_eq!(gate.pass(conn, &smb1), Err(Breach::Unreadable), "NT_CREATE_ANDX");
+}
+
+#[test]
+fn ids_of_the_recording_never_leave() {
+    let mut lines = set_up("\\\\s\\data");
+    let bogus = json!({"tree": null, "raw_tree": 1234, "expect": {"frame": 3, "status": "NETWORK_NAME_DELETED", "latency_us": 1}});
+    lines.push(create(3, "a", &bogus));
+    let reclaim = json!({"DHnC": {"file_id": "00000000000000420000000000000043"}});
+    let request = json!({"name": "b", "access": "0x80", "share": "rwd", "disposition": "open", "contexts": [reclaim]});
+    let _ = OpId(0);
+    lines.push(line(4, "SESSION_SETUP", &json!({"previous_session_id": 77}), &json!({"tree": null, "session": 1})));
+    let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
+    assert_eq!(ran.refused(), []);
+    assert_eq!(ran.names(), ["mine\\r\\a"]);
+    let Some(Request::SessionSetup(setup)) = ran.requests.last() else {
+        panic!("{:?}", ran.requests);
+    };
+    assert_eq!(setup.previous_session_id.0, 0);
+    let _ = request;
+}
