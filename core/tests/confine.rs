@@ -18,7 +18,7 @@ use smbench_core::drive::{Drive, NoRecord};
 use smbench_core::engine::{Engine, Plan, RunConfig, Speed, TreeTarget};
 use smbench_core::event::{AuthStep, Effect, Input, Output, Report, Seal, TokenOutcome};
 use smbench_core::frame::{Digest, Frame};
-use smbench_core::ids::{ConnId, LogicalTime, OpId};
+use smbench_core::ids::{ConnId, LogicalTime};
 use smbench_core::smb2::{Body, Command, Message, Request};
 use smbench_core::workload::{Operation, Workload};
 
@@ -42,14 +42,20 @@ fn line(id: u32, cmd: &str, request: &Value, more: &Value) -> Value {
 
 fn set_up(path: &str) -> Vec<Value> {
     vec![
-        line(0, "NEGOTIATE", &json!({"dialects": ["2.1"]}), &json!({"session": null, "tree": null})),
+        line(
+            0,
+            "NEGOTIATE",
+            &json!({"dialects": ["2.1"]}),
+            &json!({"session": null, "tree": null}),
+        ),
         line(1, "SESSION_SETUP", &json!({}), &json!({"tree": null})),
         line(2, "TREE_CONNECT", &json!({"path": path}), &json!({})),
     ]
 }
 
 fn create(id: u32, name: &str, more: &Value) -> Value {
-    let request = json!({"name": name, "access": "0x12019f", "share": "rwd", "disposition": "open_if"});
+    let request =
+        json!({"name": name, "access": "0x12019f", "share": "rwd", "disposition": "open_if"});
     let mut line = line(id, "CREATE", &request, &json!({"open": id}));
     for (key, value) in more.as_object().unwrap() {
         line[key] = value.clone();
@@ -102,7 +108,9 @@ impl Blobs for Data {
 
 /// Runs `lines`; the recorded kind of their share, and the one that it has now.
 fn run(lines: &[Value], policy: Policy, kinds: (u8, u8), data: Vec<Vec<u8>>) -> Ran {
-    let operations = lines.iter().map(|line| serde_json::from_value::<Operation>(line.clone()));
+    let operations = lines
+        .iter()
+        .map(|line| serde_json::from_value::<Operation>(line.clone()));
     let operations: Vec<Operation> = operations.map(Result::unwrap).collect();
     let path = &lines[2]["do"]["request"]["TREE_CONNECT"]["path"];
     let tables = json!({
@@ -143,14 +151,25 @@ fn run(lines: &[Value], policy: Policy, kinds: (u8, u8), data: Vec<Vec<u8>>) -> 
             match drive.poll() {
                 Output::WakeAt(at) => break at,
                 Output::Do(Effect::Connect { conn }) => inputs.push_back(Input::Connected { conn }),
-                Output::Do(Effect::Authenticate { conn, session, step }) => {
+                Output::Do(Effect::Authenticate {
+                    conn,
+                    session,
+                    step,
+                }) => {
                     ran.logins.push(step);
                     let outcome = TokenOutcome::Ready { len: 4 };
-                    inputs.push_back(Input::TokenReady { conn, session, outcome });
+                    inputs.push_back(Input::TokenReady {
+                        conn,
+                        session,
+                        outcome,
+                    });
                 }
                 Output::Do(Effect::Send { conn, frame, .. }) => {
-                    let sent = drive.outgoing(conn, &frame, &mut data, Some(b"1234")).unwrap();
-                    let Body::Request(request) = Message::decode(&sent).unwrap().message.body else {
+                    let sent = drive
+                        .outgoing(conn, &frame, &mut data, Some(b"1234"))
+                        .unwrap();
+                    let Body::Request(request) = Message::decode(&sent).unwrap().message.body
+                    else {
                         panic!("a response was sent");
                     };
                     let refuses = ran.logins.last() == Some(&AuthStep::BeginRefused);
@@ -196,8 +215,15 @@ fn answer(conn: ConnId, request: &[u8], kind: u8, refuses: bool) -> Input {
         _ => {}
     }
     bytes.extend_from_slice(&body);
-    let frame = Frame { bytes, cuts: Vec::new() };
-    Input::Received { conn, frame, seal: Seal::Plain }
+    let frame = Frame {
+        bytes,
+        cuts: Vec::new(),
+    };
+    Input::Received {
+        conn,
+        frame,
+        seal: Seal::Plain,
+    }
 }
 
 const DISK: u8 = 1;
@@ -225,12 +251,21 @@ fn without_confinement_names_go_where_they_lead() {
     let mut lines = set_up("\\\\s\\data");
     lines.push(create(3, "..\\victim", &json!({})));
     let ran = run(&lines, Policy::default(), (DISK, DISK), vec![]);
-    assert_eq!((ran.refused(), ran.names()), (vec![], vec!["mine\\r\\..\\victim".to_owned()]));
+    assert_eq!(
+        (ran.refused(), ran.names()),
+        (vec![], vec!["mine\\r\\..\\victim".to_owned()])
+    );
 }
 
 #[test]
 fn a_share_of_another_kind_is_refused_and_no_breach() {
-    for (recorded, now) in [(DISK, PIPE), (PIPE, DISK), (0, PIPE), (DISK, PRINTER), (PIPE, 0)] {
+    for (recorded, now) in [
+        (DISK, PIPE),
+        (PIPE, DISK),
+        (0, PIPE),
+        (DISK, PRINTER),
+        (PIPE, 0),
+    ] {
         let mut lines = set_up("\\\\s\\data");
         lines.push(create(3, "a", &json!({})));
         let ran = run(&lines, Policy::strict(), (recorded, now), vec![]);
@@ -245,10 +280,19 @@ fn nothing_goes_to_printers_or_changes_volumes_unless_a_flag_says_so() {
     let mut lines = set_up("\\\\s\\print");
     lines.push(create(3, "job", &json!({})));
     let ran = run(&lines, Policy::strict(), (PRINTER, PRINTER), vec![]);
-    assert_eq!(ran.refused(), [(2, Refusal::Printer), (3, Refusal::Printer)]);
-    let policy = Policy { printers: true, ..Policy::strict() };
+    assert_eq!(
+        ran.refused(),
+        [(2, Refusal::Printer), (3, Refusal::Printer)]
+    );
+    let policy = Policy {
+        printers: true,
+        ..Policy::strict()
+    };
     let ran = run(&lines, policy, (PRINTER, PRINTER), vec![]);
-    assert_eq!((ran.refused(), ran.names()), (vec![], vec!["mine\\r\\job".to_owned()]));
+    assert_eq!(
+        (ran.refused(), ran.names()),
+        (vec![], vec!["mine\\r\\job".to_owned()])
+    );
 
     let set = |kind: &str, class: u8| {
         let mut lines = set_up("\\\\s\\data");
@@ -268,7 +312,10 @@ fn nothing_goes_to_printers_or_changes_volumes_unless_a_flag_says_so() {
         let expected: Vec<_> = why.map(|why| (4, why)).into_iter().collect();
         assert_eq!(ran.refused(), expected, "{kind} {class}");
     }
-    let policy = Policy { volume_changes: true, ..Policy::strict() };
+    let policy = Policy {
+        volume_changes: true,
+        ..Policy::strict()
+    };
     let ran = run(&set("filesystem", 2), policy, (DISK, DISK), vec![]);
     assert_eq!(ran.refused(), []);
 }
@@ -279,21 +326,34 @@ fn two_wrong_passwords_an_account_are_tried() {
     for id in 3..8 {
         // Users 0, 1, 0, 1, 0.
         let more = json!({
-            "session": (id + 1) % 2, "tree": null,
+            "tree": null, "principal": (id + 1) % 2,
             "expect": {"frame": id, "status": LOGON_FAILURE, "latency_us": 1},
         });
         lines.push(line(id, "SESSION_SETUP", &json!({}), &more));
     }
     let tried = |policy: Policy| {
         let ran = run(&lines, policy, (DISK, DISK), vec![]);
-        let wrong = ran.logins.iter().filter(|step| **step == AuthStep::BeginRefused);
+        let wrong = ran
+            .logins
+            .iter()
+            .filter(|step| **step == AuthStep::BeginRefused);
         (wrong.count(), ran.refused())
     };
     assert_eq!(tried(Policy::strict()), (4, vec![(7, Refusal::Password)]));
-    let one = Policy { accounts: vec![0, 0], ..Policy::strict() };
+    let one = Policy {
+        accounts: vec![0, 0],
+        ..Policy::strict()
+    };
     let late = [5, 6, 7].map(|op| (op, Refusal::Password));
-    assert_eq!(tried(one), (2, late.to_vec()), "two users that are one here");
-    let all = Policy { wrong_passwords: None, ..Policy::strict() };
+    assert_eq!(
+        tried(one),
+        (2, late.to_vec()),
+        "two users that are one here"
+    );
+    let all = Policy {
+        wrong_passwords: None,
+        ..Policy::strict()
+    };
     assert_eq!(tried(all), (5, vec![]));
 }
 
@@ -309,9 +369,9 @@ fn rpc(kind: u8, auth: u8, body: &[u8]) -> Vec<u8> {
 fn bind(auth: u8) -> Vec<u8> {
     let mut body = vec![0xb8, 0x10, 0xb8, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0];
     body.extend_from_slice(&[
-        0xc8, 0x4f, 0x32, 0x4b, 0x70, 0x16, 0xd3, 0x01, 0x12, 0x78, 0x5a, 0x47, 0xbf, 0x6e, 0xe1, 0x88, 3, 0,
-        0, 0, 0x04, 0x5d, 0x88, 0x8a, 0xeb, 0x1c, 0xc9, 0x11, 0x9f, 0xe8, 0x08, 0x00, 0x2b, 0x10, 0x48, 0x60,
-        2, 0, 0, 0,
+        0xc8, 0x4f, 0x32, 0x4b, 0x70, 0x16, 0xd3, 0x01, 0x12, 0x78, 0x5a, 0x47, 0xbf, 0x6e, 0xe1,
+        0x88, 3, 0, 0, 0, 0x04, 0x5d, 0x88, 0x8a, 0xeb, 0x1c, 0xc9, 0x11, 0x9f, 0xe8, 0x08, 0x00,
+        0x2b, 0x10, 0x48, 0x60, 2, 0, 0, 0,
     ]);
     body.extend(vec![0; usize::from(auth) * 2]);
     rpc(11, auth, &body)
@@ -331,7 +391,12 @@ fn calls_that_change_nothing_are_sent_and_others_take_their_answers_along() {
         let id = u32::try_from(lines.len()).unwrap();
         let data = json!({"blake3": Digest::of(piece).to_string(), "len": piece.len()});
         let more = json!({"open": 3, "data": data, "rpc": serde_json::to_value(said.feed(piece)).unwrap()});
-        lines.push(line(id, "WRITE", &json!({"length": piece.len(), "offset": 0}), &more));
+        lines.push(line(
+            id,
+            "WRITE",
+            &json!({"length": piece.len(), "offset": 0}),
+            &more,
+        ));
         let read = json!({"length": 1024, "offset": 0});
         lines.push(line(id + 1, "READ", &read, &json!({"open": 3})));
     }
@@ -341,11 +406,24 @@ fn calls_that_change_nothing_are_sent_and_others_take_their_answers_along() {
     assert_eq!(query.refused(), [(8, Refusal::RpcCall)], "NetrShareAdd");
     assert_eq!(query.consequences(), [(9, 8)], "its answer");
     let sent = query.requests.iter().map(Request::command);
-    assert_eq!(sent.filter(|it| *it == Command::CLOSE).count(), 1, "a pipe is closed all the same");
-    let all = ran(Policy { pipes: Pipes::All, ..Policy::strict() });
+    assert_eq!(
+        sent.filter(|it| *it == Command::CLOSE).count(),
+        1,
+        "a pipe is closed all the same"
+    );
+    let all = ran(Policy {
+        pipes: Pipes::All,
+        ..Policy::strict()
+    });
     assert_eq!(all.refused(), []);
-    let none = ran(Policy { pipes: Pipes::None, ..Policy::strict() });
-    assert_eq!(none.refused(), [(3, Refusal::RpcCall)]);
+    let none = ran(Policy {
+        pipes: Pipes::None,
+        ..Policy::strict()
+    });
+    assert_eq!(
+        none.refused(),
+        [3, 4, 6, 8].map(|op| (op, Refusal::RpcCall))
+    );
     assert!(none.names().is_empty());
     // What compiling did not note, nobody knows.
     for line in &mut lines {
@@ -364,7 +442,10 @@ fn recorded_authentication_is_never_sent_over_a_pipe() {
     let request = json!({"ctl_code": "PIPE_TRANSCEIVE", "input": hex(&piece), "max_output_response": 1024, "flags": "0x1"});
     let more = json!({"open": 3, "rpc": serde_json::to_value(calls).unwrap()});
     lines.push(line(4, "IOCTL", &request, &more));
-    let policy = Policy { pipes: Pipes::All, ..Policy::strict() };
+    let policy = Policy {
+        pipes: Pipes::All,
+        ..Policy::strict()
+    };
     let ran = run(&lines, policy, (PIPE, PIPE), vec![]);
     assert_eq!(ran.refused(), [(4, Refusal::RpcAuth)]);
 }
@@ -393,7 +474,10 @@ fn the_gate_knows_nothing_of_plans() {
     let mut pass = |bytes: &[u8]| gate.pass(conn, bytes);
     let make = |name: &str| create(9, name, &json!({}));
     // Neither the session nor the tree is of this run.
-    assert!(matches!(pass(&request(5, 3, &make("mine\\r\\a"))), Err(Breach::ForeignId { .. })));
+    assert!(matches!(
+        pass(&request(5, 3, &make("mine\\r\\a"))),
+        Err(Breach::ForeignId { .. })
+    ));
     let login = request(0, 0, &line(1, "SESSION_SETUP", &json!({}), &json!({})));
     assert_eq!(pass(&login), Ok(()));
     let learn = |gate: &mut Gate, sent: &[u8], kind: u8| {
@@ -403,10 +487,19 @@ fn the_gate_knows_nothing_of_plans() {
         gate.received(conn, &frame);
     };
     learn(&mut gate, &login, 0);
-    let connect = |path: &str| request(5, 0, &line(2, "TREE_CONNECT", &json!({"path": path}), &json!({})));
+    let connect = |path: &str| {
+        request(
+            5,
+            0,
+            &line(2, "TREE_CONNECT", &json!({"path": path}), &json!({})),
+        )
+    };
     let tree = connect("\\\\HERE\\Share");
     assert_eq!(gate.pass(conn, &tree), Ok(()));
-    assert!(matches!(gate.pass(conn, &request(5, 3, &make("mine\\r\\a"))), Err(Breach::ForeignId { .. })));
+    assert!(matches!(
+        gate.pass(conn, &request(5, 3, &make("mine\\r\\a"))),
+        Err(Breach::ForeignId { .. })
+    ));
     learn(&mut gate, &tree, DISK);
     for (name, inside) in [
         ("mine\\r", true),
@@ -427,24 +520,43 @@ fn the_gate_knows_nothing_of_plans() {
     // Folders above the root may be made, and no more.
     let mut maker = gate.clone().making_roots();
     let folder = |access: &str, options: &str| {
-        let request = json!({"name": "mine", "access": access, "disposition": "open_if", "options": options});
+        let request =
+            json!({"name": "mine", "access": access, "disposition": "open_if", "options": options});
         line(9, "CREATE", &request, &json!({}))
     };
-    assert_eq!(maker.pass(conn, &request(5, 3, &folder("0x100080", "0x1"))), Ok(()));
-    for (access, options) in [("0x110080", "0x1"), ("0x100080", "0x1001"), ("0x100080", "0x0")] {
-        assert!(maker.pass(conn, &request(5, 3, &folder(access, options))).is_err());
+    assert_eq!(
+        maker.pass(conn, &request(5, 3, &folder("0x100080", "0x1"))),
+        Ok(())
+    );
+    for (access, options) in [
+        ("0x110080", "0x1"),
+        ("0x100080", "0x1001"),
+        ("0x100080", "0x0"),
+    ] {
+        assert!(
+            maker
+                .pass(conn, &request(5, 3, &folder(access, options)))
+                .is_err()
+        );
     }
     // A share that nobody mapped has no root.
     let other = connect("\\\\here\\other");
     assert_eq!(gate.pass(conn, &other), Ok(()), "it is only connected to");
     learn(&mut gate, &other, DISK);
-    assert!(gate.pass(conn, &request(5, 3, &make("mine\\r\\a"))).is_err());
+    assert!(
+        gate.pass(conn, &request(5, 3, &make("mine\\r\\a")))
+            .is_err()
+    );
     assert_eq!(gate.pass(conn, b"\xfeSMB"), Err(Breach::Unreadable));
     let mut smb1 = b"\xffSMB\x72".to_vec();
     smb1.resize(40, 0);
     assert_eq!(gate.pass(conn, &smb1), Ok(()), "NEGOTIATE");
     smb1[4] = 0xa2;
-    assert_eq!(gate.pass(conn, &smb1), Err(Breach::Unreadable), "NT_CREATE_ANDX");
+    assert_eq!(
+        gate.pass(conn, &smb1),
+        Err(Breach::Unreadable),
+        "NT_CREATE_ANDX"
+    );
 }
 
 #[test]
@@ -452,10 +564,12 @@ fn ids_of_the_recording_never_leave() {
     let mut lines = set_up("\\\\s\\data");
     let bogus = json!({"tree": null, "raw_tree": 1234, "expect": {"frame": 3, "status": "NETWORK_NAME_DELETED", "latency_us": 1}});
     lines.push(create(3, "a", &bogus));
-    let reclaim = json!({"DHnC": {"file_id": "00000000000000420000000000000043"}});
-    let request = json!({"name": "b", "access": "0x80", "share": "rwd", "disposition": "open", "contexts": [reclaim]});
-    let _ = OpId(0);
-    lines.push(line(4, "SESSION_SETUP", &json!({"previous_session_id": 77}), &json!({"tree": null, "session": 1})));
+    lines.push(line(
+        4,
+        "SESSION_SETUP",
+        &json!({"previous_session_id": 77}),
+        &json!({"tree": null, "session": 1}),
+    ));
     let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
     assert_eq!(ran.refused(), []);
     assert_eq!(ran.names(), ["mine\\r\\a"]);
@@ -463,5 +577,4 @@ fn ids_of_the_recording_never_leave() {
         panic!("{:?}", ran.requests);
     };
     assert_eq!(setup.previous_session_id.0, 0);
-    let _ = request;
 }

@@ -102,11 +102,10 @@ pub(crate) fn is_dfs(op: &Operation) -> bool {
 fn check_call(op: &Operation, policy: &Policy) -> Result<(), Refusal> {
     let related = op.compound.is_some_and(|compound| compound.related);
     // The handle of a related request is not in it: nobody could say which pipe it speaks to.
-    let said: &[Call] = &[];
-    if said.is_empty() || related {
+    if op.rpc.is_empty() || related {
         return Err(Refusal::RpcCall);
     }
-    match said.iter().find_map(|call| policy.pipes.refuses(call)) {
+    match op.rpc.iter().find_map(|call| policy.pipes.refuses(call)) {
         Some(refusal) => Err(refusal),
         None => Ok(()),
     }

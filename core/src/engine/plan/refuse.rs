@@ -65,7 +65,7 @@ pub(super) fn what_pipes_lack(plan: &mut Plan, silenced: &BTreeMap<u32, OpId>) {
         };
         let refused_at = plan.op(lost).map_or(0, |lost| lost.at_us);
         let answered_at = op.at_us.saturating_add(op.latency_us);
-        let waited = op.cmd == Command::READ && answered_at >= refused_at;
+        let waited = op.cmd == Command::READ && answered_at > refused_at;
         if op.rare.refused.is_none() && op.cmd != Command::CREATE && (id > lost || waited) {
             lacking.push((id, lost));
         }
