@@ -4,6 +4,7 @@
 //! [`PAGE`] operations to a page; each has a place, a number that is larger than those before.
 
 use std::{
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     thread,
 };
@@ -425,12 +426,26 @@ impl<'a> EdgeView<'a> {
     /// Tells of each edge of an operation, its place, and the point of what it is from.
     #[inline]
     pub(super) fn each(&self, op: usize, mut tell: impl FnMut(u32, &Link, u64)) {
+        let _ = self.each_until(op, |place, link, point| {
+            tell(place, link, point);
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// The same, until `tell` has enough.
+    #[inline]
+    pub(super) fn each_until(
+        &self,
+        op: usize,
+        mut tell: impl FnMut(u32, &Link, u64) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         if let Some(page) = self.page(op) {
             let (first, links) = page.of(op);
             for (place, (link, point)) in (first..).zip(links) {
-                tell(place, link, point);
+                tell(place, link, point)?;
             }
         }
+        ControlFlow::Continue(())
     }
 
     /// The edges that stay; `gone` tells in pieces which do not.

@@ -6,7 +6,10 @@
 //! sense, up to [`WINDOW`] operations and [`PATIENCE`] tries. What no order explains is taken as
 //! it came, and counted.
 
-use std::{collections::VecDeque, iter::Peekable};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    iter::Peekable,
+};
 
 use smbench_core::ids::OpId;
 
@@ -17,11 +20,12 @@ use super::{
 };
 use crate::paged::List;
 
-#[derive(Clone, Copy, Debug)]
+/// In the order of their responses.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Item {
+    end: u64,
     op: OpId,
     begin: u64,
-    end: u64,
 }
 
 /// An operation in its place of the order.
@@ -94,8 +98,8 @@ struct Search<'a, I: Iterator> {
     model: Model,
     /// Operations that are still to come, in the order of their requests.
     coming: Peekable<I>,
-    /// Others that are still to be taken, in the same order.
-    left: Vec<Item>,
+    /// Others that are still to be taken.
+    left: BTreeSet<Item>,
     /// Operations that were taken, one for each choice, and what each touches.
     taken: VecDeque<(Item, Vec<Touch>)>,
     choices: VecDeque<Choice>,
@@ -114,7 +118,7 @@ impl<'a, I: Iterator<Item = Item>> Search<'a, I> {
             table,
             model: Model::default(),
             coming: coming.peekable(),
-            left: Vec::new(),
+            left: BTreeSet::new(),
             taken: VecDeque::new(),
             choices: VecDeque::new(),
             spare: Vec::new(),
@@ -219,7 +223,7 @@ impl<'a, I: Iterator<Item = Item>> Search<'a, I> {
         self.model.roll_back(mark);
         self.unexplained += u64::from(!self.fits(chosen));
         self.model.commit();
-        self.leave(chosen);
+        self.left.remove(&chosen);
         self.greedy -= 1;
         let (touches, gone) = (self.model.touches(), self.model.gone_files());
         tell(chosen, Placed::new(chosen, touches, gone));
@@ -234,51 +238,39 @@ impl<'a, I: Iterator<Item = Item>> Search<'a, I> {
         touches.clear();
         touches.extend_from_slice(self.model.touches());
         self.taken.push_back((candidate, touches));
-        self.leave(candidate);
-    }
-
-    /// It is no longer to be taken.
-    fn leave(&mut self, item: Item) {
-        if let Ok(at) = self.place(item) {
-            self.left.remove(at);
-        }
-    }
-
-    fn place(&self, item: Item) -> Result<usize, usize> {
-        self.left.binary_search_by_key(&item.op, |left| left.op)
+        self.left.remove(&candidate);
     }
 
     fn untake(&mut self) {
         if let Some((item, touches)) = self.taken.pop_back() {
             self.spare_touches.push(touches);
-            if let Err(at) = self.place(item) {
-                self.left.insert(at, item);
-            }
+            self.left.insert(item);
         }
         if let Some(choice) = self.choices.back() {
             self.model.roll_back(choice.mark);
         }
     }
 
-    /// Those that may come next: nothing that is left was over before they began. In the order of
-    /// their responses.
+    /// Those that may come next: nothing that is left was over before they began. The first
+    /// [`WIDTH`] of them, in the order of their responses.
     fn candidates(&mut self) -> Vec<Item> {
-        let ends = self.left.iter().map(|it| it.end);
-        let mut soonest = ends.min().unwrap_or(u64::MAX);
+        let mut soonest = self.left.first().map_or(u64::MAX, |it| it.end);
         while let Some(item) = self.coming.next_if(|it| it.begin <= soonest) {
             soonest = soonest.min(item.end);
-            self.left.push(item);
+            self.left.insert(item);
         }
         let mut found = self.spare.pop().unwrap_or_default();
         found.clear();
-        found.extend(self.left.iter().filter(|it| it.begin <= soonest));
-        found.sort_unstable_by_key(|it| (it.end, it.op));
+        let begun = self.left.iter().filter(|it| it.begin <= soonest);
+        found.extend(begun.take(WIDTH));
         found
     }
 }
 
 /// How far the search goes back, in operations.
 const WINDOW: usize = 24;
+/// How many operations may come next: with any number in flight each step would take as long.
+const WIDTH: usize = 128;
 /// How many candidates it tries before it gives up on a window.
 const PATIENCE: u32 = 20_000;
 /// How many operations are taken as they come after that.

@@ -382,11 +382,22 @@ impl TableView<'_> {
     /// The first of the compound that an operation is in, which may be itself.
     #[inline]
     pub(super) fn leader(&self, op: OpId) -> OpId {
-        let mut first = op;
-        while self.follows(first.index()) {
-            first.0 -= 1;
+        if !self.follows(op.index()) {
+            return op;
         }
-        first
+        // In steps of 64, as compounds may be long.
+        let (mut word, mut bits) = (op.0 / 64, u64::MAX >> (63 - op.0 % 64));
+        loop {
+            let follows = self.table.follows.get(word as usize);
+            let leads = !follows.copied().unwrap_or_default() & bits;
+            if leads != 0 {
+                return OpId(word * 64 + leads.ilog2());
+            }
+            match word.checked_sub(1) {
+                Some(before) => (word, bits) = (before, u64::MAX),
+                None => return OpId(0),
+            }
+        }
     }
 
     /// Whether it is the server's notification of a break.

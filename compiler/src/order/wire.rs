@@ -63,8 +63,12 @@ impl Wire<'_> {
             return;
         }
         let frontier = slot(&mut self.clients, self.table.client_of(row).index());
-        for (known, on) in frontier.into_iter().flat_map(|it| it.send(id)) {
-            edges.add(known, id, Rule::Wire, on);
+        if let Some(frontier) = frontier {
+            let known = frontier.send(id);
+            // A compound is sent as one: what its first member waits for, all wait for.
+            if self.table.leader(id) == id {
+                known.for_each(|(known, on)| edges.add(known, id, Rule::Wire, on));
+            }
         }
         self.keep_order(id, row, edges);
     }
