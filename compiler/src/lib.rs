@@ -12,6 +12,7 @@ mod dissect;
 pub mod folder;
 mod map;
 mod namespace;
+mod opens;
 mod order;
 mod paged;
 pub mod prepare;

@@ -10,22 +10,26 @@
 //! |---|---|
 //! | `names` | what is at which name, and what proves that |
 //! | `files` | kind, size, attributes, times and content |
-//! | `place` | how requests spell names |
+//! | `place` | how requests spell names, and which are not taken |
 //! | `told` | answers of QUERY_INFO, QUERY_DIRECTORY, CREATE and CLOSE |
+//! | `unseen` | folders that are not empty, though nobody showed what is in them |
+//! | `spent` | what all that may cost |
 
 mod files;
 mod names;
 mod place;
 mod slots;
+mod spent;
 #[cfg(test)]
 mod tests;
 mod told;
+mod unseen;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use smbench_core::{
     fscc::SetInfoPayload,
-    ids::{ConnId, OpId, OpenRef, SessionRef, TreeRef},
+    ids::{ConnId, OpId, OpenRef},
     smb2::{
         ContextTag, CreateContext, CreateDisposition, CreateOptions, CreateRequest, FileAttributes,
         Fsctl, HeaderFlags, NtStatus, ReadRequest, Request, SetInfoRequest,
@@ -38,15 +42,16 @@ use self::{
     names::{Names, Proof},
     place::{Inside, Place},
 };
-use crate::{map::Map, wire_span::WireSpan};
+use crate::{
+    map::Map,
+    opens::{Home, Opens, Scope},
+    wire_span::WireSpan,
+};
 
 /// An open that has not been closed.
 #[derive(Clone, Copy, Debug)]
 struct Opened {
     file: usize,
-    conn: ConnId,
-    session: Option<SessionRef>,
-    tree: Option<TreeRef>,
     /// It may outlive its connection.
     durable: bool,
 }
@@ -55,7 +60,7 @@ struct Opened {
 #[derive(Debug, Default)]
 pub(crate) struct Namespace {
     names: Names,
-    opens: BTreeMap<OpenRef, Opened>,
+    opens: Opens<Opened>,
     /// The folder that was listed last.
     listed: Option<Inside>,
     /// Numbers of the shares of trees, as far as they were asked for.
@@ -113,14 +118,13 @@ impl Namespace {
         let success = expect.status == NtStatus::SUCCESS;
         match request {
             Request::Logoff(_) if success => {
-                self.end(span, |open| open.session == op.session && !open.durable);
+                self.end(span, op.session.map(Scope::Session));
             }
             Request::TreeDisconnect(_) if success => {
-                self.end(span, |open| open.tree == op.tree);
+                self.end(span, op.tree.map(Scope::Tree));
             }
-            Request::SessionSetup(_) if success && op.previous_session.is_some() => {
-                let before = op.previous_session;
-                self.end(span, |open| open.session == before && !open.durable);
+            Request::SessionSetup(_) if success => {
+                self.end(span, op.previous_session.map(Scope::Session));
             }
             Request::Create(create) => self.create(workload, op, span, create, expect),
             Request::Close(_) if success => {
@@ -145,17 +149,19 @@ impl Namespace {
             request: seq,
             ..WireSpan::default()
         };
-        self.end(span, |open| open.conn == conn && !open.durable);
+        self.end(span, Some(Scope::Conn(conn)));
     }
 
-    /// Closes the opens that something took along.
-    fn end(&mut self, span: WireSpan, which: impl Fn(&Opened) -> bool) {
-        let ended: Vec<OpenRef> = (self.opens.iter())
-            .filter(|(_, open)| which(open))
-            .map(|(open, _)| *open)
-            .collect();
+    /// Closes the opens that something took along. Durable ones are only ended with their tree.
+    fn end(&mut self, span: WireSpan, scope: Option<Scope>) {
+        let ended = scope.map_or_else(Vec::new, |scope| self.opens.within(scope));
         for open in ended {
-            self.close(open, span);
+            match self.opens.get(open) {
+                Some(it) if it.durable && !matches!(scope, Some(Scope::Tree(_))) => {
+                    self.opens.set(open, Some((it, Home::default())));
+                }
+                _ => self.close(open, span),
+            }
         }
     }
 
@@ -175,7 +181,7 @@ impl Namespace {
     }
 
     fn file(&self, op: &Operation) -> Option<usize> {
-        self.opens.get(&op.open?).map(|open| open.file)
+        self.opens.get(op.open?).map(|open| open.file)
     }
 
     /// Number of the share that an operation works on; none when it holds no files.
@@ -205,17 +211,15 @@ impl Namespace {
         create: &CreateRequest,
         expect: &Expect,
     ) {
+        let home = Home {
+            conn: Some(op.conn),
+            session: op.session,
+            tree: op.tree,
+        };
         if let (Some(old), Some(new)) = (op.reclaims, op.open) {
             // The same open goes on: it neither finds nor makes anything.
-            if let Some(open) = self.opens.remove(&old) {
-                let (conn, session, tree) = (op.conn, op.session, op.tree);
-                let open = Opened {
-                    conn,
-                    session,
-                    tree,
-                    ..open
-                };
-                self.opens.insert(new, open);
+            if let Some((open, _)) = self.opens.set(old, None) {
+                self.opens.set(new, Some((open, home)));
                 if self.deleting.remove(&old) {
                     self.deleting.insert(new);
                 }
@@ -233,7 +237,7 @@ impl Namespace {
             return self.names.problem("name of another kind, or cut", op.id);
         };
         let dfs = op.flags.contains(HeaderFlags::DFS);
-        let Some(place) = Place::of(share, name, dfs) else {
+        let Some(place) = self.names.place(share, name, dfs, op.id) else {
             return;
         };
         let attributes = expect.attributes.map(FileAttributes::from_bits_retain);
@@ -269,12 +273,9 @@ impl Namespace {
         let durable = |it: &CreateContext| DURABLE.contains(&it.tag);
         let opened = Opened {
             file,
-            conn: op.conn,
-            session: op.session,
-            tree: op.tree,
             durable: create.contexts.iter().any(durable),
         };
-        self.opens.insert(open, opened);
+        self.opens.set(open, Some((opened, home)));
         if create
             .create_options
             .contains(CreateOptions::DELETE_ON_CLOSE)
@@ -325,7 +326,7 @@ impl Namespace {
     }
 
     fn close(&mut self, open: OpenRef, span: WireSpan) {
-        let Some(Opened { file, .. }) = self.opens.remove(&open) else {
+        let Some((Opened { file, .. }, _)) = self.opens.set(open, None) else {
             return;
         };
         if self.deleting.remove(&open) {
@@ -372,7 +373,7 @@ impl Namespace {
                 let Some(to) = it.name.as_text() else {
                     return self.names.problem("name that is not UTF-16", op.id);
                 };
-                let Some(place) = self.names.target(file, to) else {
+                let Some(place) = self.names.target(file, to, op.id) else {
                     return;
                 };
                 let replaces = it.replace & 1 != 0;
@@ -386,8 +387,10 @@ impl Namespace {
                 }
             }
             SetInfoPayload::FileLink(it) if success => {
-                let place = it.name.as_text().and_then(|to| self.names.target(file, to));
-                if let Some(place) = place {
+                let Some(to) = it.name.as_text() else {
+                    return self.names.problem("name that is not UTF-16", op.id);
+                };
+                if let Some(place) = self.names.target(file, to, op.id) {
                     self.names.made(&place, &proof);
                 }
             }

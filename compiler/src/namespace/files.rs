@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use smbench_core::workload::{Entry, EntryKind, Extent};
+use smbench_core::workload::{DataRef, Entry, EntryKind, Extent};
 
 use super::{
     names::{Names, Proof},
@@ -33,6 +33,8 @@ pub(super) struct File {
     pub(super) opens: u32,
     /// Ranges that the recording changed: start to end, apart from each other.
     pub(super) written: BTreeMap<u64, u64>,
+    /// Content of the beginning that READs showed: apart from each other, by offset.
+    pub(super) content: BTreeMap<u64, DataRef>,
     /// The recording changed something about it.
     pub(super) touched: bool,
     /// Place in the sequence of messages of what last showed or changed its name.
@@ -64,6 +66,19 @@ impl Files {
 
     pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut File> {
         self.known.get_mut(&number)
+    }
+
+    /// Tells the entries of files what their content was.
+    pub(super) fn give_content(&mut self, entries: &mut [Option<Entry>]) {
+        for file in self.known.values_mut() {
+            let entry = file.entry.and_then(|entry| entries.get_mut(entry));
+            if let Some(Some(entry)) = entry {
+                let content = std::mem::take(&mut file.content).into_iter();
+                entry.content = content
+                    .map(|(offset, data)| Extent { offset, data })
+                    .collect();
+            }
+        }
     }
 
     /// Number of a new one.
@@ -160,18 +175,14 @@ impl Names {
 
     /// The parts of a range that show the beginning and are not known yet: start to end.
     pub(super) fn unknown(&self, file: usize, start: u64, end: u64) -> Vec<(u64, u64)> {
-        let Some((known, entry)) = self.beginning(file) else {
+        let Some((known, _)) = self.beginning(file) else {
             return Vec::new();
         };
         let written = known.written.range(..end).map(|(from, to)| (*from, *to));
         let written = written.filter(|(_, to)| *to > start);
-        let first = entry.content.partition_point(|it| ends(it) <= start);
-        let seen = entry.content.get(first..).unwrap_or_default().iter();
-        let seen = seen.take_while(|it| it.offset < end);
-        let mut taken: Vec<(u64, u64)> = seen
-            .map(|it| (it.offset, ends(it)))
-            .chain(written)
-            .collect();
+        let seen = known.content.range(..end).rev().map(ends);
+        let seen = seen.take_while(|(_, to)| *to > start);
+        let mut taken: Vec<(u64, u64)> = seen.chain(written).collect();
         taken.sort_unstable();
         let mut left = Vec::new();
         let mut at = start;
@@ -190,32 +201,29 @@ impl Names {
     /// A READ showed content that is not known yet; see [`Names::unknown`].
     pub(super) fn showed(&mut self, file: usize, extent: Extent) {
         let file = self.real(file);
-        let Some(known) = self.files.get(file) else {
+        let Some(known) = self.files.get_mut(file) else {
             return;
         };
         let untouched = known.written.is_empty() && !known.sized;
-        let end = ends(&extent);
+        let (_, end) = ends((&extent.offset, &extent.data));
         let entry = known.entry.and_then(|entry| self.entries.get_mut(entry));
         let Some(Some(entry)) = entry else { return };
         if untouched {
             entry.size = entry.size.max(end);
         }
-        let at = entry
-            .content
-            .partition_point(|other| other.offset < extent.offset);
         if end <= entry.size && extent.data.len > 0 {
-            entry.content.insert(at, extent);
+            known.content.insert(extent.offset, extent.data);
         }
     }
 
     /// A whole READ of what is known: whether it is the same.
     pub(super) fn showed_again(&mut self, file: usize, extent: Extent, proof: &Proof) {
-        let Some((known, entry)) = self.beginning(file) else {
+        let Some((known, _)) = self.beginning(file) else {
             return;
         };
-        let at = |it: &&Extent| it.offset == extent.offset && it.data.len == extent.data.len;
-        let before = entry.content.iter().find(at);
-        if before.is_some_and(|it| it.data != extent.data) && known.written.is_empty() {
+        let before = known.content.get(&extent.offset);
+        let before = before.filter(|it| it.len == extent.data.len);
+        if before.is_some_and(|it| *it != extent.data) && known.written.is_empty() {
             self.problem("other content, though nobody wrote", proof.op);
         }
     }
@@ -281,7 +289,7 @@ impl Names {
             }
             if entry.kind == EntryKind::Directory {
                 entry.size = 0;
-                entry.content.clear();
+                known.content.clear();
             } else if let Some(size) = proof.size.filter(|_| known.written.is_empty()) {
                 if !known.sized {
                     known.sized = true;
@@ -304,6 +312,7 @@ impl Names {
 /// How many deleted files are still known.
 const DELETED: usize = 4096;
 
-fn ends(extent: &Extent) -> u64 {
-    extent.offset.saturating_add(extent.data.len.into())
+/// Where content is, from and to.
+fn ends((offset, data): (&u64, &DataRef)) -> (u64, u64) {
+    (*offset, offset.saturating_add(data.len.into()))
 }

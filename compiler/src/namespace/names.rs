@@ -14,8 +14,9 @@ use smbench_core::{
 
 use super::{
     files::{File, Files},
-    place::Place,
+    place::{Place, odd_name, odd_path},
     slots::Slots,
+    spent::{Spent, cost},
 };
 use crate::{map::Map, wire_span::WireSpan};
 
@@ -52,7 +53,7 @@ impl Proof {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Slot {
+pub(super) enum Slot {
     There(usize),
     Absent {
         since: u64,
@@ -69,15 +70,16 @@ pub(super) type Problems = BTreeMap<&'static str, (u64, OpId)>;
 pub(super) struct Names {
     shares: Vec<String>,
     share_numbers: Map<String, usize>,
-    slots: Vec<Slots<Slot>>,
+    pub(super) slots: Vec<Slots<Slot>>,
     pub(super) files: Files,
     /// What was there; none for what turned out to have been made.
     pub(super) entries: Vec<Option<Entry>>,
     /// Where it was.
     initial: Map<(usize, String), usize>,
     /// Folders that could not be deleted for what is in them, which nobody showed.
-    filled: Vec<(usize, OpId)>,
+    pub(super) filled: BTreeMap<usize, OpId>,
     problems: Problems,
+    pub(super) spent: Spent,
 }
 
 impl Names {
@@ -114,11 +116,33 @@ impl Names {
         place.map_or("", |place| place.path.as_str())
     }
 
-    /// Where a rename of `file` to `name` leads; none when that cannot be said.
-    pub(super) fn target(&self, file: usize, name: &str) -> Option<Place> {
+    /// The place that a request names; none for snapshots, and for names that are not taken, which
+    /// are counted.
+    pub(super) fn place(&mut self, share: usize, name: &str, dfs: bool, op: OpId) -> Option<Place> {
+        let place = Place::of(share, name, dfs)?;
+        let takes = self.takes(odd_path(&place.path), name, op);
+        takes.then_some(place)
+    }
+
+    /// Whether a name in a folder is taken; counted if not.
+    pub(super) fn takes_inside(&mut self, name: &str, op: OpId) -> bool {
+        self.takes(odd_name(name), name, op)
+    }
+
+    fn takes(&mut self, odd: Option<&'static str>, name: &str, op: OpId) -> bool {
+        self.spent.tell(name);
+        let odd = odd.or(self.spent.is_full().then_some(TOO_MANY));
+        if let Some(odd) = odd {
+            self.problem(odd, op);
+        }
+        odd.is_none()
+    }
+
+    /// Where a rename of `file` to `name` leads; none when that cannot be said, or is not taken.
+    pub(super) fn target(&mut self, file: usize, name: &str, op: OpId) -> Option<Place> {
         let from = self.files.get(self.real(file))?.place.as_ref()?;
         if !name.starts_with(':') {
-            return Place::of(from.share, name, false);
+            return self.place(from.share, name, false, op);
         }
         // A stream is renamed within its file. [MS-FSCC] 2.4.42
         let base = if from.is_stream() {
@@ -126,7 +150,7 @@ impl Names {
         } else {
             from.path.clone()
         };
-        Place::of(from.share, &format!("{base}{name}"), false)
+        self.place(from.share, &format!("{base}{name}"), false, op)
     }
 
     /// Something exists.
@@ -255,27 +279,6 @@ impl Names {
         self.set_slot(place, Slot::Absent { since, was });
     }
 
-    /// A folder was not deleted because something is in it.
-    pub(super) fn not_empty(&mut self, file: usize, op: OpId) {
-        let file = self.real(file);
-        if !self.has_content(file) {
-            self.filled.push((file, op));
-        }
-    }
-
-    /// Whether something is known to be in a folder.
-    fn has_content(&self, file: usize) -> bool {
-        let Some(place) = self.files.get(file).and_then(|it| it.place.as_ref()) else {
-            return false;
-        };
-        let prefix = format!("{}\\", place.key);
-        let slots = self.slots.get(place.share);
-        slots.is_some_and(|slots| {
-            let mut below = slots.below(&prefix);
-            below.any(|(_, slot)| matches!(slot, Slot::There(_)))
-        })
-    }
-
     /// One open of a file is closed; the last one deletes what is doomed.
     pub(super) fn closed(&mut self, file: usize, span: WireSpan) {
         let file = self.real(file);
@@ -317,26 +320,35 @@ impl Names {
         self.touch_above(&from);
         self.touch_above(to);
         self.settle(file, to.clone(), since);
+        if self.spent.has_looked_enough() {
+            return self.problem(NOT_FOLLOWED, proof.op);
+        }
         for separator in ['\\', ':'] {
-            let prefix = format!("{}{separator}", from.key);
-            let slots = self.slots.get(from.share);
-            let below = slots.into_iter().flat_map(|slots| slots.below(&prefix));
-            let below: Vec<(Arc<str>, Slot)> =
-                below.map(|(key, slot)| (Arc::clone(key), slot)).collect();
-            for (key, slot) in below {
-                let child = match slot {
-                    Slot::There(child) => Some(child),
-                    Slot::Absent { .. } => None,
-                };
-                if let Some(slots) = self.slots.get_mut(from.share) {
-                    slots.set(&key, Slot::Absent { since, was: child });
-                }
-                let Some(child) = child else { continue };
-                let old = self.path_of(child).to_owned();
-                let rest = old.get(from.path.len()..).unwrap_or_default();
-                let place = Place::plain(to.share, &format!("{}{rest}", to.path));
-                self.settle(child, place, since);
+            self.move_below(&from, separator, to, since);
+        }
+    }
+
+    /// What is below a file that has moved moves along.
+    fn move_below(&mut self, from: &Place, separator: char, to: &Place, since: u64) {
+        let prefix = format!("{}{separator}", from.key);
+        let slots = self.slots.get(from.share);
+        let below = slots.into_iter().flat_map(|slots| slots.below(&prefix));
+        let below: Vec<(Arc<str>, Slot)> =
+            below.map(|(key, slot)| (Arc::clone(key), slot)).collect();
+        for (key, slot) in below {
+            self.spent.looked_at = self.spent.looked_at.saturating_add(cost(&key));
+            let child = match slot {
+                Slot::There(child) => Some(child),
+                Slot::Absent { .. } => None,
+            };
+            if let Some(slots) = self.slots.get_mut(from.share) {
+                slots.set(&key, Slot::Absent { since, was: child });
             }
+            let Some(child) = child else { continue };
+            let old = self.path_of(child).to_owned();
+            let rest = old.get(from.path.len()..).unwrap_or_default();
+            let place = Place::plain(to.share, &format!("{}{rest}", to.path));
+            self.settle(child, place, since);
         }
     }
 
@@ -369,6 +381,7 @@ impl Names {
 
     /// Everything that was there, folders before what is in them, and what did not fit.
     pub(super) fn finish(mut self) -> (Vec<Entry>, Problems) {
+        self.files.give_content(&mut self.entries);
         self.fill_folders();
         let mut entries: Vec<Entry> = self.entries.into_iter().flatten().collect();
         entries.sort_by_cached_key(|entry| {
@@ -377,35 +390,6 @@ impl Names {
             (entry.share.to_lowercase(), path)
         });
         (entries, self.problems)
-    }
-
-    /// Puts something into folders that were said to be not empty, where nobody showed what.
-    fn fill_folders(&mut self) {
-        for (file, op) in std::mem::take(&mut self.filled) {
-            let entry = self.files.get(file).and_then(|file| file.entry);
-            let Some(Some(folder)) = entry.and_then(|entry| self.entries.get(entry)) else {
-                self.problem("not empty, though nobody put anything into it", op);
-                continue;
-            };
-            let above = format!("{}\\", folder.path.to_lowercase());
-            let share = folder.share.clone();
-            let path = format!("{}\\{UNSEEN}", folder.path);
-            let mut all = self.entries.iter().flatten();
-            if all.any(|it| it.share == share && it.path.to_lowercase().starts_with(&above)) {
-                continue;
-            }
-            self.problem("not empty, though nothing in it was seen", op);
-            self.entries.push(Some(Entry {
-                share,
-                path,
-                kind: EntryKind::File,
-                size: 0,
-                attributes: None,
-                times: None,
-                content: Vec::new(),
-                seen_by: op,
-            }));
-        }
     }
 
     /// The file that a number stands for.
@@ -438,8 +422,10 @@ impl Names {
     }
 
     fn set_slot(&mut self, place: &Place, slot: Slot) {
-        if let Some(slots) = self.slots.get_mut(place.share) {
-            slots.set(&place.key, slot);
+        if let Some(slots) = self.slots.get_mut(place.share)
+            && slots.set(&place.key, slot)
+        {
+            self.spent.kept = self.spent.kept.saturating_add(cost(&place.key));
         }
     }
 
@@ -501,6 +487,10 @@ impl Names {
             // The folder may have had another name.
             let rest = place.path.get(above.path.len()..).unwrap_or_default();
             was = Place::plain(place.share, &format!("{}{rest}", entry.path));
+            if let Some(odd) = odd_path(&was.path) {
+                self.problem(odd, proof.op);
+                return self.appear(place, proof);
+            }
         }
         let number = self.entries.len();
         if self
@@ -563,5 +553,6 @@ impl Names {
     }
 }
 
-/// Name of what has to be in a folder, where nobody showed what that is.
-const UNSEEN: &str = "smbench-unseen";
+const TOO_MANY: &str = "name that is not kept: there are too many, in folders too deep";
+pub(super) const NOT_FOLLOWED: &str =
+    "folder of which is not told what is in it: there were too many and too large";

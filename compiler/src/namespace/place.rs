@@ -2,6 +2,40 @@
 
 use memchr::{memchr, memrchr};
 
+/// What is wrong with a path, for the namespace: it would lead elsewhere when it is made, or no server
+/// keeps such a name, and what is above it would take more than all that a capture holds.
+pub(super) fn odd_path(path: &str) -> Option<&'static str> {
+    if path.is_empty() {
+        return None; // the top of a share
+    }
+    let depth = memchr::memchr_iter(b'\\', path.as_bytes()).count() + 1;
+    if depth > DEEPEST {
+        return Some(TOO_DEEP);
+    }
+    let nameless = |name: &str| depth > 1 && name.starts_with(':');
+    path.split('\\')
+        .find_map(|name| odd_name(name).or_else(|| nameless(name).then_some(NO_NAME)))
+}
+
+/// The same for one name in a folder, which may be that of a stream.
+pub(super) fn odd_name(name: &str) -> Option<&'static str> {
+    let file = name.split(':').next().unwrap_or_default();
+    if name.is_empty() || matches!(file, "." | "..") || name.contains(['\\', '/', '\0']) {
+        return Some(NO_NAME);
+    }
+    let is_long = |part: &str| part.encode_utf16().count() > LONGEST;
+    (name.len() > LONGEST && name.split(':').any(is_long)).then_some(TOO_LONG)
+}
+
+const NO_NAME: &str =
+    "name that leads elsewhere: empty, `.`, `..`, or with a separator or NUL in it";
+const TOO_LONG: &str = "name of more than 255 characters";
+const TOO_DEEP: &str = "path of more than 255 names";
+/// Names in a path.
+const DEEPEST: usize = 255;
+/// UTF-16 code units of a name, or of that of a stream. [MS-FSCC] 2.1.5.2, 2.1.5.3
+const LONGEST: usize = 255;
+
 /// A name in a share.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Place {
@@ -140,6 +174,31 @@ impl Inside {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_leads_elsewhere_is_told() {
+        let long = "x".repeat(255);
+        let deep = ["d"; 255].join("\\");
+        for fine in [
+            "", "a", "a\\b", "a:s", "a\\b:s", ":s", "...", "a..", ".a", "a b\\ ", "\u{1}", "a*?",
+        ] {
+            assert_eq!(odd_path(fine), None, "{fine:?}");
+        }
+        for fine in [&long, &format!("d\\{long}:{long}"), &deep] {
+            assert_eq!(odd_path(fine), None);
+        }
+        for odd in [
+            "..", ".", "..\\x", "a\\..\\b", "a\\.", "a\\\\b", "../x", "a/b", "a\0", "..:s",
+            "a\\.:s", "a\\:s",
+        ] {
+            assert_eq!(odd_path(odd), Some(NO_NAME), "{odd:?}");
+        }
+        assert_eq!(odd_path(&format!("d\\{long}x")), Some(TOO_LONG));
+        assert_eq!(odd_path(&format!("a:{long}x")), Some(TOO_LONG));
+        assert_eq!(odd_path(&format!("{deep}\\d")), Some(TOO_DEEP));
+        let names = ["", ".", "..", "a\\b", "a/b", "a\0b", "..:s"];
+        assert!(names.iter().all(|it| odd_name(it) == Some(NO_NAME)));
+    }
 
     #[test]
     fn places_inside_are_plain_places() {

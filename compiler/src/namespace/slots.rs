@@ -25,14 +25,16 @@ impl<T: Copy> Slots<T> {
         self.by_key.get(key).copied()
     }
 
-    pub(super) fn set(&mut self, key: &str, value: T) {
+    /// Whether nothing was there.
+    pub(super) fn set(&mut self, key: &str, value: T) -> bool {
         if let Some(slot) = self.by_key.get_mut(key) {
             *slot = value;
-            return;
+            return false;
         }
         let key: Arc<str> = key.into();
         self.sorted.insert(Arc::clone(&key));
         self.by_key.insert(key, value);
+        true
     }
 
     /// All whose names begin so, in the order of their names.

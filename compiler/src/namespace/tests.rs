@@ -93,7 +93,7 @@ fn a_renamed_folder_takes_its_content_along() {
         ..proof(0, 1, 2)
     };
     let old = names.found(&place("old"), &folder);
-    let target = names.target(old, "new").unwrap();
+    let target = names.target(old, "new", OpId(9)).unwrap();
     names.renamed(old, &target, false, &proof(1, 3, 4));
     names.found(&place("new\\inside.txt"), &proof(2, 5, 6));
     names.missing(&place("old\\inside.txt"), &proof(3, 7, 8));
@@ -206,7 +206,7 @@ fn an_open_that_overlaps_the_delete_came_first() {
 fn what_overlaps_a_rename_is_on_either_side_of_it() {
     let mut names = names();
     let file = names.found(&place("old"), &proof(0, 1, 2));
-    let target = names.target(file, "new").unwrap();
+    let target = names.target(file, "new", OpId(9)).unwrap();
     names.leave(file, true);
     // Answered before the rename (3..8): found under the new name, and the old one made again.
     let seen = names.found(&place("new"), &proof(2, 4, 5));

@@ -104,10 +104,11 @@ impl Namespace {
             return self.names.problem(what, op.id);
         };
         for stream in &streams {
-            let name = stream.name.as_text();
-            let place = name.and_then(|name| self.names.target(file, name));
-            let Some(place) = place else {
+            let Some(name) = stream.name.as_text() else {
                 self.names.problem("name that is not UTF-16", op.id);
+                continue;
+            };
+            let Some(place) = self.names.target(file, name, op.id) else {
                 continue;
             };
             let proof = Proof {
@@ -171,8 +172,11 @@ impl Namespace {
             };
             match entry.name.as_text() {
                 Some(".") => self.names.told(folder, &proof),
-                Some("" | "..") => {}
+                Some("..") => {}
                 Some(name) => {
+                    if !self.names.takes_inside(name, op.id) {
+                        continue;
+                    }
                     let place = inside.place(name);
                     if above_is_known && !place.is_stream() {
                         self.names.found_inside(place, &proof);
@@ -199,7 +203,8 @@ impl Namespace {
         if name.is_empty() || name.contains(['*', '?', '<', '>', '"']) {
             return;
         }
-        if let Some(share) = self.names.share_of(folder) {
+        let share = self.names.share_of(folder);
+        if let Some(share) = share.filter(|_| self.names.takes_inside(name, op.id)) {
             let mut inside = Inside::of(share, self.names.path_of(folder));
             self.names.missing(inside.place(name), &proof(op, span));
         }

@@ -6,13 +6,14 @@ use std::{mem, num::NonZeroU32, sync::Arc};
 
 use memchr::memrchr;
 use smbench_core::{
-    ids::{ConnId, OpenRef, SessionRef, TreeRef},
+    ids::OpenRef,
     smb2::{Command, InfoType, LeaseState, Name, NtStatus, OplockLevel, Request},
     workload::{Action, Expect, Operation, Workload},
 };
 
 use crate::{
     map::Map,
+    opens::Scope,
     paged::{List, Scratch},
 };
 
@@ -79,17 +80,6 @@ pub(super) enum Deed {
     },
     /// Lists a folder, or waits for changes in it.
     List { open: OpenRef },
-}
-
-/// Whose handles are given up at once.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Scope {
-    /// The connection's: it has ended.
-    Conn(ConnId),
-    /// The session's: it was logged off, or replaced by a login.
-    Session(SessionRef),
-    /// The tree's: it was disconnected.
-    Tree(TreeRef),
 }
 
 /// An attempt to open.

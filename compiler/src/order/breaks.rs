@@ -15,14 +15,28 @@ use super::{
     table::{Kind, LeaseKey, Row, TableView},
 };
 
-/// Operations that had to wait for breaks, with the notifications.
-pub(super) type Triggers = BTreeMap<OpId, Vec<Notified>>;
+/// Operations that had to wait for breaks, with who was told of these.
+pub(super) type Triggers = BTreeMap<OpId, Told>;
 
-/// Somebody was told of a break.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Notified {
-    pub(super) when: u64,
-    pub(super) client: ClientId,
+/// Who was told of a break, and when first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told(BTreeMap<ClientId, u64>);
+
+impl Told {
+    /// Notifications come in the order of the wire.
+    fn tell(&mut self, client: ClientId, when: u64) {
+        self.0.entry(client).or_insert(when);
+    }
+
+    /// When the first was told.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.0.values().min().copied()
+    }
+
+    /// When a client was.
+    pub(super) fn when(&self, client: ClientId) -> Option<u64> {
+        self.0.get(&client).copied()
+    }
 }
 
 pub(super) fn infer(table: &TableView<'_>, edges: &mut Edges) -> Triggers {
@@ -122,8 +136,7 @@ impl Notice<'_> {
             {
                 edges.push(self.id, Link::new(id, Rule::Break, Milestone::Sent));
                 let client = table.client_of(self.row);
-                let told = triggers.entry(id).or_default();
-                told.push(Notified { when, client });
+                triggers.entry(id).or_default().tell(client, when);
                 return true;
             }
         }
@@ -132,17 +145,18 @@ impl Notice<'_> {
 
     /// Where nothing tells what made the server break: it came after whatever was sent last.
     fn sent_last(&self, table: &TableView<'_>, edges: &mut Edges) {
-        let mut before = table.before(self.id);
+        let mut before = table.before(self.id).take(LOOK_BACK);
         if let Some((last, _)) = before.find(|(_, row)| row.is_request()) {
             edges.push(self.id, Link::new(last, Rule::Break, Milestone::Sent));
         }
     }
 
     /// What the client did about the notification: everything on that file until it acknowledged,
-    /// or closed.
+    /// or closed. What it did behind [`REACTIONS`] of these comes after those by rule *wire*.
     fn reactions(&self, table: &TableView<'_>, edges: &mut Edges) {
         let client = table.client_of(self.row);
         let later = table.behind(self.id).take(LOOK_AHEAD);
+        let mut found = 0;
         for (id, row) in later.filter(|(_, row)| table.client_of(row) == client) {
             if !row.is_request() {
                 continue;
@@ -153,8 +167,12 @@ impl Notice<'_> {
             if !ours && !same_file {
                 continue;
             }
-            edges.add(self.id, id, Rule::Break, Milestone::Response);
-            if ours || (row.cmd == Command::CLOSE && row.open() == self.row.open()) {
+            let is_last = ours || (row.cmd == Command::CLOSE && row.open() == self.row.open());
+            if is_last || found < REACTIONS {
+                edges.add(self.id, id, Rule::Break, Milestone::Response);
+                found += 1;
+            }
+            if is_last {
                 return;
             }
         }
@@ -175,3 +193,5 @@ impl Notice<'_> {
 const LOOK_BACK: usize = 4_096;
 /// How far a reaction may lie ahead, in operations.
 const LOOK_AHEAD: usize = 4_096;
+/// Reactions to one notification, beside the acknowledgement: these edges are never reduced.
+const REACTIONS: usize = 64;

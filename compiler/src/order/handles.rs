@@ -1,6 +1,9 @@
 //! Rules *handle* and *setup*: what must exist before it can be used.
 
-use std::collections::BTreeMap;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
 
 use smbench_core::{
     event::Milestone,
@@ -10,11 +13,11 @@ use smbench_core::{
 };
 
 use super::{
-    access::{Deed, Scope},
+    access::Deed,
     edges::Edges,
     table::{Kind, Row, TableView},
 };
-use crate::{map::Map, paged::List};
+use crate::{map::Map, opens::Scope, paged::List};
 
 /// What has been set up so far.
 #[derive(Debug, Default)]
@@ -36,7 +39,8 @@ struct Known {
 
 #[derive(Debug, Default)]
 struct Replaced {
-    used_by: Vec<OpId>,
+    /// Who used it, and when that was answered.
+    used_by: BinaryHeap<Reverse<(u64, OpId)>>,
     by: Option<OpId>,
 }
 
@@ -99,28 +103,29 @@ impl Known {
     /// A login that replaces a session ends what is done in it. [MS-SMB2] 3.3.5.5.3
     fn replace_session(&mut self, id: OpId, row: &Row, table: &TableView<'_>, edges: &mut Edges) {
         let sent = row.span().request;
-        let answered = |op: OpId| {
-            let response = table.span(op).and_then(|span| span.response);
-            response.is_some_and(|at| at < sent)
-        };
         let session = row.session().and_then(|it| self.replaced.get_mut(&it));
         if let Some(session) = session.filter(|_| row.is_request()) {
-            if let Some(by) = session.by.filter(|by| answered(*by)) {
+            let by = session.by.filter(|by| {
+                let response = table.span(*by).and_then(|span| span.response);
+                response.is_some_and(|at| at < sent)
+            });
+            if let Some(by) = by {
                 edges.add(by, id, Rule::Setup, Milestone::Response);
             }
-            session.used_by.push(id);
+            let response = row.span().response;
+            session.used_by.extend(response.map(|at| Reverse((at, id))));
         }
         let replaces = table.links(id).replaces;
         let Some((old, session)) = replaces.and_then(|it| Some((it, self.replaced.get_mut(&it)?)))
         else {
             return;
         };
-        session.used_by.retain(|user| {
-            if answered(*user) {
-                edges.add(*user, id, Rule::Setup, Milestone::Response);
-            }
-            !answered(*user)
-        });
+        while let Some(Reverse((at, user))) = session.used_by.peek().copied()
+            && at < sent
+        {
+            session.used_by.pop();
+            edges.add(user, id, Rule::Setup, Milestone::Response);
+        }
         // Only the last leg does it.
         let ends = table.facts(id).map(|facts| facts.deed);
         if ends == Some(Deed::End(Scope::Session(old))) {

@@ -14,7 +14,7 @@ use smbench_core::{
 };
 
 use super::{
-    breaks::Triggers,
+    breaks::{Told, Triggers},
     edges::Edges,
     model::{FileNo, Key, Touch},
     table::{Kind, TableView, Times},
@@ -204,20 +204,15 @@ impl Pairs<'_> {
     /// Whether `from` made the server break, and the second is of a client that was told of it
     /// before: it may be the answer that `from` waited for. An edge to it would be a deadlock.
     fn may_have_waited_for(&self, from: OpId, client: ClientId, second: &WireSpan) -> bool {
-        let told = self.triggers.get(&from);
-        told.into_iter()
-            .flatten()
-            .any(|it| it.client == client && second.request > it.when)
+        let told = self.triggers.get(&from).and_then(|it| it.when(client));
+        told.is_some_and(|when| second.request > when)
     }
 
     /// Whether `first` may only have happened because `to` was waiting: for a break, or for
     /// whatever the server announced by an interim response. Such an edge would be a deadlock.
     fn may_have_answered_to(&self, first: &WireSpan, to: OpId, second: &WireSpan) -> bool {
-        let since_break = self
-            .triggers
-            .get(&to)
-            .and_then(|told| told.first())
-            .is_some_and(|since| first.request > since.when);
+        let told = self.triggers.get(&to).and_then(Told::first);
+        let since_break = told.is_some_and(|since| first.request > since);
         let while_pending = second.interim.is_some_and(|since| first.request > since)
             || (second.interim.is_some() && first.request > second.request);
         since_break || while_pending

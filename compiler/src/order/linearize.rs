@@ -14,11 +14,11 @@ use std::{
 use smbench_core::ids::OpId;
 
 use super::{
-    access::{Deed, Scope},
+    access::Deed,
     model::{FileNo, Model, Touch},
     table::{Row, TableView},
 };
-use crate::paged::List;
+use crate::{opens::Scope, paged::List};
 
 /// In the order of their responses.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -4,20 +4,25 @@
 //! shared files. What is unknown contradicts nothing. Rules: [MS-FSA] 2.1.5.1.
 
 mod ends;
+mod sharing;
 mod streams;
 
 use std::collections::{BTreeSet, VecDeque};
 
 use smbench_core::{
-    ids::{ConnId, OpId, OpenRef, SessionRef, TreeRef},
+    ids::{OpId, OpenRef},
     smb2::NtStatus,
 };
 
+use self::sharing::conflict;
 use super::{
     access::{Deed, Facts, NOT_TOLD, NameId, Opening},
     table::{Row, TableView},
 };
-use crate::map::Map;
+use crate::{
+    map::Map,
+    opens::{Home, Opens},
+};
 
 /// A file or folder, whatever its name is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -50,7 +55,7 @@ enum NameState {
 #[derive(Clone, Debug, Default)]
 struct File {
     holders: Vec<Holder>,
-    /// Somebody whose open is not in the capture may hold it too.
+    /// Somebody else may hold it too, whose open is not in the capture or is one too many.
     strangers: bool,
     delete: Option<bool>,
     size: Option<u64>,
@@ -59,22 +64,36 @@ struct File {
 #[derive(Clone, Copy, Debug)]
 struct Holder {
     open: OpenRef,
-    conn: ConnId,
-    session: Option<SessionRef>,
-    tree: Option<TreeRef>,
     access: u32,
     share: u32,
     delete_on_close: bool,
-    durable: bool,
     /// Its connection or session has ended. Whoever it is in the way of ends it.
     /// [MS-SMB2] 3.3.4.6, 3.3.4.7
     detached: bool,
     name: NameId,
     parent: Option<NameId>,
-    /// It has a stream open: of this file.
-    stream_of: Option<FileNo>,
     /// It has a stream of this file open, not the file.
     by_stream: bool,
+}
+
+/// What an open is of.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    file: FileNo,
+    /// The file of a stream.
+    stream_of: Option<FileNo>,
+    durable: bool,
+}
+
+impl File {
+    /// One open more. Of very many the last are not told apart: each step looks at all.
+    fn held_by(&mut self, holder: Holder) {
+        if self.holders.len() < HOLDERS {
+            self.holders.push(holder);
+        } else {
+            self.strangers = true;
+        }
+    }
 }
 
 /// A CREATE.
@@ -93,7 +112,7 @@ struct Asked<'a> {
 enum Undo {
     Name(NameId, NameState),
     File(FileNo, File),
-    Open(OpenRef, Option<FileNo>),
+    Open(OpenRef, Option<(Held, Home)>),
     /// A file was not there before.
     New(FileNo),
     /// Nobody can use a file any more, unless this is taken back.
@@ -107,11 +126,9 @@ pub(super) struct Model {
     files: Vec<File>,
     /// Places in `files` that are free again.
     free: Vec<FileNo>,
-    opens: Map<OpenRef, FileNo>,
-    /// Files that somebody may have open.
-    held: BTreeSet<FileNo>,
+    opens: Opens<Held>,
     /// Streams that were seen, by the name of their file.
-    streams: Map<NameId, Vec<NameId>>,
+    streams: Map<NameId, BTreeSet<NameId>>,
     undo: VecDeque<Undo>,
     /// Steps that were forgotten, before those in `undo`.
     forgotten: usize,
@@ -191,7 +208,6 @@ impl Model {
         self.gone.clear();
         for step in self.undo.drain(..steps) {
             if let Undo::Gone(file) = step {
-                self.held.remove(&file);
                 self.free.push(file);
                 self.gone.push(file);
             }
@@ -207,18 +223,12 @@ impl Model {
                     self.names.insert(name, old);
                 }
                 Some(Undo::File(file, old)) => {
-                    if !old.holders.is_empty() {
-                        self.held.insert(file);
-                    }
                     if let Some(slot) = self.files.get_mut(file.0 as usize) {
                         *slot = old;
                     }
                 }
-                Some(Undo::Open(open, Some(file))) => {
-                    self.opens.insert(open, file);
-                }
-                Some(Undo::Open(open, None)) => {
-                    self.opens.remove(&open);
+                Some(Undo::Open(open, old)) => {
+                    self.opens.set(open, old);
                 }
                 Some(Undo::New(file)) => self.free.push(file),
                 Some(Undo::Gone(_)) => {}
@@ -299,48 +309,64 @@ impl Model {
         let (stream_of, file_fits) = self.stream_opened(asked, created);
         let rewritten = matches!(it.action, Some(SUPERSEDED | OVERWRITTEN));
         self.touches.push((Key::Data(file), created || rewritten));
-        let known = self.file(file).cloned().unwrap_or_default();
-        let compatible = !(known.holders.iter()).any(|held| !held.by_stream && conflict(held, it));
-        let same_size = it.directory
-            || rewritten
-            || known
-                .size
-                .zip(it.size)
-                .is_none_or(|(known, seen)| known == seen);
-        let alive = known.delete != Some(true);
+        let file_fits = file_fits
+            && self.file(file).is_none_or(|known| {
+                let sizes = known.size.zip(it.size);
+                let same_size = sizes.is_none_or(|(known, seen)| known == seen);
+                let mut whole = known.holders.iter().filter(|held| !held.by_stream);
+                known.delete != Some(true)
+                    && (it.directory || rewritten || same_size)
+                    && !whole.any(|held| conflict(held, it))
+            });
         self.save_file(file);
         if let Some(slot) = self.files.get_mut(file.0 as usize) {
             slot.size = it.size;
             slot.delete = slot.delete.or(Some(false));
-            slot.holders.extend(asked.holder(stream_of));
+            asked.holder().into_iter().for_each(|it| slot.held_by(it));
         }
         if let Some(open) = it.open {
-            self.held.insert(file);
-            self.undo
-                .push_back(Undo::Open(open, self.opens.insert(open, file)));
+            let held = Held {
+                file,
+                stream_of,
+                durable: it.durable,
+            };
+            self.set_open(open, Some((held, asked.home())));
         }
-        fits_name && file_fits && compatible && same_size && alive
+        fits_name && file_fits
     }
 
     fn close(&mut self, open: OpenRef) -> bool {
-        let Some(file) = self.opens.get(&open).copied() else {
-            return true;
-        };
-        self.undo
-            .push_back(Undo::Open(open, self.opens.remove(&open)));
-        let of = self.leave(file, open).and_then(|holder| holder.stream_of);
-        if let Some(of) = of {
-            self.leave(of, open);
+        if let Some((held, _)) = self.set_open(open, None) {
+            self.leave(held.file, open);
+            held.stream_of
+                .into_iter()
+                .for_each(|of| self.leave(of, open));
         }
         true
     }
 
+    /// Takes down what an open is from now on; what it was.
+    fn set_open(&mut self, open: OpenRef, now: Option<(Held, Home)>) -> Option<(Held, Home)> {
+        let was = self.opens.set(open, now);
+        self.undo.push_back(Undo::Open(open, was));
+        was
+    }
+
+    /// The file of an open.
+    fn file_of(&self, open: OpenRef) -> Option<FileNo> {
+        self.opens.get(open).map(|held| held.file)
+    }
+
     /// One open of a file less: the last takes along what is to be deleted.
-    fn leave(&mut self, file: FileNo, open: OpenRef) -> Option<Holder> {
+    fn leave(&mut self, file: FileNo, open: OpenRef) {
         self.save_file(file);
         self.touches.push((Key::Share(file), true));
-        let slot = self.files.get_mut(file.0 as usize)?;
-        let at = slot.holders.iter().position(|holder| holder.open == open)?;
+        let Some(slot) = self.files.get_mut(file.0 as usize) else {
+            return;
+        };
+        let Some(at) = slot.holders.iter().position(|holder| holder.open == open) else {
+            return;
+        };
         let holder = slot.holders.remove(at);
         if holder.delete_on_close {
             slot.delete = Some(true);
@@ -356,11 +382,10 @@ impl Model {
         if for_good {
             self.undo.push_back(Undo::Gone(file));
         }
-        Some(holder)
     }
 
     fn read(&mut self, open: OpenRef, offset: u64, asked: u32, got: u32, at_end: bool) -> bool {
-        let Some(file) = self.opens.get(&open).copied() else {
+        let Some(file) = self.file_of(open) else {
             return true;
         };
         self.touches.push((Key::Data(file), false));
@@ -390,7 +415,7 @@ impl Model {
     }
 
     fn with_data(&mut self, open: OpenRef, done: bool, change: impl FnOnce(&mut File)) -> bool {
-        let Some(file) = self.opens.get(&open).copied() else {
+        let Some(file) = self.file_of(open) else {
             return true;
         };
         self.touches.push((Key::Data(file), done));
@@ -404,14 +429,14 @@ impl Model {
     }
 
     fn look(&mut self, open: OpenRef) -> bool {
-        if let Some(file) = self.opens.get(&open).copied() {
+        if let Some(file) = self.file_of(open) {
             self.touches.push((Key::Data(file), false));
         }
         true
     }
 
     fn dispose(&mut self, open: OpenRef, delete: bool, done: bool) -> bool {
-        let Some(file) = self.opens.get(&open).copied() else {
+        let Some(file) = self.file_of(open) else {
             return true;
         };
         self.touches.push((Key::Share(file), done));
@@ -435,7 +460,7 @@ impl Model {
         else {
             return true;
         };
-        let Some(file) = self.opens.get(&open).copied() else {
+        let Some(file) = self.file_of(open) else {
             return true;
         };
         let target = self.state(to);
@@ -540,59 +565,8 @@ impl Model {
     }
 }
 
-/// Whether a second open is refused because of a first. [MS-FSA] 2.1.5.1.2.
-fn conflict(held: &Holder, asked: &Opening) -> bool {
-    if held.detached {
-        return false;
-    }
-    let (first, second) = (rights(held.access), rights(asked.access));
-    if held.by_stream {
-        // Deleting a file deletes its streams.
-        return second & DELETE != 0 && held.share & SHARE_DELETE == 0;
-    }
-    if first & ANY_DATA == 0 || second & ANY_DATA == 0 {
-        return false;
-    }
-    let refuses = |access: u32, share: u32| {
-        (access & READS != 0 && share & SHARE_READ == 0)
-            || (access & WRITES != 0 && share & SHARE_WRITE == 0)
-            || (access & DELETE != 0 && share & SHARE_DELETE == 0)
-    };
-    refuses(first, asked.share) || refuses(second, held.share)
-}
-
-/// Generic rights spelled out. [MS-SMB2] 2.2.13.1.1.
-fn rights(access: u32) -> u32 {
-    let mut rights = access;
-    if access & (GENERIC_ALL | MAXIMUM_ALLOWED) != 0 {
-        rights |= READS | WRITES | DELETE;
-    }
-    if access & GENERIC_READ != 0 {
-        rights |= READ_DATA;
-    }
-    if access & GENERIC_WRITE != 0 {
-        rights |= WRITES;
-    }
-    if access & GENERIC_EXECUTE != 0 {
-        rights |= EXECUTE;
-    }
-    rights
-}
-
-const READ_DATA: u32 = 0x1;
-const EXECUTE: u32 = 0x20;
-const READS: u32 = READ_DATA | EXECUTE;
-const WRITES: u32 = 0x2 | 0x4;
-const DELETE: u32 = 0x1_0000;
-const ANY_DATA: u32 = READS | WRITES | DELETE;
-const MAXIMUM_ALLOWED: u32 = 0x0200_0000;
-const GENERIC_ALL: u32 = 0x1000_0000;
-const GENERIC_EXECUTE: u32 = 0x2000_0000;
-const GENERIC_WRITE: u32 = 0x4000_0000;
-const GENERIC_READ: u32 = 0x8000_0000;
-const SHARE_READ: u32 = 1;
-const SHARE_WRITE: u32 = 2;
-const SHARE_DELETE: u32 = 4;
+/// Opens of one file that are told apart.
+const HOLDERS: usize = 512;
 const SUPERSEDED: u32 = 0;
 const CREATED: u32 = 2;
 const OVERWRITTEN: u32 = 3;

@@ -27,8 +27,8 @@ use smbench_compiler::{CompileOptions, compile, folder::FolderReader};
 use smbench_core::workload::{Entry, Operation, Workload};
 
 use self::wire::{
-    CREATE, ECHO, ERROR, NAME_NOT_FOUND, NORMAL, NOTHING, READ, Wire, create, created, data_read,
-    read,
+    CREATE, ECHO, ERROR, NAME_NOT_FOUND, NORMAL, NOT_EMPTY, NOTHING, READ, TREE_DISCONNECT, Wire,
+    create, created, data_read, read,
 };
 
 /// What a capture is compiled to.
@@ -159,4 +159,137 @@ fn thousands_in_flight_that_make_no_sense() {
         .get("outcomes that no order explains");
     assert!(unexplained.is_some_and(|it| *it > 1_000), "{unexplained:?}");
     assert_eq!(it.entries.len(), 50);
+}
+
+/// Thousands of opens of one file, and thousands of trees that end while these stay open.
+#[test]
+fn thousands_of_opens_that_stay() {
+    let mut wire = Wire::new();
+    for open in 0..8_000 {
+        wire.open("f", 5 + open);
+    }
+    for tree in 0..8_000 {
+        wire.connect(100 + tree);
+        wire.call(TREE_DISCONNECT, &NOTHING, 0, &NOTHING);
+    }
+    let it = compiled(wire);
+    assert_eq!(it.operations.len(), 3 + 8_000 * 3);
+    assert_eq!(it.workload.coverage.problems.len(), 0);
+}
+
+/// Thousands of logins that replace one session, in which thousands of requests have no answer.
+#[test]
+fn thousands_of_logins_in_the_place_of_one() {
+    let mut wire = Wire::new();
+    let old = wire.session;
+    for at in 0..6_000 {
+        wire.ask(CREATE, &create(&format!("x{at}"), 0));
+    }
+    for login in 0..6_000 {
+        wire.session = 0x1_0000 + login;
+        wire.log_in(old);
+    }
+    let it = compiled(wire);
+    assert_eq!(it.operations.len(), 3 + 12_000);
+}
+
+/// A folder of thousands of files is renamed again and again: what is in it is followed for as long
+/// as that is in proportion to the capture.
+#[test]
+fn a_large_folder_is_renamed_again_and_again() {
+    let mut wire = Wire::new();
+    wire.open_folder("a", 5);
+    for first in (0..6_000).step_by(500) {
+        let names: Vec<String> = (first..first + 500)
+            .map(|at| format!("file-{at:06}"))
+            .collect();
+        wire.list(5, &names);
+    }
+    for at in 0..6_000 {
+        wire.rename(5, if at % 2 == 0 { "b" } else { "a" });
+    }
+    let it = compiled(wire);
+    assert_eq!(it.entries.len(), 6_001);
+    let problem = "namespace: folder of which is not told what is in it";
+    let problems = &it.workload.coverage.problems;
+    assert!(
+        problems.keys().any(|it| it.starts_with(problem)),
+        "{problems:?}"
+    );
+}
+
+/// Thousands of names that are missed in a folder that cannot be deleted, again and again.
+#[test]
+fn a_folder_is_not_empty_again_and_again() {
+    let mut wire = Wire::new();
+    wire.open_folder("d", 5);
+    for at in 0..5_000 {
+        wire.miss(&format!("d\\x{at}"));
+    }
+    for _ in 0..5_000 {
+        wire.set_info(5, 13, &[1], NOT_EMPTY);
+    }
+    let it = compiled(wire);
+    let paths: Vec<&str> = it.entries.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(paths, ["d", "d\\smbench-unseen"]);
+}
+
+/// 16,000 folders, each in the one before: what is above a name is no part of the namespace when it
+/// is so much more than the name. The request stays.
+#[test]
+fn a_name_deeper_than_any() {
+    let deep = ["a"; 16_000].join("\\");
+    let mut wire = Wire::new();
+    wire.open(&deep, 5);
+    let last = ["b"; 255].join("\\");
+    wire.open(&last, 6);
+    let it = compiled(wire);
+    let problem = "namespace: path of more than 255 names (first: operation 3)";
+    assert_eq!(it.workload.coverage.problems.get(problem), Some(&1));
+    assert_eq!(it.operations.len(), 3 + 2);
+    assert_eq!(it.entries.len(), 255);
+}
+
+/// Deep names that have nothing in common are kept up to a share of what the capture holds.
+#[test]
+fn many_deep_names() {
+    let mut wire = Wire::new();
+    for at in 0..150 {
+        let folder = format!("{at:x<100}");
+        wire.open(&[folder.as_str(); 200].join("\\"), 5 + at);
+    }
+    let it = compiled(wire);
+    let problem = "namespace: name that is not kept: there are too many, in folders too deep";
+    let problems = &it.workload.coverage.problems;
+    assert!(
+        problems.keys().any(|it| it.starts_with(problem)),
+        "{problems:?}"
+    );
+    let kept: usize = it.entries.iter().map(|it| it.path.len()).sum();
+    assert!(
+        (16 << 20..80 << 20).contains(&kept),
+        "{kept} bytes of names"
+    );
+}
+
+/// A listing, CREATEs, renames and streams with names that would lead elsewhere when they are made.
+#[test]
+fn names_that_lead_elsewhere_are_left_out() {
+    let mut wire = Wire::new();
+    wire.open_folder("d", 5);
+    let names = [
+        "good", "..\\evil", "../evil", "", "a\0b", "..", ".", "..:s", "e/f",
+    ];
+    wire.list(5, &names.map(str::to_owned));
+    wire.open("..\\x", 6);
+    wire.open("sub\\..\\..\\x", 7);
+    wire.open("fine", 8);
+    wire.rename(8, "..\\fine");
+    let it = compiled(wire);
+    let paths: Vec<&str> = it.entries.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(paths, ["d", "d\\good", "fine"]);
+    let problem = "namespace: name that leads elsewhere: empty, `.`, `..`, or with a separator or \
+                   NUL in it (first: operation 4)";
+    let problems = &it.workload.coverage.problems;
+    assert_eq!(problems.get(problem), Some(&9), "{problems:?}");
 }

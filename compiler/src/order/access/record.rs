@@ -7,8 +7,11 @@ use smbench_core::{
     smb2::NtStatus,
 };
 
-use super::{Deed, Facts, NameId, Opening, Scope};
-use crate::paged::{Bytes, Record};
+use super::{Deed, Facts, NameId, Opening};
+use crate::{
+    opens::Scope,
+    paged::{Bytes, Record},
+};
 
 impl Record for Facts {
     fn write(&self, out: &mut Vec<u8>) {

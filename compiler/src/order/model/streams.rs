@@ -19,8 +19,8 @@ impl Model {
         let state = self.state(name);
         let file = self.existing(name);
         let known = self.streams.entry(name).or_default();
-        if !known.contains(&asked.name) {
-            known.push(asked.name);
+        if known.len() < STREAMS {
+            known.insert(asked.name);
         }
         if created && !matches!(state, NameState::Present(_)) {
             self.touches.push((Key::Name(name), true));
@@ -29,14 +29,15 @@ impl Model {
         }
         self.touches.push((Key::Share(file), true));
         self.save_file(file);
-        let holder = asked.holder(None).map(|holder| Holder {
+        let holder = asked.holder().map(|holder| Holder {
             name,
+            parent: asked.parent,
             delete_on_close: false,
             by_stream: true,
             ..holder
         });
-        if let Some(slot) = self.files.get_mut(file.0 as usize) {
-            slot.holders.extend(holder);
+        if let Some((slot, holder)) = self.files.get_mut(file.0 as usize).zip(holder) {
+            slot.held_by(holder);
         }
         (Some(file), created || state != NameState::Absent)
     }
@@ -72,3 +73,6 @@ impl Model {
         }
     }
 }
+
+/// Streams of one file that go with it: each time that it goes, all are looked at.
+const STREAMS: usize = 256;
