@@ -1,4 +1,4 @@
-//! What the program ends with: 0 same, 1 diverged, 2 usage, 3 environment, 4 defect.
+//! What the program ends with: 0 same, 1 diverged or damaged, 2 usage, 3 environment, 4 defect.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ impl Verdict {
 /// A verb could not do its work.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// 2 usage, 3 environment, 4 defect.
+    /// 1 damaged, 2 usage, 3 environment, 4 defect.
     pub(crate) code: u8,
     /// What went wrong.
     pub(crate) error: anyhow::Error,
@@ -38,6 +38,8 @@ pub(crate) struct Failure {
     pub(crate) remedy: Option<String>,
 }
 
+/// A journal is not what was written: a finding like a divergence, and not what a user has done.
+pub(crate) const DAMAGED: u8 = 1;
 /// The user asked for something that makes no sense.
 pub(crate) const USAGE: u8 = 2;
 /// A file, a server, a disk: something outside is not as needed.
@@ -73,6 +75,12 @@ impl Failure {
     /// The same, with what to do about it.
     pub(crate) fn remedy(mut self, remedy: impl fmt::Display) -> Self {
         self.remedy = Some(remedy.to_string());
+        self
+    }
+
+    /// The same, with what was being done when it happened.
+    pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
+        self.error = self.error.context(context.to_string());
         self
     }
 }

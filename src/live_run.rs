@@ -149,8 +149,12 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     let driven = drive.to_its_end(|report| {
         tally.report(report);
         bar.set_position(tally.finished);
-    })?;
+    });
     bar.finish_and_clear();
+    let driven = match driven {
+        Ok(driven) => driven,
+        Err(failure) => return Err(recording.ended_by(failure)),
+    };
     let wall = begun.elapsed();
     let (effects, unwanted) = (driven.effects, driven.unwanted);
     // The recorder holds the journal open.

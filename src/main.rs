@@ -2,6 +2,7 @@
 
 mod cli;
 mod exit;
+mod journals;
 mod live_run;
 mod load;
 mod policy;

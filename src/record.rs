@@ -6,9 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use smbench_core::engine::RunConfig;
 use smbench_core::frame::Digest;
 use smbench_core::ids::ShardId;
-use smbench_journal::{JournalWriter, RunMeta, ShardRecorder, export};
+use smbench_journal::{
+    Existing, Journal, JournalError, JournalWriter, RunMeta, ShardRecorder, can_export, export,
+};
 
-use crate::exit::{Failure, OrFail};
+use crate::exit::{ENVIRONMENT, Failure, OrFail};
+use crate::journals;
 use crate::load::Attachments;
 
 /// Where a run is recorded.
@@ -60,7 +63,7 @@ impl Recording {
                 .or_environment(format!("cannot make {}", parent.display()))?;
         }
         if let Some(bundle) = &args.bundle {
-            check_bundle(bundle)?;
+            can_export(bundle, Existing::Replace).map_err(|error| no_bundle(error, bundle))?;
         }
         let config = serde_json::to_value(run.config).or_defect("cannot write the run's config")?;
         let started = SystemTime::now()
@@ -78,14 +81,13 @@ impl Recording {
             facts: [("verb".to_owned(), run.verb.to_owned())].into(),
             ..RunMeta::default()
         };
-        let shown = path.display().to_string();
-        let writer = JournalWriter::create(&path, &meta)
-            .or_environment(format!("cannot make the journal {shown}"))
-            .map_err(|failure| failure.remedy("name another folder with --journal"))?;
+        let writer =
+            JournalWriter::create(&path, &meta).map_err(|error| not_begun(error, &path))?;
         for (name, bytes) in run.attachments {
-            writer
-                .attach(&name, bytes)
-                .or_environment(format!("cannot write to the journal {shown}"))?;
+            if let Err(error) = writer.attach(&name, &bytes) {
+                writer.discard();
+                return Err(not_begun(error, &path));
+            }
         }
         Ok(Self {
             writer,
@@ -99,55 +101,56 @@ impl Recording {
         self.writer.recorder(ShardId(0)).or_defect("cannot record")
     }
 
+    /// Ends the journal of a run that `failure` ended: it is told, unless the journal was the cause.
+    pub(crate) fn ended_by(self, failure: Failure) -> Failure {
+        match self.writer.close() {
+            Ok(_) => failure,
+            Err(error) => cut_short(error, &self.path),
+        }
+    }
+
     /// Ends the journal and writes its bundle. Gives their paths.
     pub(crate) fn end(self) -> Result<(String, Option<String>), Failure> {
-        let shown = self.path.display().to_string();
-        self.writer
-            .close()
-            .or_environment(format!("cannot finish the journal {shown}"))?;
-        if let Some(bundle) = &self.bundle {
-            write_bundle(&self.path, bundle).map_err(|failure| {
-                failure.remedy(format!(
+        let Self {
+            writer,
+            path,
+            bundle,
+        } = self;
+        writer.close().map_err(|error| cut_short(error, &path))?;
+        let shown = path.display().to_string();
+        if let Some(bundle) = &bundle {
+            let written = Journal::open(&path)
+                .and_then(|journal| export(&journal, bundle, Existing::Replace));
+            written.map_err(|error| {
+                no_bundle(error, bundle).remedy(format!(
                     "the run is recorded in {shown}: smbench export writes its bundle"
                 ))
             })?;
         }
-        Ok((shown, self.bundle.map(|path| path.display().to_string())))
+        Ok((shown, bundle.map(|path| path.display().to_string())))
     }
 }
 
-/// A bad path fails now, not after the run; a bundle that is there stays until the new one is
-/// whole.
-fn check_bundle(bundle: &Path) -> Result<(), Failure> {
-    let shown = bundle.display();
-    if std::fs::symlink_metadata(bundle).is_ok_and(|about| !about.is_file()) {
-        return Err(Failure::environment(format!(
-            "cannot write the bundle {shown}: it exists and is no file"
+fn not_begun(error: JournalError, path: &Path) -> Failure {
+    journals::failed(error, path)
+        .context("the run cannot be recorded, and was not begun")
+        .remedy("make room there, or name another folder with --journal")
+}
+
+fn cut_short(error: JournalError, path: &Path) -> Failure {
+    journals::failed(error, path)
+        .context("the run cannot be recorded to its end")
+        .remedy(format!(
+            "make room there, or name another folder with --journal; what was recorded is kept: \
+             smbench rerun {}",
+            path.display()
         ))
-        .remedy("name another file with --bundle"));
-    }
-    let part = part_of(bundle);
-    std::fs::File::create(&part)
-        .and_then(|_| std::fs::remove_file(&part))
-        .or_environment(format!("cannot write the bundle {shown}"))
 }
 
-fn write_bundle(journal: &Path, bundle: &Path) -> Result<(), Failure> {
-    let context = || format!("cannot write the bundle {}", bundle.display());
-    let part = part_of(bundle);
-    let done = export(journal, &part).or_environment(context());
-    let done = done.and_then(|_| std::fs::rename(&part, bundle).or_environment(context()));
-    if done.is_err() {
-        std::fs::remove_file(&part).ok();
-    }
-    done
-}
-
-/// Where a bundle is written until it is whole: beside it, so that it can be renamed.
-fn part_of(bundle: &Path) -> PathBuf {
-    let mut name = bundle.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
-    bundle.with_file_name(name)
+fn no_bundle(error: JournalError, bundle: &Path) -> Failure {
+    Failure::new(ENVIRONMENT, error)
+        .context(format!("cannot write the bundle {}", bundle.display()))
+        .remedy("name another file with --bundle")
 }
 
 fn default_path(verb: &str) -> PathBuf {

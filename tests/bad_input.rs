@@ -169,67 +169,6 @@ fn a_damaged_workload_names_file_and_line() {
 }
 
 #[test]
-fn a_torn_journal_is_read_up_to_the_tear() {
-    let scratch = Scratch::new();
-    scratch.compile("collab6_seed1.pcap", "w");
-    scratch.run(["sim", "w", "--seed", "1", "--bundle", "whole.smbj"]);
-    let whole = fs::read(scratch.path("whole.smbj")).unwrap();
-    let events = |ran: &support::cli::Ran| ran.json()["events"].as_u64().unwrap();
-    let all = events(scratch.run(["rerun", "whole.smbj", "--json"]).expect(0));
-    // The trailer and the index only.
-    scratch.file("tail.smbj", &whole[..whole.len() - 70]);
-    let ran = scratch.run(["rerun", "tail.smbj", "--json"]);
-    let told = ran.expect(0).json();
-    assert_eq!(told["identical"], true, "{told:#}");
-    assert_eq!(events(&ran), all);
-    assert!(told["tail"].is_string(), "{told:#}");
-    // Anywhere: fewer events, or a clear refusal.
-    for eighth in 0..8 {
-        scratch.file("torn.smbj", &whole[..whole.len() * eighth / 8]);
-        let ran = scratch.run(["rerun", "torn.smbj", "--json"]);
-        match ran.code {
-            Some(0) => assert!(events(&ran) <= all && ran.json()["tail"].is_string()),
-            Some(ENVIRONMENT) => drop(ran.says(&["torn.smbj"])),
-            _ => panic!("{eighth}: {ran:#?}"),
-        }
-        assert!(!ran.err.contains("panicked"), "{ran:#?}");
-    }
-}
-
-#[test]
-fn a_flipped_byte_is_found_wherever_it_is() {
-    let scratch = Scratch::new();
-    scratch.compile(SMALL, "w");
-    scratch.run(["sim", "w", "--seed", "1", "--bundle", "whole.smbj"]);
-    let whole = fs::read(scratch.path("whole.smbj")).unwrap();
-    let sound = scratch.run(["rerun", "whole.smbj", "--json"]).json();
-    let mut refused = 0;
-    for at in (0..whole.len()).step_by(whole.len() / 40) {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0x20;
-        scratch.file("flipped.smbj", bytes);
-        let ran = scratch.run(["rerun", "flipped.smbj", "--json"]);
-        assert!(!ran.err.contains("panicked"), "{at}: {ran:#?}");
-        match ran.code {
-            // Only what is repeated elsewhere may be damaged unseen, and then the run is the same.
-            Some(0) => {
-                assert_eq!(
-                    ran.json()["effects_digest"],
-                    sound["effects_digest"],
-                    "{at}"
-                );
-            }
-            Some(ENVIRONMENT) => {
-                ran.says(&["flipped.smbj"]);
-                refused += 1;
-            }
-            _ => panic!("{at}: {ran:#?}"),
-        }
-    }
-    assert!(refused > 30, "{refused} of 41 flips were refused");
-}
-
-#[test]
 fn what_is_no_journal_is_refused() {
     let scratch = Scratch::new();
     scratch.compile(SMALL, "w");
@@ -438,8 +377,10 @@ fn a_full_disk_loses_nothing_that_was_there() {
     assert!(is_empty_of(&scratch, "new"));
     let ran = limited(40, "sim w --journal j40 --bundle kept.smbj");
     ran.expect(ENVIRONMENT).says(&["j40"]);
-    let ran = limited(60, "export kept new.smbj");
-    ran.expect(ENVIRONMENT);
+    let ran = limited(8, "export kept new.smbj");
+    ran.expect(ENVIRONMENT)
+        .says(&["new.smbj", "nothing was written"]);
+    assert!(is_empty_of(&scratch, "new.smbj"));
     scratch.run(["rerun", "kept"]).expect(0);
     scratch.run(["rerun", "kept.smbj"]).expect(0);
     if Path::new("/dev/full").exists() {

@@ -57,6 +57,10 @@ const RUN: &[&str] = &[
 const RERUN: &[&str] = &[
     "events",
     "identical",
+    "verdict",
+    "complete",
+    "damage",
+    "engine",
     "first_mismatch",
     "events_per_s",
     "effects_digest",
@@ -282,7 +286,9 @@ fn a_changed_input_byte_is_found_by_its_place() {
             change_status(&journal, seq, &path);
             let ran = scratch.run(["rerun", "changed.smbj", "--json"]);
             let told = ran.expect(1).json();
+            has(&told, RERUN);
             assert_eq!(told["identical"], false, "{told:#}");
+            assert_eq!(told["verdict"], "nondeterministic", "{told:#}");
             assert_eq!(told["first_mismatch"]["seq"], seq, "{told:#}");
             let ran = scratch.run(["rerun", "changed.smbj"]);
             ran.expect(1);

@@ -17,6 +17,7 @@
 //! | `unsolicited` | what came that belongs to nothing, and how much of it counts |
 //! | `breaks`   | break notifications and their acknowledgements               |
 //! | `compare`  | what a response says, and in what it differs                 |
+//! | `version`  | which engine this is                                         |
 //!
 //! What it refuses: sockets, clocks, bulk data, secrets. It does not log; it reports.
 
@@ -32,6 +33,7 @@ mod receive;
 mod schedule;
 mod silence;
 mod unsolicited;
+mod version;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -46,6 +48,7 @@ pub use self::{
     conn::ConnState,
     op::{OpEvent, OpState, TransitionError},
     plan::{Drafter, Part, Plan, PlanError, Planner},
+    version::ENGINE_VERSION,
 };
 use crate::{
     event::{Divergence, Effect, Input, Milestone, NetFailure, Output, Report},

@@ -22,7 +22,7 @@ use smbench_core::{
     ids::ShardId,
 };
 use smbench_journal::{
-    Journal, JournalWriter, WriterStats, export, import, sample::Sample, verify,
+    Existing, Journal, JournalWriter, WriterStats, export, import, sample::Sample, verify,
 };
 
 fn main() {
@@ -54,17 +54,16 @@ fn main() {
         let begun = Instant::now();
         let journal = Journal::open(&path).expect("the journal just written");
         let opened = begun.elapsed();
-        let disk = journal.size().expect("its size");
+        let disk = journal.size();
         println!(
             "  open: {:.0} ms; on disk {:.1} B/event",
             ms(opened),
             per(disk, events)
         );
         read(&journal, events);
-        drop(journal);
         let bundle = path.with_extension("smbj");
         let begun = Instant::now();
-        let report = export(&path, &bundle).expect("a bundle");
+        let report = export(&journal, &bundle, Existing::Keep).expect("a bundle");
         println!(
             "  export: {:>9} events/s; bundle {:.1} B/event, {:.2} of the folder",
             rate(events, begun.elapsed()),
@@ -76,10 +75,10 @@ fn main() {
         println!("  open: {:.1} ms", ms(begun.elapsed()));
         read(&journal, events);
         let begun = Instant::now();
-        assert!(verify(&bundle).expect("a bundle").is_sound());
+        assert!(verify(&journal).expect("a bundle").is_sound());
         println!("  verify: {:>9} events/s", rate(events, begun.elapsed()));
         let begun = Instant::now();
-        import(&bundle, path.with_extension("back")).expect("a folder");
+        import(&journal, path.with_extension("back")).expect("a folder");
         println!("  import: {:>9} events/s", rate(events, begun.elapsed()));
     }
     println!("peak resident memory: {}", peak_memory());

@@ -156,6 +156,10 @@ pub fn diff(a: &Journal, b: &Journal) -> Result<Diff, DiffError> {
 /// [`DiffError::OtherWorkload`], or a journal that cannot be run again.
 pub fn diff_with(a: &Journal, b: &Journal, options: &DiffOptions) -> Result<Diff, DiffError> {
     let failed = |side| move |source| DiffError::Rerun { side, source };
+    for (journal, side) in [(a, 'a'), (b, 'b')] {
+        let sound = journal.refuse_damage().map_err(RerunError::from);
+        sound.map_err(failed(side))?;
+    }
     let recipe = Recipe::of(a).map_err(failed('a'))?;
     let mut notes = Vec::new();
     let mut graph = Graph::default();

@@ -62,7 +62,7 @@ pub struct Entries<'a> {
 
 /// Blocks of one shard, from one container or the other.
 pub(crate) enum Blocks<'a> {
-    Store(Box<store::Blocks>),
+    Store(Box<store::Blocks<'a>>),
     Bundle(bundle::Blocks<'a>),
 }
 

@@ -44,7 +44,13 @@ pub enum JournalError {
         /// The path.
         path: PathBuf,
     },
-    /// Another process, or another reader in this one, has the journal open.
+    /// What is there is no file, and so nothing to be replaced.
+    #[error("{} exists and is no file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another process writes the journal.
     #[error("{} is open in another process", path.display())]
     Busy {
         /// The path.
@@ -138,11 +144,17 @@ pub enum JournalError {
     #[error("event cannot be encoded")]
     Encode(#[source] CodecError),
     /// An earlier write failed; the journal takes no more events.
-    #[error("the journal failed earlier and takes no more events")]
+    #[error("the journal takes no more events")]
     Poisoned {
         /// The failure.
         #[source]
         cause: Arc<JournalError>,
+    },
+    /// The disk does not come back: a call into the store is under way for longer than it may.
+    #[error("the journal's disk has not answered for {seconds} s")]
+    Stalled {
+        /// For how long, in seconds.
+        seconds: u64,
     },
     /// The writer's thread is gone.
     #[error("the journal's writer has stopped")]
@@ -164,6 +176,9 @@ pub enum Damage {
         /// As computed.
         found: u32,
     },
+    /// A head's own checksum does not match.
+    #[error("checksum does not match")]
+    Head,
     /// It ends early.
     #[error("{have} bytes where {need} are needed")]
     Short {
@@ -206,6 +221,16 @@ pub enum Damage {
         /// As found.
         found: u64,
     },
+    /// It breaks off.
+    #[error("{reason}; {bytes} bytes from byte {from} on are lost")]
+    Torn {
+        /// Where what is lost begins.
+        from: u64,
+        /// How much that is.
+        bytes: u64,
+        /// How it was seen.
+        reason: String,
+    },
     /// The digest over a whole part does not match.
     #[error("BLAKE3 digest does not match")]
     Digest,
@@ -230,9 +255,28 @@ impl JournalError {
         }
     }
 
+    /// The error and its causes in one line.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.ends_with(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
+            }
+            cause = error.source();
+        }
+        text
+    }
+
     /// Whether this tells of damage, so that reading on (`--salvage`) may still find something.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::DamagedPart { .. })
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::DamagedPart { .. } | Self::Meta(_)
+        )
     }
 }

@@ -17,6 +17,7 @@ pub mod rerun;
 pub mod sample;
 pub mod show;
 mod store;
+mod temporary;
 mod transfer;
 mod verify;
 mod writer;
@@ -32,7 +33,7 @@ pub use self::{
     reader::{Journal, Kind, TornTail, write_ndjson},
     rerun::{Rerun, RerunError, load_plan, rerun},
     show::show,
-    transfer::{TransferReport, export, import},
+    transfer::{Existing, TransferReport, can_export, export, import},
     verify::{ShardStats, Stats, VerifyReport, stats, verify},
     writer::{JournalWriter, ShardRecorder, WriterStats},
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use smbench_core::frame::Digest;
+use smbench_core::{engine::ENGINE_VERSION, frame::Digest};
 
 use crate::error::{Damage, JournalError};
 
@@ -12,10 +12,13 @@ pub const FORMAT: u32 = 1;
 
 /// What a journal says about its run. Kept as JSON; fields unknown to a reader survive
 /// [`crate::export`] and [`crate::import`].
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct RunMeta {
     /// Version of the journal format; set to [`FORMAT`] by the writers.
     pub format: u32,
+    /// Version of the engine that made the run. Journals that name none are of the first.
+    #[serde(default = "first_engine")]
+    pub engine: u32,
     /// Version of the tool that wrote it.
     pub tool_version: String,
     /// The commit it was built from.
@@ -40,7 +43,38 @@ pub struct RunMeta {
     pub facts: BTreeMap<String, String>,
 }
 
+fn first_engine() -> u32 {
+    1
+}
+
+impl Default for RunMeta {
+    /// Of this engine, and otherwise empty.
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            engine: ENGINE_VERSION,
+            tool_version: String::new(),
+            commit: None,
+            workload: None,
+            config: serde_json::Value::Null,
+            seed: 0,
+            shards: 0,
+            started_unix_ns: None,
+            facts: BTreeMap::new(),
+        }
+    }
+}
+
 impl RunMeta {
+    /// What stands for metadata that are lost.
+    pub(crate) fn made_up(shards: u32) -> Self {
+        Self {
+            engine: 0,
+            shards,
+            ..Self::default()
+        }
+    }
+
     /// The JSON that is stored.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, JournalError> {
         let meta = Self {
@@ -63,7 +97,15 @@ impl RunMeta {
                 known: FORMAT,
             });
         }
-        serde_json::from_slice(json).map_err(JournalError::Meta)
+        let meta: Self = serde_json::from_slice(json).map_err(JournalError::Meta)?;
+        if meta.shards > MAX_SHARDS {
+            let damage = Damage::Field {
+                field: "number of shards",
+                got: u64::from(meta.shards),
+            };
+            return Err(JournalError::part("run metadata", damage));
+        }
+        Ok(meta)
     }
 }
 
@@ -95,7 +137,18 @@ impl AttachmentHead {
             stored: packed.len() as u64,
             digest: Digest::of(data),
         };
+        if head.bytes > head.possible_bytes() {
+            return Err(JournalError::BadName {
+                name: name.to_owned(),
+                reason: "expands further than a journal takes",
+            });
+        }
         Ok((head, packed))
+    }
+
+    /// How long the attachment can be.
+    fn possible_bytes(&self) -> u64 {
+        self.stored.saturating_mul(MAX_RATIO).max(ALWAYS_BYTES)
     }
 
     /// Undoes [`Self::pack`], and checks length and digest.
@@ -105,6 +158,12 @@ impl AttachmentHead {
             return Err(bad(Damage::Short {
                 need: self.stored,
                 have: packed.len() as u64,
+            }));
+        }
+        if self.bytes > self.possible_bytes() {
+            return Err(bad(Damage::Field {
+                field: "uncompressed length",
+                got: self.bytes,
             }));
         }
         // Read at most one byte more than announced, growing as bytes come: a false length in
@@ -140,5 +199,82 @@ fn check_name(name: &str) -> Result<(), JournalError> {
     Ok(())
 }
 
+/// More than any run has: keeps damaged metadata from costing memory.
+const MAX_SHARDS: u32 = 4_096;
 const ATTACHMENT_LEVEL: i32 = 6;
+/// No attachment expands to more than this times its stream, unless to no more than
+/// [`ALWAYS_BYTES`]: operations of a workload, the most repetitive there are, stay below 100.
+const MAX_RATIO: u64 = 1_000;
+const ALWAYS_BYTES: u64 = 64 << 20;
 const MAX_NAME_BYTES: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_no_run_has_are_damage() {
+        let json = br#"{"format":1,"tool_version":"","seed":0,"shards":4294967295}"#;
+        let error = RunMeta::from_json(json).unwrap_err();
+        assert!(error.is_damage(), "{error}");
+        assert!(error.words().contains("4294967295"), "{error}");
+    }
+
+    #[test]
+    fn a_journal_without_an_engine_is_of_the_first() {
+        let json = br#"{"format":1,"tool_version":"","seed":0,"shards":1}"#;
+        assert_eq!(RunMeta::from_json(json).unwrap().engine, 1);
+        let json = RunMeta::default().to_json().unwrap();
+        assert_eq!(RunMeta::from_json(&json).unwrap().engine, ENGINE_VERSION);
+    }
+
+    #[test]
+    fn an_attachment_is_not_expanded_beyond_reason() {
+        // A gigabyte of zeros.
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        for _ in 0..1 << 10 {
+            std::io::Write::write_all(&mut encoder, &[0; 1 << 20]).unwrap();
+        }
+        let packed = encoder.finish().unwrap();
+        for bytes in [1 << 30, u64::MAX] {
+            let head = AttachmentHead {
+                name: "ops.jsonl".to_owned(),
+                bytes,
+                stored: packed.len() as u64,
+                digest: Digest::of(b""),
+            };
+            let error = head.unpack(&packed).unwrap_err();
+            let JournalError::DamagedPart { damage, .. } = &error else {
+                panic!("{error}");
+            };
+            let field = "uncompressed length";
+            assert_eq!(*damage, Damage::Field { field, got: bytes });
+        }
+        // What is shorter than it says is not expanded further than it says.
+        let head = AttachmentHead {
+            name: "ops.jsonl".to_owned(),
+            bytes: 1 << 20,
+            stored: packed.len() as u64,
+            digest: Digest::of(b""),
+        };
+        let error = head.unpack(&packed).unwrap_err();
+        assert!(error.is_damage(), "{error}");
+    }
+
+    #[test]
+    fn operations_that_repeat_themselves_can_be_attached() {
+        let mut lines = String::new();
+        for id in 0..200_000 {
+            lines.push_str(&format!(
+                "{{\"id\":{id},\"client\":0,\"cmd\":\"READ\",\"conn\":0,"
+            ));
+            lines.push_str(
+                "\"request\":{\"length\":4096,\"offset\":0},\"expect\":{\"status\":0}}\n",
+            );
+        }
+        let (head, packed) = AttachmentHead::pack("ops.jsonl", lines.as_bytes()).unwrap();
+        let ratio = head.bytes / head.stored;
+        assert!(ratio < MAX_RATIO / 4, "{ratio}");
+        assert!(head.unpack(&packed).unwrap() == lines.as_bytes());
+    }
+}

@@ -10,7 +10,7 @@ use crate::{
     entries::{Blocks, Entries, StoredEntry},
     error::JournalError,
     meta::{AttachmentHead, RunMeta},
-    store::{ShardEnd, Store},
+    store::{ShardEnd, StoreReader},
 };
 
 /// What a journal is kept in.
@@ -37,7 +37,7 @@ pub struct TornTail {
     pub reason: String,
 }
 
-/// An open journal. It stays locked against other processes while it is a folder's.
+/// An open journal. While it is a folder's, nobody can write to it.
 pub struct Journal {
     container: Container,
     meta: RunMeta,
@@ -47,56 +47,40 @@ pub struct Journal {
 }
 
 enum Container {
-    Store(Box<Store>),
+    Store(Box<StoreReader>),
     Bundle(Box<BundleReader>),
 }
 
 impl Journal {
     /// Opens the journal at `path`: a folder that [`crate::JournalWriter`] made, or a bundle. Which
-    /// of the two is seen by content.
+    /// of the two is seen by content. Nothing is written to it.
     ///
     /// # Errors
     ///
     /// [`JournalError::NotAJournal`] when it is neither, [`JournalError::Busy`] when another
-    /// process has it open, [`JournalError::UnknownFormat`] when it is from the future, and damage
+    /// process writes it, [`JournalError::UnknownFormat`] when it is from the future, and damage
     /// to the metadata.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
-        let path = path.as_ref();
-        let about = std::fs::metadata(path).map_err(|source| JournalError::Io {
-            action: "opening journal",
-            path: path.into(),
-            source,
-        })?;
-        if !about.is_dir() {
-            return Self::from_bundle(BundleReader::open(path)?);
-        }
-        if !Store::is_store(path) {
-            return Err(JournalError::NotAJournal {
-                path: path.into(),
-                reason: "the folder has no journal's marker file",
-            });
-        }
-        let store = Store::open(path)?;
-        let meta_json = store.meta_json()?;
-        let meta = RunMeta::from_json(&meta_json)?;
-        let mut shards = Vec::new();
-        let mut tails = Vec::new();
-        for shard in 0..meta.shards.min(MAX_SHARDS) {
-            if !store.has_shard(shard) {
-                // Reading it tells of that.
-                shards.push((shard, ShardEnd::default()));
-                continue;
+        Self::of(Container::open(path.as_ref())?, |_, error| Err(error))
+    }
+
+    /// As [`Self::open`], but metadata that are damaged are made up from what else is there: for
+    /// [`Self::salvage`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_damaged(path: impl AsRef<Path>) -> Result<Self, JournalError> {
+        Self::of(Container::open(path.as_ref())?, |container, error| {
+            if !error.is_damage() {
+                return Err(error);
             }
-            let (end, tail) = store.shard_end(shard)?;
-            shards.push((shard, end));
-            tails.extend(tail);
-        }
-        Ok(Self {
-            container: Container::Store(Box::new(store)),
-            meta,
-            meta_json,
-            shards,
-            tails,
+            let last = match container {
+                Container::Store(store) => store.shards().last(),
+                Container::Bundle(bundle) => bundle.shards().last(),
+            };
+            let shards = last.map_or(0, |last| last.saturating_add(1));
+            RunMeta::made_up(shards).to_json()
         })
     }
 
@@ -106,24 +90,42 @@ impl Journal {
     ///
     /// As [`Self::open`].
     pub fn from_bundle_bytes(bytes: Vec<u8>) -> Result<Self, JournalError> {
-        Self::from_bundle(BundleReader::from_bytes(bytes)?)
+        let bundle = BundleReader::from_bytes(bytes)?;
+        Self::of(Container::Bundle(Box::new(bundle)), |_, error| Err(error))
     }
 
-    fn from_bundle(bundle: BundleReader) -> Result<Self, JournalError> {
-        let meta_json = bundle.meta_json()?;
+    /// `instead` gives the metadata where they cannot be read.
+    fn of(
+        container: Container,
+        instead: impl FnOnce(&Container, JournalError) -> Result<Vec<u8>, JournalError>,
+    ) -> Result<Self, JournalError> {
+        let stored = match &container {
+            Container::Store(store) => store.meta_json(),
+            Container::Bundle(bundle) => bundle.meta_json(),
+        };
+        let meta_json = stored.or_else(|error| instead(&container, error))?;
         let meta = RunMeta::from_json(&meta_json)?;
-        let shards = (0..meta.shards.min(MAX_SHARDS))
-            .map(|shard| {
-                let end = ShardEnd {
+        let mut shards = Vec::new();
+        let mut tails = Vec::new();
+        for shard in 0..meta.shards {
+            let end = match &container {
+                Container::Store(store) => {
+                    let (end, tail) = store.shard_end(shard);
+                    tails.extend(tail);
+                    end
+                }
+                Container::Bundle(bundle) => ShardEnd {
                     finish: bundle.finish(shard),
                     cut_at: None,
-                };
-                (shard, end)
-            })
-            .collect();
-        let tails = bundle.tail().cloned().into_iter().collect();
+                },
+            };
+            shards.push((shard, end));
+        }
+        if let Container::Bundle(bundle) = &container {
+            tails.extend(bundle.tail().cloned());
+        }
         Ok(Self {
-            container: Container::Bundle(Box::new(bundle)),
+            container,
             meta,
             meta_json,
             shards,
@@ -150,10 +152,35 @@ impl Journal {
         &self.meta_json
     }
 
-    pub(crate) fn bundle(&self) -> Option<&BundleReader> {
+    /// What whoever reads it should know, in words: that a copy of it is read.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
         match &self.container {
-            Container::Store(_) => None,
-            Container::Bundle(bundle) => Some(bundle),
+            Container::Store(store) => store.note(),
+            Container::Bundle(_) => None,
+        }
+    }
+
+    /// Damage that reading the events does not show. A bundle is read once through for it.
+    ///
+    /// The torn tail of a folder is none, as every run that is killed may leave one; that of a
+    /// bundle is, as bundles are written whole.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`] when it cannot be read.
+    pub fn hidden_damage(&self) -> Result<Vec<JournalError>, JournalError> {
+        match &self.container {
+            Container::Store(store) => Ok(store.problems()),
+            Container::Bundle(bundle) => bundle.check_whole(),
+        }
+    }
+
+    /// Gives the first of [`Self::hidden_damage`], for who wants none.
+    pub(crate) fn refuse_damage(&self) -> Result<(), JournalError> {
+        match self.hidden_damage()?.into_iter().next() {
+            Some(damage) => Err(damage),
+            None => Ok(()),
         }
     }
 
@@ -267,7 +294,10 @@ impl Journal {
             shards: self.meta.shards,
         })?;
         let blocks = match &self.container {
-            Container::Store(store) => Blocks::Store(Box::new(store.blocks(shard.0, from, end)?)),
+            Container::Store(store) => {
+                let cut_at = end.cut_at.filter(|_| !salvage);
+                Blocks::Store(Box::new(store.blocks(shard.0, from, cut_at)?))
+            }
             Container::Bundle(bundle) => Blocks::Bundle(bundle.blocks(shard.0, from)?),
         };
         let total = end.finish.map(|(count, _)| count.max(from));
@@ -275,14 +305,11 @@ impl Journal {
     }
 
     /// Bytes it takes on disk (or in memory), all overhead included.
-    ///
-    /// # Errors
-    ///
-    /// When the folder cannot be read.
-    pub fn size(&self) -> Result<u64, JournalError> {
+    #[must_use]
+    pub fn size(&self) -> u64 {
         match &self.container {
-            Container::Store(store) => store.size_on_disk(),
-            Container::Bundle(bundle) => Ok(bundle.len()),
+            Container::Store(store) => store.bytes(),
+            Container::Bundle(bundle) => bundle.len(),
         }
     }
 
@@ -291,6 +318,26 @@ impl Journal {
             .iter()
             .find(|(number, _)| *number == shard.0)
             .map(|(_, end)| end)
+    }
+}
+
+impl Container {
+    fn open(path: &Path) -> Result<Self, JournalError> {
+        let about = std::fs::metadata(path).map_err(|source| JournalError::Io {
+            action: "opening journal",
+            path: path.into(),
+            source,
+        })?;
+        if !about.is_dir() {
+            return Ok(Self::Bundle(Box::new(BundleReader::open(path)?)));
+        }
+        if !StoreReader::is_store(path) {
+            return Err(JournalError::NotAJournal {
+                path: path.into(),
+                reason: "the folder has no journal's marker file",
+            });
+        }
+        Ok(Self::Store(Box::new(StoreReader::open(path)?)))
     }
 }
 
@@ -337,6 +384,3 @@ pub fn write_ndjson(journal: &Journal, out: &mut dyn Write) -> Result<u64, Journ
     }
     Ok(count)
 }
-
-/// More than any run has: keeps damaged metadata from costing memory.
-const MAX_SHARDS: u32 = 65_536;

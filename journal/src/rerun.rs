@@ -4,14 +4,19 @@
 //! whole digest before every 64th input, and the digest of all effects at the end. The first of
 //! them that the engine does not reach names the input after which it did something else. Files
 //! and servers are not needed: the workload and the configuration are in the journal.
+//!
+//! Other effects are [`Verdict::Nondeterministic`] only where the same version of the engine made
+//! them from a journal that is not damaged.
 
 mod load;
+
+use std::fmt;
 
 use serde::Serialize;
 use smbench_core::{
     confine::Gate,
     drive::{Drive, DriveError, NoRecord},
-    engine::{Engine, EngineError, Plan, RunConfig},
+    engine::{ENGINE_VERSION, Engine, EngineError, Plan, RunConfig},
     event::{Effect, EffectsDigest, Entry, Input, Output},
     ids::{LogicalTime, ShardId},
     workload::{Operation, Workload},
@@ -25,16 +30,76 @@ use crate::{Journal, StoredEntry};
 pub struct Rerun {
     /// Inputs that the engine was given.
     pub events: u64,
-    /// Whether every effect was as in the run.
+    /// Whether every effect was as in the run, and the journal is not damaged.
     pub identical: bool,
+    /// What to make of it.
+    pub verdict: Verdict,
     /// Whether the journal holds the run to its end.
     pub complete: bool,
+    /// All damage to the journal that was met, in words. Of a damaged shard, what comes before the
+    /// damage was run.
+    pub damage: Vec<String>,
+    /// Which engines did it.
+    pub engine: EngineVersions,
     /// The earliest input after which effects differ.
     pub first_mismatch: Option<Mismatch>,
     /// Digest of all effects of this rerun; [`combine`]d where there are several shards.
     pub effects_digest: EffectsDigest,
     /// Shard by shard.
     pub shards: Vec<ShardRerun>,
+}
+
+/// What to make of a rerun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every effect was as in the run.
+    Identical,
+    /// The journal is not what was written: nothing is known of what is lost.
+    Damaged,
+    /// Effects differ, and another version of the engine made the run.
+    OtherEngineVersion,
+    /// Effects differ, though the same version of the engine made the run.
+    Nondeterministic,
+}
+
+/// Versions of the engine, see [`ENGINE_VERSION`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct EngineVersions {
+    /// That made the run.
+    pub recorded: u32,
+    /// That ran it again.
+    pub current: u32,
+}
+
+impl EngineVersions {
+    /// Those of `journal` and of this program.
+    #[must_use]
+    pub fn of(journal: &Journal) -> Self {
+        Self {
+            recorded: journal.meta().engine,
+            current: ENGINE_VERSION,
+        }
+    }
+
+    /// Whether it is one and the same.
+    #[must_use]
+    pub fn agree(self) -> bool {
+        self.recorded == self.current
+    }
+}
+
+impl fmt::Display for EngineVersions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.agree() {
+            return write!(f, "the same engine version, {}", self.current);
+        }
+        let Self { recorded, current } = self;
+        write!(
+            f,
+            "other engine version: {recorded} made the run, this is {current}"
+        )
+    }
 }
 
 /// What the rerun of one shard found.
@@ -160,22 +225,45 @@ fn run_all(
 ) -> Result<Rerun, RerunError> {
     let recipe = Recipe::of(journal)?;
     let mut shards = Vec::new();
+    let mut damage = Vec::new();
     for shard in journal.shards() {
         let plan = recipe.plan_of(shard, |_| {})?;
-        shards.push(run(&mut Runner::new(plan, recipe.config.clone()), shard)?);
+        let mut runner = Runner::new(plan, recipe.config.clone());
+        shards.push(match run(&mut runner, shard) {
+            Err(RerunError::Journal(error)) if error.is_damage() => {
+                damage.push(error.words());
+                runner.outcome(shard, false)
+            }
+            other => other?,
+        });
     }
-    Ok(Rerun::sum(shards))
+    for hidden in journal.hidden_damage()? {
+        let words = hidden.words();
+        if !damage.contains(&words) {
+            damage.push(words);
+        }
+    }
+    Ok(Rerun::sum(EngineVersions::of(journal), shards, damage))
 }
 
 impl Rerun {
-    fn sum(shards: Vec<ShardRerun>) -> Self {
+    fn sum(engine: EngineVersions, shards: Vec<ShardRerun>, damage: Vec<String>) -> Self {
         let digests: Vec<EffectsDigest> = shards.iter().map(|it| it.effects_digest).collect();
         let mismatches = shards.iter().filter_map(|it| it.mismatch.as_ref());
         let first = mismatches.min_by_key(|it| (it.now_ns, it.shard)).cloned();
+        let verdict = match &first {
+            _ if !damage.is_empty() => Verdict::Damaged,
+            None => Verdict::Identical,
+            Some(_) if !engine.agree() => Verdict::OtherEngineVersion,
+            Some(_) => Verdict::Nondeterministic,
+        };
         Self {
             events: shards.iter().map(|it| it.events).sum(),
-            identical: first.is_none(),
+            identical: verdict == Verdict::Identical,
+            verdict,
             complete: shards.iter().all(|it| it.complete),
+            damage,
+            engine,
             first_mismatch: first,
             effects_digest: combine(&digests),
             shards,

@@ -18,7 +18,7 @@ use smbench_core::{
 use crate::{
     Journal, RerunError,
     diff::{command_of, path_of},
-    rerun::{Departure, Recipe, Runner, input_kind},
+    rerun::{Departure, EngineVersions, Recipe, Runner, input_kind},
 };
 
 /// Which events to show: those that pass all that is set.
@@ -134,6 +134,10 @@ pub fn show(
             shown.notes.push(error.to_string());
             bare(journal, &mut shown, &mut emit)?;
         }
+        Err(RerunError::Journal(error)) if error.is_damage() => {
+            shown.notes.push(error.words());
+            bare(journal, &mut shown, &mut emit)?;
+        }
         Err(error) => return Err(error),
     }
     Ok(shown)
@@ -170,8 +174,9 @@ fn named(
         if let Some(mismatch) = done.mismatch {
             shown.notes.push(format!(
                 "shard {shard}: this engine departs from the run after input {}: what follows may \
-                 be named wrongly",
-                mismatch.seq
+                 be named wrongly ({})",
+                mismatch.seq,
+                EngineVersions::of(journal),
             ));
             // The engine took no more: the rest is shown without names.
             let rest = last.map_or(0, |seq| seq.saturating_add(1));

@@ -1,72 +1,89 @@
-//! A run's journal in a sled folder: the only file that names sled.
+//! A run's journal in a folder, written through sled: the only file that names sled.
 //!
-//! | tree         | key                                | value                                  |
-//! |--------------|------------------------------------|----------------------------------------|
-//! | `shard-N`    | number of the first event, u64 BE  | a block's head and compressed events   |
-//! |              | that and a piece number, u32 BE    | more of a block over [`VALUE_BYTES`]   |
-//! |              | number after the last event        | the end record                         |
-//! | `run`        | `meta`                             | [`crate::RunMeta`] as JSON             |
-//! |              | `attachment/NAME`                  | its length and digest as JSON          |
-//! |              | `attachment/NAME`, 0, number u32 BE | a piece of it                         |
+//! | tree      | key                                 | value                                  |
+//! |-----------|-------------------------------------|----------------------------------------|
+//! | `shard-N` | number of the first event, u64 BE   | a block's head and compressed events   |
+//! |           | that and a piece number, u32 BE     | more of a block over [`VALUE_BYTES`]   |
+//! | `run`     | `meta`                              | [`crate::RunMeta`] as JSON             |
+//! |           | `end/N`                             | how shard N's record ends              |
+//! |           | both with `/copy`                   | the same: they must not be lost        |
+//! |           | `attachment/NAME`                   | its length and digest as JSON          |
+//! |           | `attachment/NAME`, 0, number u32 BE | a piece of it                          |
 //!
-//! Each value carries a CRC over tree, key and content. Only plain `insert` is used: `apply_batch`
-//! loses acknowledged events when the process is killed. Values stay under 64 KiB, beyond which
-//! sled puts them into files of their own. A marker file beside sled's says what the folder is and
-//! holds the lock.
+//! Sled writes; [`reader`] reads without it. Sled's own recovery cuts its log at the first damage,
+//! and needs to write where it reads. So a value tells by itself what it is ([`value`]), and is
+//! found in sled's files whatever has become of the rest.
+//!
+//! Only plain `insert` is used: `apply_batch` loses acknowledged events when the process is
+//! killed. Values stay under 64 KiB, beyond which sled puts them into files of their own. A marker
+//! file beside sled's says what the folder is and holds the lock.
 
 mod blocks;
+mod reader;
+mod scan;
+mod v1;
+mod value;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use smbench_core::{event::EffectsDigest, ids::LogicalTime};
+use smbench_core::event::EffectsDigest;
 
-pub(crate) use self::blocks::Blocks;
+pub(crate) use self::{
+    blocks::Blocks,
+    reader::{ShardEnd, StoreReader},
+};
 use crate::{
-    block::{Block, BlockHead, LoadedBlock, Packer, Unpacker},
-    entries::NumberedBlock,
-    error::{Damage, JournalError},
+    block::{Block, Packer},
+    error::JournalError,
     meta::AttachmentHead,
-    reader::TornTail,
-    writer::Sink,
+    writer::{Pulse, Sink},
 };
 
-/// A tree of the store, and its items: the rest of the journal does not name sled.
-type Tree = sled::Tree;
-type Items = sled::Iter;
-
-/// An open sled folder.
+/// A folder that is being written.
 pub(crate) struct Store {
-    db: sled::Db,
-    run: Tree,
-    shards: BTreeMap<u32, Tree>,
+    path: PathBuf,
+    pulse: Arc<Pulse>,
+    /// Gone after the first failure.
+    sled: Option<Sled>,
+    /// Events written, by shard, and those of them that were flushed.
+    written: BTreeMap<u32, u64>,
+    safe: BTreeMap<u32, u64>,
+    names: BTreeSet<String>,
     packer: Packer,
+    content: Vec<u8>,
     value: Vec<u8>,
     /// Held for its lock.
     _marker: File,
 }
 
-/// How one shard's record ends.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct ShardEnd {
-    /// Number of events and final digest, when the record was ended.
-    pub(crate) finish: Option<(u64, EffectsDigest)>,
-    /// Blocks from this one on are a torn tail.
-    pub(crate) cut_at: Option<u64>,
+/// What belongs to sled.
+struct Sled {
+    db: sled::Db,
+    trees: BTreeMap<u32, sled::Tree>,
 }
 
 impl Store {
-    /// Makes a new folder for `shards` shards.
-    pub(crate) fn create(path: &Path, meta_json: &[u8], shards: u32) -> Result<Self, JournalError> {
+    /// Makes a new folder. When that fails, nothing is left of it.
+    pub(crate) fn create(
+        path: &Path,
+        meta_json: &[u8],
+        pulse: Arc<Pulse>,
+    ) -> Result<Self, JournalError> {
         std::fs::create_dir_all(path).map_err(io_error("creating", path))?;
         let mut inside = std::fs::read_dir(path).map_err(io_error("reading", path))?;
         if inside.next().is_some() {
             return Err(JournalError::Exists { path: path.into() });
         }
+        Self::fill(path, meta_json, pulse).inspect_err(|_| remove(path))
+    }
+
+    fn fill(path: &Path, meta_json: &[u8], pulse: Arc<Pulse>) -> Result<Self, JournalError> {
         let name = path.join(MARKER);
         let mut marker = OpenOptions::new()
             .read(true)
@@ -74,196 +91,95 @@ impl Store {
             .create_new(true)
             .open(&name)
             .map_err(io_error("creating", &name))?;
-        lock(&marker, path)?;
+        marker.try_lock().map_err(|error| not_locked(error, path))?;
         marker
             .write_all(MARKER_TEXT)
             .and_then(|()| marker.sync_all())
             .map_err(io_error("writing", &name))?;
-        let mut store = Self::open_sled(path, marker)?;
-        store.put_run(b"meta", meta_json)?;
-        for shard in 0..shards {
-            let tree = guarded("creating a shard", || store.db.open_tree(shard_name(shard)))?;
-            store.shards.insert(shard, tree);
-        }
+        let db = pulse
+            .during(|| guarded(|| open_sled(path)))
+            .map_err(|error| store_error("opening", path, error))?;
+        let mut store = Self {
+            path: path.into(),
+            pulse,
+            sled: Some(Sled {
+                db,
+                trees: BTreeMap::new(),
+            }),
+            written: BTreeMap::new(),
+            safe: BTreeMap::new(),
+            names: BTreeSet::new(),
+            packer: Packer::new(LEVEL)?,
+            content: Vec::new(),
+            value: Vec::new(),
+            _marker: marker,
+        };
+        store.put_copied("meta", meta_json)?;
         store.flush()?;
         Ok(store)
     }
 
-    /// Opens a folder that [`Self::create`] made.
-    pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
-        let name = path.join(MARKER);
-        let marker = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&name)
-            .map_err(io_error("opening", &name))?;
-        lock(&marker, path)?;
-        let mut store = Self::open_sled(path, marker)?;
-        for name in store.db.tree_names() {
-            let shard = std::str::from_utf8(&name)
-                .ok()
-                .and_then(|name| name.strip_prefix("shard-"))
-                .and_then(|number| number.parse().ok());
-            if let Some(shard) = shard {
-                let tree = guarded("opening a shard", || store.db.open_tree(&name))?;
-                store.shards.insert(shard, tree);
-            }
-        }
-        Ok(store)
-    }
-
-    /// Whether `path` is a folder that [`Self::create`] made.
-    pub(crate) fn is_store(path: &Path) -> bool {
-        std::fs::read(path.join(MARKER)).is_ok_and(|text| text == MARKER_TEXT)
-    }
-
-    fn open_sled(path: &Path, marker: File) -> Result<Self, JournalError> {
-        let db = guarded("opening", || {
-            let config = sled::Config::default()
-                .path(path)
-                .flush_every_ms(None)
-                .cache_capacity(CACHE_BYTES);
-            // Our own lock says that nobody else has it open: what holds sled's file is a thread of
-            // a store that this process has just dropped.
-            let mut tries = 0;
-            loop {
-                match config.open() {
-                    Err(sled::Error::Io(error)) if is_held(&error) && tries < DROP_TRIES => {
-                        tries += 1;
-                        std::thread::sleep(DROP_WAIT);
-                    }
-                    opened => return opened,
-                }
-            }
-        })?;
-        let run = guarded("opening the run's tree", || db.open_tree("run"))?;
-        Ok(Self {
-            db,
-            run,
-            shards: BTreeMap::new(),
-            packer: Packer::new(LEVEL)?,
-            value: Vec::new(),
-            _marker: marker,
+    /// A call into sled. After one that failed sled is never touched again: what a failed write
+    /// left behind it may wait for without end, even while it is dropped. So it is not dropped.
+    fn call<T>(
+        &mut self,
+        action: &'static str,
+        call: impl FnOnce(&mut Sled) -> Result<T, sled::Error>,
+    ) -> Result<T, JournalError> {
+        let Some(sled) = &mut self.sled else {
+            return Err(JournalError::WriterGone);
+        };
+        let result = self.pulse.during(|| guarded(|| call(sled)));
+        result.map_err(|error| {
+            std::mem::forget(self.sled.take());
+            store_error(action, &self.path, error)
         })
     }
 
-    pub(crate) fn meta_json(&self) -> Result<Vec<u8>, JournalError> {
-        self.get_run(b"meta")?
-            .ok_or_else(|| JournalError::part("run metadata", Damage::Missing))
-    }
-
-    pub(crate) fn has_shard(&self, shard: u32) -> bool {
-        self.shards.contains_key(&shard)
-    }
-
-    /// Stores an attachment's head and its zstd stream.
-    pub(crate) fn put_attachment(
-        &self,
-        head: &AttachmentHead,
-        packed: &[u8],
-    ) -> Result<(), JournalError> {
-        let key = attachment_key(&head.name);
-        if self.get_run(&key)?.is_some() {
-            return Err(JournalError::BadName {
-                name: head.name.clone(),
-                reason: "is taken",
+    /// Inserts a value; gives the bytes that it takes.
+    fn put(&mut self, tree: u32, key: &[u8], content: &[u8]) -> Result<u64, JournalError> {
+        if content.len() > value::MAX_CONTENT {
+            return Err(JournalError::Store {
+                action: "writing",
+                reason: format!("a value of {} bytes", content.len()),
             });
         }
-        for (index, piece) in (0u32..).zip(packed.chunks(PIECE_BYTES)) {
-            self.put_run(&piece_key(&key, index), piece)?;
-        }
-        // Last, so that a head always has its pieces.
-        let json = serde_json::to_vec(head).map_err(JournalError::Meta)?;
-        self.put_run(&key, &json)
+        let mut value = std::mem::take(&mut self.value);
+        value::seal(tree, key, content, &mut value);
+        let put = self.call("writing", |sled| {
+            sled.tree(tree)?.insert(key, value.as_slice()).map(drop)
+        });
+        self.value = value;
+        put.map(|()| self.value.len() as u64)
     }
 
-    /// The heads of all attachments, by name.
-    pub(crate) fn attachments(&self) -> Result<Vec<AttachmentHead>, JournalError> {
-        let mut heads = Vec::new();
-        let mut items = self.run.scan_prefix(ATTACHMENT);
-        while let Some((key, value)) = guarded("reading attachments", || items.next().transpose())?
-        {
-            if !key.contains(&0) {
-                let json = unseal_run(&key, &value)?;
-                heads.push(serde_json::from_slice(json).map_err(JournalError::Meta)?);
-            }
+    /// Inserts a value of the run twice.
+    fn put_copied(&mut self, key: &str, content: &[u8]) -> Result<(), JournalError> {
+        for key in copies(key) {
+            self.put(RUN_TREE, key.as_bytes(), content)?;
         }
-        Ok(heads)
-    }
-
-    /// An attachment's zstd stream, unchecked.
-    pub(crate) fn attachment_stream(&self, head: &AttachmentHead) -> Result<Vec<u8>, JournalError> {
-        let key = attachment_key(&head.name);
-        let mut stream = Vec::new();
-        for index in 0u32.. {
-            match self.get_run(&piece_key(&key, index))? {
-                Some(piece) => stream.extend_from_slice(&piece),
-                None => break,
-            }
-        }
-        Ok(stream)
-    }
-
-    fn put_run(&self, key: &[u8], content: &[u8]) -> Result<(), JournalError> {
-        let mut value = vec![0; CRC_BYTES];
-        value.extend_from_slice(content);
-        seal(RUN_TREE, key, &mut value);
-        self.run
-            .insert(key, value)
-            .map_err(store_error("writing to the run's tree"))?;
         Ok(())
-    }
-
-    fn get_run(&self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
-        let value = guarded("reading the run's tree", || self.run.get(key))?;
-        value
-            .map(|value| unseal_run(key, &value).map(<[u8]>::to_vec))
-            .transpose()
-    }
-
-    fn tree(&self, shard: u32) -> Result<&Tree, JournalError> {
-        self.shards
-            .get(&shard)
-            .ok_or_else(|| JournalError::part(shard_name(shard), Damage::Missing))
-    }
-
-    /// Bytes of all files in the folder.
-    pub(crate) fn size_on_disk(&self) -> Result<u64, JournalError> {
-        self.db
-            .size_on_disk()
-            .map_err(store_error("reading the folder's size"))
     }
 }
 
 impl Sink for Store {
     fn put_block(&mut self, block: &Block) -> Result<u64, JournalError> {
-        let head = block.head();
-        let mut value = std::mem::take(&mut self.value);
-        value.clear();
-        value.resize(HEAD_BYTES, 0);
-        self.packer.pack(block.raw(), &mut value)?;
-        let rest = value.split_off(value.len().min(VALUE_BYTES));
-        let pieces = u32::try_from(rest.len().div_ceil(VALUE_BYTES)).unwrap_or(u32::MAX);
-        put_head(&head, KIND_BLOCK, pieces, &mut value);
-        let key = head.first_seq.to_be_bytes();
-        seal(head.shard, &key, &mut value);
-        let tree = self.tree(head.shard)?;
-        let mut stored = value.len() as u64;
-        let put = |key: &[u8], value: &[u8]| {
-            tree.insert(key, value)
-                .map(drop)
-                .map_err(store_error("writing a block"))
-        };
-        put(&key, &value)?;
-        for (index, content) in (1u32..).zip(rest.chunks(VALUE_BYTES)) {
-            let mut piece = vec![0; CRC_BYTES];
-            piece.extend_from_slice(content);
-            let key = piece_key(&key, index);
-            seal(head.shard, &key, &mut piece);
-            stored = stored.saturating_add(piece.len() as u64);
-            put(&key, &piece)?;
+        let (head, shard) = (block.head(), block.shard());
+        let mut content = std::mem::take(&mut self.content);
+        content.clear();
+        content.resize(blocks::HEAD_BYTES, 0);
+        self.packer.pack(block.raw(), &mut content)?;
+        let rest = content.split_off(content.len().min(VALUE_BYTES));
+        let pieces = u32::try_from(rest.len().div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX);
+        let safe = self.safe.get(&shard).copied().unwrap_or_default();
+        blocks::put_head(&head, pieces, safe, &mut content);
+        let mut stored = self.put(shard, &blocks::key(head.first_seq), &content)?;
+        for (index, piece) in (1u32..).zip(rest.chunks(PIECE_BYTES)) {
+            let put = self.put(shard, &blocks::piece_key(head.first_seq, index), piece)?;
+            stored = stored.saturating_add(put);
         }
-        self.value = value;
+        self.content = content;
+        self.written.insert(shard, block.next_seq());
         Ok(stored)
     }
 
@@ -273,57 +189,114 @@ impl Sink for Store {
         count: u64,
         after: EffectsDigest,
     ) -> Result<(), JournalError> {
-        let mut value = vec![0; HEAD_BYTES];
-        let head = BlockHead {
-            shard,
-            first_seq: count,
-            base: LogicalTime::ZERO,
-            count: 0,
-            raw_len: 0,
-        };
-        put_head(&head, KIND_END, 0, &mut value);
-        value.extend_from_slice(&after.0.to_le_bytes());
-        let key = count.to_be_bytes();
-        seal(shard, &key, &mut value);
-        self.tree(shard)?
-            .insert(key, value)
-            .map_err(store_error("writing an end record"))?;
+        let end = [count.to_le_bytes(), after.0.to_le_bytes()].concat();
+        self.put_copied(&end_key(shard), &end)
+    }
+
+    fn put_attachment(&mut self, head: &AttachmentHead, packed: &[u8]) -> Result<(), JournalError> {
+        if !self.names.insert(head.name.clone()) {
+            return Err(JournalError::BadName {
+                name: head.name.clone(),
+                reason: "is taken",
+            });
+        }
+        for (index, piece) in (0u32..).zip(packed.chunks(PIECE_BYTES)) {
+            self.put(RUN_TREE, &attachment_piece_key(&head.name, index), piece)?;
+        }
+        // Last, so that a head always has its pieces.
+        let json = serde_json::to_vec(head).map_err(JournalError::Meta)?;
+        self.put(RUN_TREE, &attachment_key(&head.name), &json)?;
         Ok(())
     }
 
-    fn put_attachment(&mut self, name: &str, data: &[u8]) -> Result<(), JournalError> {
-        let (head, packed) = AttachmentHead::pack(name, data)?;
-        Self::put_attachment(self, &head, &packed)
-    }
-
     fn flush(&mut self) -> Result<(), JournalError> {
-        guarded("flushing", || self.db.flush()).map(drop)
+        self.call("writing", |sled| sled.db.flush())?;
+        self.safe.clone_from(&self.written);
+        Ok(())
     }
 }
 
-/// Runs a call into sled that is known to panic on damaged files, and makes that an error.
-fn guarded<T>(
-    action: &'static str,
-    call: impl FnOnce() -> Result<T, sled::Error>,
-) -> Result<T, JournalError> {
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(sled) = self.sled.take() {
+            // All was flushed that must last: what goes wrong now costs nothing.
+            let _ = self.pulse.during(|| {
+                guarded(|| {
+                    drop(sled);
+                    Ok(())
+                })
+            });
+        }
+    }
+}
+
+impl Sled {
+    fn tree(&mut self, tree: u32) -> Result<&sled::Tree, sled::Error> {
+        if !self.trees.contains_key(&tree) {
+            let opened = self.db.open_tree(tree_name(tree))?;
+            self.trees.insert(tree, opened);
+        }
+        self.trees
+            .get(&tree)
+            .ok_or_else(|| sled::Error::Unsupported("a tree that is not there".to_owned()))
+    }
+}
+
+/// Removes a folder that was made a moment ago, and what is in it. What cannot be removed stays:
+/// the error that led here is the one to tell of.
+pub(crate) fn remove(path: &Path) {
+    let _ = std::fs::remove_dir_all(path);
+}
+
+fn open_sled(path: &Path) -> Result<sled::Db, sled::Error> {
+    sled::Config::default()
+        .path(path)
+        .flush_every_ms(None)
+        .cache_capacity(CACHE_BYTES)
+        .open()
+}
+
+/// Every value of a folder of format 1, with its tree's number; the folder is written to.
+fn read_v1(
+    path: &Path,
+    mut take: impl FnMut(u32, &[u8], &[u8]) -> Result<(), JournalError>,
+) -> Result<(), JournalError> {
+    let failed = |error| store_error("reading", path, error);
+    let db = guarded(|| open_sled(path)).map_err(failed)?;
+    for name in db.tree_names() {
+        let Some(number) = tree_number(&name) else {
+            continue;
+        };
+        let tree = guarded(|| db.open_tree(&name)).map_err(failed)?;
+        let mut items = tree.iter();
+        while let Some((key, value)) = guarded(|| items.next().transpose()).map_err(failed)? {
+            take(number, &key, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a call into sled, which panics on some damaged files, and makes that an error.
+fn guarded<T>(call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, sled::Error> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(sled::Error::ReportableBug("it panicked".to_owned())))
-        .map_err(store_error(action))
 }
 
-/// Sled gives the lock's own error inside another, as text.
-fn is_held(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::WouldBlock || error.to_string().contains("acquire lock")
-}
-
-/// How long the threads of a dropped store are waited for, a try at a time.
-const DROP_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
-const DROP_TRIES: u32 = 400;
-
-fn store_error(action: &'static str) -> impl Fn(sled::Error) -> JournalError {
-    move |error| JournalError::Store {
-        action,
-        reason: error.to_string(),
+fn store_error(action: &'static str, path: &Path, error: sled::Error) -> JournalError {
+    match error {
+        // Sled keeps the kind, and of the rest the debugging form.
+        sled::Error::Io(source) => JournalError::Io {
+            action,
+            path: path.into(),
+            source: match source.kind() {
+                io::ErrorKind::Other => source,
+                kind => kind.into(),
+            },
+        },
+        other => JournalError::Store {
+            action,
+            reason: other.to_string(),
+        },
     }
 }
 
@@ -336,91 +309,54 @@ fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> JournalE
     }
 }
 
-fn lock(marker: &File, path: &Path) -> Result<(), JournalError> {
-    marker.try_lock().map_err(|error| match error {
+fn not_locked(error: TryLockError, path: &Path) -> JournalError {
+    match error {
         TryLockError::WouldBlock => JournalError::Busy { path: path.into() },
         TryLockError::Error(source) => io_error("locking", path)(source),
-    })
+    }
 }
 
-fn shard_name(shard: u32) -> String {
-    format!("shard-{shard:05}")
+fn tree_name(tree: u32) -> String {
+    match tree {
+        RUN_TREE => "run".to_owned(),
+        shard => format!("shard-{shard:05}"),
+    }
+}
+
+fn tree_number(name: &[u8]) -> Option<u32> {
+    match name {
+        b"run" => Some(RUN_TREE),
+        name => std::str::from_utf8(name)
+            .ok()?
+            .strip_prefix("shard-")?
+            .parse()
+            .ok(),
+    }
+}
+
+/// A key of the run and that of its copy.
+fn copies(key: &str) -> [String; 2] {
+    [key.to_owned(), format!("{key}/copy")]
+}
+
+fn end_key(shard: u32) -> String {
+    format!("end/{shard:05}")
 }
 
 fn attachment_key(name: &str) -> Vec<u8> {
     [ATTACHMENT, name.as_bytes()].concat()
 }
 
-fn piece_key(key: &[u8], index: u32) -> Vec<u8> {
-    let mut piece = key.to_vec();
-    if key.starts_with(ATTACHMENT) {
-        piece.push(0);
-    }
-    piece.extend_from_slice(&index.to_be_bytes());
-    piece
-}
-
-/// Fills the first [`HEAD_BYTES`] of `value`, but for the checksum.
-fn put_head(head: &BlockHead, kind: u32, pieces: u32, value: &mut [u8]) {
-    let fields = [kind, pieces, head.count, head.raw_len];
-    let bytes = fields
-        .iter()
-        .flat_map(|field| field.to_le_bytes())
-        .chain(head.base.0.to_le_bytes());
-    for (slot, byte) in value.iter_mut().skip(CRC_BYTES).zip(bytes) {
-        *slot = byte;
-    }
-}
-
-/// Puts the checksum into the first bytes of `value`.
-fn seal(tree: u32, key: &[u8], value: &mut [u8]) {
-    let crc = checksum(tree, key, value.get(CRC_BYTES..).unwrap_or_default());
-    if let Some(slot) = value.get_mut(..CRC_BYTES) {
-        slot.copy_from_slice(&crc.to_le_bytes());
-    }
-}
-
-/// The content of a sealed value.
-fn unseal<'a>(tree: u32, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Damage> {
-    let (crc, content) = value
-        .split_first_chunk::<CRC_BYTES>()
-        .ok_or(Damage::Short {
-            need: CRC_BYTES as u64,
-            have: value.len() as u64,
-        })?;
-    let expected = u32::from_le_bytes(*crc);
-    let found = checksum(tree, key, content);
-    if expected == found {
-        Ok(content)
-    } else {
-        Err(Damage::Checksum { expected, found })
-    }
-}
-
-fn unseal_run<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], JournalError> {
-    unseal(RUN_TREE, key, value)
-        .map_err(|damage| JournalError::part(String::from_utf8_lossy(key).into_owned(), damage))
-}
-
-fn checksum(tree: u32, key: &[u8], content: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&tree.to_le_bytes());
-    crc.update(key);
-    crc.update(content);
-    crc.finalize()
+fn attachment_piece_key(name: &str, index: u32) -> Vec<u8> {
+    [ATTACHMENT, name.as_bytes(), &[0], &index.to_be_bytes()].concat()
 }
 
 const MARKER: &str = "smbench-journal";
-const MARKER_TEXT: &[u8] = b"This folder is an SMBench journal, format 1.\n";
+const MARKER_TEXT: &[u8] = b"This folder is an SMBench journal, format 2.\n";
 const ATTACHMENT: &[u8] = b"attachment/";
-/// Stands for the run's tree in checksums, where shards stand for theirs.
+/// The number of the run's tree, where shards have theirs.
 const RUN_TREE: u32 = u32::MAX;
-const KIND_BLOCK: u32 = 1;
-const KIND_END: u32 = 2;
-const CRC_BYTES: usize = 4;
-/// Checksum, kind, pieces, count, uncompressed length, base time.
-const HEAD_BYTES: usize = CRC_BYTES + 4 * 4 + 8;
-/// No value is larger, but for its checksum.
+/// No content of a value is larger.
 const VALUE_BYTES: usize = 62 << 10;
 const PIECE_BYTES: usize = 31 << 10;
 const CACHE_BYTES: u64 = 64 << 20;

@@ -1,21 +1,24 @@
 //! From folder to bundle and back, without loss.
 //!
 //! A bundle's bytes follow from the journal's content alone: not from how a folder's blocks were
-//! cut by the clock, nor from the order in which shards were written.
+//! cut by the clock, nor from the order in which shards were written. What is damaged is not
+//! carried over: the copy would look sound. Either all is written or nothing is left.
 
-use std::path::Path;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
-use smbench_core::ids::{LogicalTime, ShardId};
+use smbench_core::event::Recorder;
 
 use crate::{
-    block::{Block, Event},
+    block::Event,
     bundle::BundleWriter,
     entries::StoredEntry,
     error::JournalError,
     reader::{Journal, TornTail},
-    store::Store,
-    writer::Sink,
+    writer::JournalWriter,
 };
 
 /// What was carried over.
@@ -31,21 +34,30 @@ pub struct TransferReport {
     pub tails: Vec<TornTail>,
 }
 
-/// Writes the journal at `from`, folder or bundle, into a new bundle at `to`.
+/// What to do about a file that is there already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Existing {
+    /// Leave it, and give [`JournalError::Exists`].
+    Keep,
+    /// Put the bundle in its place once that is whole.
+    Replace,
+}
+
+/// Writes `journal` into a bundle at `to`. It is written beside, and gets its name when it is
+/// whole.
 ///
 /// # Errors
 ///
-/// Those of [`Journal::open`] and of damage; [`JournalError::Exists`] when `to` is there.
+/// Damage of any kind to the journal; [`JournalError::Exists`]; [`JournalError::Io`].
 pub fn export(
-    from: impl AsRef<Path>,
+    journal: &Journal,
     to: impl AsRef<Path>,
+    existing: Existing,
 ) -> Result<TransferReport, JournalError> {
-    let journal = Journal::open(from)?;
-    let mut bundle = BundleWriter::create_raw(to.as_ref(), journal.meta_json())?;
-    let mut report = TransferReport {
-        tails: journal.tails().to_vec(),
-        ..TransferReport::default()
-    };
+    let part = Part::beside(to.as_ref(), existing)?;
+    journal.refuse_damage()?;
+    let mut bundle = BundleWriter::create_raw(&part.path, journal.meta_json())?;
+    let mut report = report_of(journal);
     for head in journal.attachment_heads()? {
         bundle.put_attachment(&head, &journal.attachment_stream(&head)?)?;
         report.attachments += 1;
@@ -61,55 +73,71 @@ pub fn export(
         }
     }
     report.bytes = bundle.end_file()?;
+    part.done()?;
     Ok(report)
 }
 
-/// Writes the journal at `from`, folder or bundle, into a new folder at `to`.
+/// Whether [`export`] could write to `to`, without writing anything that stays.
 ///
 /// # Errors
 ///
-/// Those of [`Journal::open`] and of damage; [`JournalError::Exists`] when `to` is not empty.
-pub fn import(
-    from: impl AsRef<Path>,
-    to: impl AsRef<Path>,
-) -> Result<TransferReport, JournalError> {
-    let journal = Journal::open(from)?;
-    let shards = u32::try_from(journal.shards().len()).unwrap_or(u32::MAX);
-    let mut store = Store::create(to.as_ref(), journal.meta_json(), shards)?;
-    let mut report = TransferReport {
-        tails: journal.tails().to_vec(),
-        ..TransferReport::default()
-    };
+/// [`JournalError::Exists`], [`JournalError::NotAFile`], [`JournalError::Io`].
+pub fn can_export(to: impl AsRef<Path>, existing: Existing) -> Result<(), JournalError> {
+    let part = Part::beside(to.as_ref(), existing)?;
+    fs::File::create_new(&part.path)
+        .map(drop)
+        .map_err(|source| part.failed("creating", source))
+}
+
+/// Writes `journal` into a new folder at `to`.
+///
+/// # Errors
+///
+/// Damage of any kind to the journal; [`JournalError::Exists`] when `to` is not empty; those of
+/// [`JournalWriter`].
+pub fn import(journal: &Journal, to: impl AsRef<Path>) -> Result<TransferReport, JournalError> {
+    journal.refuse_damage()?;
+    let meta_json = journal.meta_json().to_vec();
+    let writer = JournalWriter::create_raw(to.as_ref(), meta_json, journal.meta().shards)?;
+    match fill(journal, &writer) {
+        Ok(mut report) => {
+            writer.close()?;
+            report.bytes = Journal::open(to)?.size();
+            Ok(report)
+        }
+        Err(error) => {
+            writer.discard();
+            Err(error)
+        }
+    }
+}
+
+fn fill(journal: &Journal, writer: &JournalWriter) -> Result<TransferReport, JournalError> {
+    let mut report = report_of(journal);
     for head in journal.attachment_heads()? {
-        Store::put_attachment(&store, &head, &journal.attachment_stream(&head)?)?;
+        let stream = journal.attachment_stream(&head)?;
+        writer.attach_packed(head, stream)?;
         report.attachments += 1;
     }
     for shard in journal.shards() {
-        report.events += import_shard(&journal, shard, &mut store)?;
+        let mut recorder = writer.recorder(shard)?;
+        for entry in journal.entries(shard)? {
+            recorder.put(as_event(&entry?))?;
+            report.events += 1;
+        }
+        if let Some(after) = journal.finish_digest(shard) {
+            recorder.finish(after)?;
+        }
     }
-    store.flush()?;
-    report.bytes = store.size_on_disk()?;
+    writer.sync()?;
     Ok(report)
 }
 
-fn import_shard(journal: &Journal, shard: ShardId, store: &mut Store) -> Result<u64, JournalError> {
-    let mut block = Block::new(shard.0, 0, LogicalTime::ZERO, Vec::new());
-    for entry in journal.entries(shard)? {
-        block.push(as_event(&entry?))?;
-        if block.raw().len() > IMPORT_BLOCK && block.count() > 1 {
-            let last = block.split_last(Vec::new());
-            store.put_block(&block)?;
-            block = last;
-        }
+fn report_of(journal: &Journal) -> TransferReport {
+    TransferReport {
+        tails: journal.tails().to_vec(),
+        ..TransferReport::default()
     }
-    if block.count() > 0 {
-        store.put_block(&block)?;
-    }
-    let count = block.next_seq();
-    if let Some(after) = journal.finish_digest(shard) {
-        store.put_finish(shard.0, count, after)?;
-    }
-    Ok(count)
 }
 
 fn as_event(entry: &StoredEntry) -> Event<'_> {
@@ -122,7 +150,50 @@ fn as_event(entry: &StoredEntry) -> Event<'_> {
     }
 }
 
-const IMPORT_BLOCK: usize = 60 << 10;
+/// A file that is written beside the one that it becomes. It is gone with the value.
+struct Part<'a> {
+    to: &'a Path,
+    path: PathBuf,
+}
+
+impl<'a> Part<'a> {
+    fn beside(to: &'a Path, existing: Existing) -> Result<Self, JournalError> {
+        match fs::symlink_metadata(to) {
+            Ok(_) if existing == Existing::Keep => {
+                return Err(JournalError::Exists { path: to.into() });
+            }
+            Ok(about) if !about.is_file() => {
+                return Err(JournalError::NotAFile { path: to.into() });
+            }
+            // What stands in the way of looking stands in the way of writing.
+            Ok(_) | Err(_) => {}
+        }
+        let mut name = to.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}.part", std::process::id()));
+        let path = to.with_file_name(name);
+        Ok(Self { to, path })
+    }
+
+    /// Gives the file its name.
+    fn done(self) -> Result<(), JournalError> {
+        fs::rename(&self.path, self.to).map_err(|source| self.failed("renaming to", source))
+    }
+
+    fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
+        JournalError::Io {
+            action,
+            path: self.to.into(),
+            source,
+        }
+    }
+}
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        // It has its name, or never was, or goes with what failed.
+        let _ = fs::remove_file(&self.path);
+    }
+}
 
 #[cfg(test)]
 mod tests;

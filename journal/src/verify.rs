@@ -1,6 +1,6 @@
 //! Looks at every byte of a journal, and counts.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use smbench_core::{
@@ -68,41 +68,41 @@ pub struct ShardStats {
     pub finish: Option<EffectsDigest>,
 }
 
-/// Reads the whole journal at `path`, checks all there is to check, and goes on behind damage.
+/// Reads the whole journal, checks all there is to check, and goes on behind damage.
 ///
 /// # Errors
 ///
-/// When it cannot be opened at all: see [`Journal::open`].
-pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport, JournalError> {
-    verify_open(&Journal::open(path)?)
-}
-
-/// Counts what the journal at `path` holds.
-///
-/// # Errors
-///
-/// Those of [`Journal::open`], and the first damage.
-pub fn stats(path: impl AsRef<Path>) -> Result<Stats, JournalError> {
-    let journal = Journal::open(path)?;
-    collect(&journal, &mut |problem| Err(problem))
-}
-
-pub(crate) fn verify_open(journal: &Journal) -> Result<VerifyReport, JournalError> {
-    let mut problems = Vec::new();
-    let stats = collect(journal, &mut |problem| {
-        problems.push(words(&problem));
+/// When it cannot be read.
+pub fn verify(journal: &Journal) -> Result<VerifyReport, JournalError> {
+    let mut problems: Vec<String> = Vec::new();
+    let mut note = |problem: JournalError| {
+        if !problem.is_damage() {
+            return Err(problem);
+        }
+        let words = problem.words();
+        if !problems.contains(&words) {
+            problems.push(words);
+        }
         Ok(())
-    })?;
-    if let Some(bundle) = journal.bundle()
-        && let Err(problem) = bundle.check_whole()
-    {
-        problems.push(words(&problem));
+    };
+    let stats = collect(journal, &mut note)?;
+    for problem in journal.hidden_damage()? {
+        note(problem)?;
     }
     Ok(VerifyReport {
         stats,
         tails: journal.tails().to_vec(),
         problems,
     })
+}
+
+/// Counts what the journal holds.
+///
+/// # Errors
+///
+/// The first damage.
+pub fn stats(journal: &Journal) -> Result<Stats, JournalError> {
+    collect(journal, &mut |problem| Err(problem))
 }
 
 fn collect(
@@ -129,7 +129,7 @@ fn collect(
         Err(error) => problem(error)?,
     }
     let events = shards.iter().map(|shard| shard.events).sum::<u64>();
-    let bytes = journal.size()?;
+    let bytes = journal.size();
     Ok(Stats {
         kind: journal.kind(),
         format: journal.meta().format,
@@ -175,21 +175,6 @@ fn collect_shard(
         }
     }
     Ok(stats)
-}
-
-/// The error and its causes in one line.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn kind(input: &Input) -> &'static str {

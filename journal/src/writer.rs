@@ -7,12 +7,16 @@
 //! nothing is dropped. Five times a second the thread takes the open blocks too and flushes, so a
 //! crash loses at most [`FLUSH_EVERY`] and what the flush itself takes. The first error poisons
 //! the journal: every later `record` gives it.
+//!
+//! Nobody waits for ever. The store has a thread of its own from its making to its end, and a call
+//! into it that takes longer than [`STALL_LIMIT`] is a failure like any other: whoever waits gets
+//! the error, and the thread is left behind.
 
+mod pulse;
 mod thread;
 
 use std::{
-    collections::VecDeque,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,18 +25,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TrySendError};
 use smbench_core::{
     event::{EffectsDigest, Entry, Recorder},
     ids::{LogicalTime, ShardId},
 };
 
+pub(crate) use self::pulse::Pulse;
 use self::thread::Writer;
 use crate::{
     block::{Block, Event},
     error::JournalError,
-    meta::RunMeta,
-    store::Store,
+    meta::{AttachmentHead, RunMeta},
+    store::{self, Store},
 };
 
 /// Where blocks end up. Calls come from one thread.
@@ -46,8 +51,8 @@ pub(crate) trait Sink: Send {
         count: u64,
         after: EffectsDigest,
     ) -> Result<(), JournalError>;
-    /// Stores an attachment.
-    fn put_attachment(&mut self, name: &str, data: &[u8]) -> Result<(), JournalError>;
+    /// Stores an attachment's head and its zstd stream.
+    fn put_attachment(&mut self, head: &AttachmentHead, packed: &[u8]) -> Result<(), JournalError>;
     /// Makes all that was stored durable.
     fn flush(&mut self) -> Result<(), JournalError>;
 }
@@ -59,6 +64,9 @@ pub struct JournalWriter {
     to_thread: Sender<Message>,
     empty: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread is gone, and the store with it.
+    gone: Receiver<()>,
+    path: PathBuf,
 }
 
 /// Records one shard's events. May be dropped without [`Recorder::finish`]: the journal is then
@@ -98,6 +106,7 @@ pub struct WriterStats {
 struct Shared {
     slots: Vec<Slot>,
     failure: OnceLock<Arc<JournalError>>,
+    pulse: Arc<Pulse>,
     /// Nothing more is taken.
     closed: AtomicBool,
     /// The thread is at its end.
@@ -130,8 +139,8 @@ enum Message {
         done: Sender<Result<(), JournalError>>,
     },
     Attach {
-        name: String,
-        data: Vec<u8>,
+        head: AttachmentHead,
+        packed: Vec<u8>,
         done: Sender<Result<(), JournalError>>,
     },
     Sync {
@@ -149,11 +158,28 @@ impl JournalWriter {
     /// [`JournalError::Exists`] when there is something in `path`, [`JournalError::Io`] or
     /// [`JournalError::Store`] when it cannot be written.
     pub fn create(path: impl AsRef<Path>, meta: &RunMeta) -> Result<Self, JournalError> {
-        let store = Store::create(path.as_ref(), &meta.to_json()?, meta.shards)?;
-        Self::over(store, meta.shards)
+        Self::create_raw(path.as_ref(), meta.to_json()?, meta.shards)
     }
 
-    pub(crate) fn over(sink: impl Sink + 'static, shards: u32) -> Result<Self, JournalError> {
+    pub(crate) fn create_raw(
+        path: &Path,
+        meta_json: Vec<u8>,
+        shards: u32,
+    ) -> Result<Self, JournalError> {
+        let folder = path.to_path_buf();
+        let mut writer = Self::begin(shards, STALL_LIMIT, move |pulse| {
+            Store::create(&folder, &meta_json, Arc::clone(pulse))
+        })?;
+        writer.path = path.into();
+        Ok(writer)
+    }
+
+    /// Starts the thread, which makes the store and owns it.
+    pub(crate) fn begin<S: Sink + 'static>(
+        shards: u32,
+        limit: Duration,
+        make: impl FnOnce(&Arc<Pulse>) -> Result<S, JournalError> + Send + 'static,
+    ) -> Result<Self, JournalError> {
         let slots = (0..shards)
             .map(|shard| Slot {
                 open: Mutex::new(Block::new(shard, 0, LogicalTime::ZERO, Vec::new())),
@@ -164,6 +190,7 @@ impl JournalWriter {
         let shared = Arc::new(Shared {
             slots,
             failure: OnceLock::new(),
+            pulse: Arc::new(Pulse::new(limit)),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             events: AtomicU64::new(0),
@@ -177,30 +204,40 @@ impl JournalWriter {
         });
         let (to_thread, messages) = crossbeam_channel::bounded(CHANNEL_BLOCKS);
         let (give_back, empty) = crossbeam_channel::bounded(CHANNEL_BLOCKS);
-        let mut writer = Writer {
-            sink,
-            shared: Arc::clone(&shared),
-            messages,
-            give_back,
-            empty: empty.clone(),
-            queue: VecDeque::new(),
-            written: vec![0; shared.slots.len()],
-            dirty: false,
+        let (alive, gone) = crossbeam_channel::bounded(0);
+        let (done, made) = crossbeam_channel::bounded(1);
+        let thread = {
+            let (shared, empty) = (Arc::clone(&shared), empty.clone());
+            std::thread::Builder::new()
+                .name("journal".to_owned())
+                .spawn(move || {
+                    // Dropped last, whatever happens: the store is gone before.
+                    let _alive: Sender<()> = alive;
+                    match make(&shared.pulse) {
+                        Ok(sink) => {
+                            // Whoever asked may have given up waiting; then it stops soon.
+                            let _ = done.send(Ok(()));
+                            Writer::new(sink, shared, messages, give_back, empty).run();
+                        }
+                        Err(error) => drop(done.send(Err(error))),
+                    }
+                })
+                .map_err(|source| JournalError::Io {
+                    action: "starting the journal's thread",
+                    path: Default::default(),
+                    source,
+                })?
         };
-        let thread = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| JournalError::Io {
-                action: "starting the journal's thread",
-                path: Default::default(),
-                source,
-            })?;
-        Ok(Self {
+        let writer = Self {
             shared,
             to_thread,
             empty,
             thread: Some(thread),
-        })
+            gone,
+            path: PathBuf::new(),
+        };
+        writer.shared.wait(&made)?;
+        Ok(writer)
     }
 
     /// The recorder of one shard, once.
@@ -227,9 +264,17 @@ impl JournalWriter {
     /// # Errors
     ///
     /// [`JournalError::BadName`], or the error of a journal that fails or failed.
-    pub fn attach(&self, name: &str, data: Vec<u8>) -> Result<(), JournalError> {
-        let name = name.to_owned();
-        self.ask(|done| Message::Attach { name, data, done })
+    pub fn attach(&self, name: &str, data: &[u8]) -> Result<(), JournalError> {
+        let (head, packed) = AttachmentHead::pack(name, data)?;
+        self.attach_packed(head, packed)
+    }
+
+    pub(crate) fn attach_packed(
+        &self,
+        head: AttachmentHead,
+        packed: Vec<u8>,
+    ) -> Result<(), JournalError> {
+        self.ask(|done| Message::Attach { head, packed, done })
     }
 
     /// Makes everything durable that was recorded before the call.
@@ -275,6 +320,12 @@ impl JournalWriter {
         Ok(self.shared.stats())
     }
 
+    /// Ends the writing and removes what was written.
+    pub fn discard(mut self) {
+        self.stop();
+        store::remove(&self.path);
+    }
+
     fn ask(
         &self,
         message: impl FnOnce(Sender<Result<(), JournalError>>) -> Message,
@@ -284,11 +335,24 @@ impl JournalWriter {
         self.shared.wait(&answer)
     }
 
+    /// Ends the thread, or leaves it behind when its store does not come back.
     fn stop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            // Either may fail only when the thread is gone, which it says in `failure`.
-            let _ = self.to_thread.send(Message::Close);
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // It fails when the thread is gone or stalled, which `failure` then says.
+        let _ = self.shared.send(&self.to_thread, Message::Close);
+        while self.gone.recv_timeout(FLUSH_EVERY) == Err(RecvTimeoutError::Timeout) {
+            if self.shared.is_stalled() {
+                return;
+            }
+        }
+        if thread.join().is_err() {
+            // Only the store's own end is not guarded inside the thread.
+            self.shared.poison(JournalError::Store {
+                action: "closing",
+                reason: "it panicked".to_owned(),
+            });
         }
     }
 }
@@ -303,29 +367,13 @@ impl Recorder for ShardRecorder {
     type Error = JournalError;
 
     fn record(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        if self.finished {
-            return Err(JournalError::Finished { shard: self.shard });
-        }
-        let mut open = self.shared.slot(self.shard)?.lock();
-        self.shared.check_open()?;
-        open.push(Event {
+        self.put(Event {
             seq: entry.seq,
             now: entry.now,
             before: entry.before.short(),
             whole: Some(entry.before),
             input: &entry.input,
-        })?;
-        if open.raw().len() > BLOCK_BYTES && open.count() > 1 {
-            let last = open.split_last(self.spare());
-            let full = std::mem::replace(&mut *open, last);
-            self.shared.send(&self.to_thread, Message::Block(full))?;
-        }
-        if open.raw().len() > BLOCK_BYTES {
-            let next = open.successor(self.spare());
-            let full = std::mem::replace(&mut *open, next);
-            self.shared.send(&self.to_thread, Message::Block(full))?;
-        }
-        Ok(())
+        })
     }
 
     fn finish(&mut self, after: EffectsDigest) -> Result<(), JournalError> {
@@ -357,6 +405,27 @@ impl Recorder for ShardRecorder {
 }
 
 impl ShardRecorder {
+    /// Records one event.
+    pub(crate) fn put(&mut self, event: Event<'_>) -> Result<(), JournalError> {
+        if self.finished {
+            return Err(JournalError::Finished { shard: self.shard });
+        }
+        let mut open = self.shared.slot(self.shard)?.lock();
+        self.shared.check_open()?;
+        open.push(event)?;
+        if open.raw().len() > BLOCK_BYTES && open.count() > 1 {
+            let last = open.split_last(self.spare());
+            let full = std::mem::replace(&mut *open, last);
+            self.shared.send(&self.to_thread, Message::Block(full))?;
+        }
+        if open.raw().len() > BLOCK_BYTES {
+            let next = open.successor(self.spare());
+            let full = std::mem::replace(&mut *open, next);
+            self.shared.send(&self.to_thread, Message::Block(full))?;
+        }
+        Ok(())
+    }
+
     /// Memory for a block, used before if there is any.
     fn spare(&self) -> Vec<u8> {
         self.empty
@@ -412,18 +481,23 @@ impl Shared {
 
     /// Hands a message to the thread; waits, and counts it, when the channel is full.
     fn send(&self, to_thread: &Sender<Message>, message: Message) -> Result<(), JournalError> {
-        match to_thread.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(message)) => {
-                let begun = Instant::now();
-                let sent = to_thread.send(message);
-                self.stalls.fetch_add(1, Ordering::Relaxed);
-                let waited = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                self.stall_ns.fetch_add(waited, Ordering::Relaxed);
-                sent.map_err(|_| self.gone())
+        let mut message = match to_thread.try_send(message) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(message)) => message,
+            Err(TrySendError::Disconnected(_)) => return Err(self.gone()),
+        };
+        let begun = Instant::now();
+        let sent = loop {
+            match to_thread.send_timeout(message, FLUSH_EVERY) {
+                Ok(()) => break Ok(()),
+                Err(SendTimeoutError::Timeout(back)) if !self.is_stalled() => message = back,
+                Err(_) => break Err(self.gone()),
             }
-            Err(TrySendError::Disconnected(_)) => Err(self.gone()),
-        }
+        };
+        self.stalls.fetch_add(1, Ordering::Relaxed);
+        let waited = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.stall_ns.fetch_add(waited, Ordering::Relaxed);
+        sent
     }
 
     /// Waits for the thread's answer. A message may come in behind its last look at the channel.
@@ -431,13 +505,28 @@ impl Shared {
         loop {
             match answer.recv_timeout(FLUSH_EVERY) {
                 Ok(result) => return result,
-                Err(RecvTimeoutError::Timeout) if !self.ended.load(Ordering::Acquire) => {}
+                Err(RecvTimeoutError::Timeout)
+                    if !self.ended.load(Ordering::Acquire) && !self.is_stalled() => {}
                 Err(_) => {
                     let late = answer.try_recv();
                     return late.unwrap_or_else(|_| Err(self.gone()));
                 }
             }
         }
+    }
+
+    /// Whether the store has been at one call for longer than it may; the journal has then failed.
+    fn is_stalled(&self) -> bool {
+        let Some(seconds) = self.pulse.stalled_s() else {
+            return false;
+        };
+        self.poison(JournalError::Stalled { seconds });
+        true
+    }
+
+    fn poison(&self, error: JournalError) {
+        // The first failure is the one to tell of.
+        let _ = self.failure.set(Arc::new(error));
     }
 
     fn stats(&self) -> WriterStats {
@@ -455,6 +544,8 @@ impl Shared {
     }
 }
 
+/// How long one call into the store may take. A disk that is that slow is one that hangs.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// How often the open blocks are stored and all is flushed.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// A block's events take no more than this, unless there is but one.

@@ -12,17 +12,19 @@ mod scene;
 use std::{fs, path::Path};
 
 use smbench_core::{
+    engine::ENGINE_VERSION,
     event::{EffectsDigest, Entry, Input},
     frame::Digest,
     ids::{ConnId, LogicalTime, OpId, ShardId},
     smb2::NtStatus,
 };
 use smbench_journal::{
-    BundleWriter, DiffError, Journal, RerunError, RunMeta, diff, load_plan, rerun,
+    BundleWriter, DiffError, Journal, RerunError, RunMeta, diff, load_plan,
+    rerun::{self, EngineVersions, Verdict},
     show::{Filter, show},
 };
 
-use self::scene::{Scene, Server, fast, journal};
+use self::scene::{Scene, Server, bundle, fast, journal, meta};
 
 #[test]
 fn a_run_reruns_identically() {
@@ -35,6 +37,8 @@ fn a_run_reruns_identically() {
     })
     .unwrap();
     assert!(found.identical && found.complete, "{found:?}");
+    assert_eq!(found.verdict, Verdict::Identical);
+    assert!(found.damage.is_empty() && found.engine.agree());
     assert_eq!(found.events, inputs);
     // A send, a report of start and one of end for each operation at least.
     assert!(effects >= 240, "{effects}");
@@ -87,6 +91,7 @@ fn one_byte_of_one_input_is_found() {
         let found = rerun::check(&journal).unwrap();
         let mismatch = found.first_mismatch.expect("a mismatch");
         assert!(!found.identical);
+        assert_eq!(found.verdict, Verdict::Nondeterministic);
         assert_eq!((mismatch.seq, mismatch.kind), (seq, "received"));
         assert_ne!(mismatch.expected, mismatch.actual);
         tried += 1;
@@ -104,6 +109,96 @@ fn an_input_that_no_run_has_is_a_mismatch() {
     let mismatch = rerun::check(&journal).unwrap().first_mismatch.unwrap();
     assert_eq!(mismatch.seq, 3);
     assert!(mismatch.error.unwrap().contains("connection 77"));
+}
+
+#[test]
+fn another_engine_version_is_told_apart() {
+    let scene = Scene::new(8);
+    let config = fast();
+    let (workload, ops) = (
+        serde_json::to_vec(&scene.workload).unwrap(),
+        scene.ops_jsonl(),
+    );
+    let run = scene.run(&config, &mut Server::new(20));
+    let mut other = run.clone();
+    other.1 = EffectsDigest(other.1.0 ^ 1);
+    let older = RunMeta {
+        engine: 1,
+        ..meta(&config)
+    };
+    let newer = RunMeta {
+        engine: ENGINE_VERSION + 1,
+        ..meta(&config)
+    };
+    for (meta, recorded) in [(&older, 1), (&newer, ENGINE_VERSION + 1)] {
+        let versions = EngineVersions {
+            recorded,
+            current: ENGINE_VERSION,
+        };
+        let journal = |run| {
+            let bytes = bundle(meta, &workload, &ops, run);
+            Journal::from_bundle_bytes(bytes).unwrap()
+        };
+        let found = rerun::check(&journal(&other)).unwrap();
+        assert_eq!(found.verdict, Verdict::OtherEngineVersion);
+        assert_eq!(found.engine, versions);
+        assert!(!found.identical && found.first_mismatch.is_some());
+        let notes = diff(&journal(&other), &journal(&run)).unwrap().notes;
+        assert!(notes[0].contains("other engine version"), "{notes:?}");
+        let shown = show(&journal(&other), &Filter::default(), |_| true).unwrap();
+        assert!(shown.notes[0].contains("other engine version"), "{shown:?}");
+        // What it does alike is alike.
+        let found = rerun::check(&journal(&run)).unwrap();
+        assert_eq!(
+            (found.verdict, found.engine),
+            (Verdict::Identical, versions)
+        );
+    }
+}
+
+#[test]
+fn what_is_cut_or_flipped_is_damaged_and_never_identical() {
+    let scene = Scene::new(12);
+    let config = fast();
+    let (workload, ops) = (
+        serde_json::to_vec(&scene.workload).unwrap(),
+        scene.ops_jsonl(),
+    );
+    let run = scene.run(&config, &mut Server::new(20));
+    let whole = bundle(&meta(&config), &workload, &ops, &run);
+    let sound = Journal::from_bundle_bytes(whole.clone()).unwrap();
+    let (mut refused, mut damaged) = (0, 0);
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        for bytes in [flipped, whole[..at].to_vec()] {
+            let Ok(journal) = Journal::from_bundle_bytes(bytes) else {
+                refused += 1;
+                continue;
+            };
+            match rerun::check(&journal) {
+                Ok(found) => {
+                    assert_eq!(found.verdict, Verdict::Damaged, "byte {at}: {found:?}");
+                    assert!(!found.identical && !found.damage.is_empty());
+                    damaged += 1;
+                }
+                Err(RerunError::Journal(error)) => {
+                    assert!(error.is_damage(), "byte {at}: {error}");
+                    refused += 1;
+                }
+                Err(error) => panic!("byte {at}: {error}"),
+            }
+            let error = diff(&sound, &journal).unwrap_err();
+            let DiffError::Rerun { side: 'b', source } = error else {
+                panic!("byte {at}: {error}");
+            };
+            let RerunError::Journal(error) = source else {
+                panic!("byte {at}: {source}");
+            };
+            assert!(error.is_damage(), "byte {at}: {error}");
+        }
+    }
+    assert!(damaged > 300 && refused > 300, "{damaged}, {refused}");
 }
 
 #[test]
@@ -233,6 +328,16 @@ fn garbage_in_the_attachments_is_an_error() {
     let found = rerun::check(&journal(&newer, &ops, &config, &run));
     assert!(
         matches!(found, Err(RerunError::UnknownFormat { .. })),
+        "{found:?}"
+    );
+    let crowded = RunMeta {
+        shards: 4_000,
+        ..meta(&config)
+    };
+    let crowded = Journal::from_bundle_bytes(bundle(&crowded, &good, &ops, &run)).unwrap();
+    let found = rerun::check(&crowded);
+    assert!(
+        matches!(found, Err(RerunError::Implausible { got: 4_000, .. })),
         "{found:?}"
     );
     let found = rerun::check(&journal(b"{", &ops, &config, &run));

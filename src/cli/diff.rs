@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use smbench_journal::{Diff, DiffError, DiffOptions, diff_with};
 
-use crate::cli::rerun::open;
-use crate::exit::{ENVIRONMENT, Failure, Outcome, USAGE, Verdict};
+use crate::exit::{Failure, Outcome, USAGE, Verdict};
+use crate::journals::{not_rerun, open};
 use crate::report::{self, say};
 
 /// In what two runs of one workload differ, causes first.
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         threshold_us: args.threshold_us,
         ..DiffOptions::default()
     };
-    let found = diff_with(&a, &b, &options).map_err(explain)?;
+    let found = diff_with(&a, &b, &options).map_err(|error| explain(error, args))?;
     if args.json {
         report::json(&found)?;
     } else {
@@ -40,16 +40,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(Verdict::of(!found.same))
 }
 
-fn explain(error: DiffError) -> Failure {
-    let code = if matches!(error, DiffError::OtherWorkload { .. }) {
-        USAGE
-    } else {
-        ENVIRONMENT
+fn explain(error: DiffError, args: &Args) -> Failure {
+    let failure = match error {
+        DiffError::Rerun { side: 'a', source } => not_rerun(source, &args.a),
+        DiffError::Rerun { source, .. } => not_rerun(source, &args.b),
+        other => Failure::new(USAGE, other),
     };
-    Failure::new(
-        code,
-        anyhow::Error::from(error).context("the runs cannot be compared"),
-    )
+    failure.context("the runs cannot be compared")
 }
 
 /// For people.

@@ -1,13 +1,14 @@
 //! `smbench rerun`: a journal again, offline.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
-use smbench_journal::rerun::Mismatch;
-use smbench_journal::{Journal, JournalError, RerunError, rerun};
+use smbench_journal::Journal;
+use smbench_journal::rerun::{self, EngineVersions, Mismatch, Rerun};
 
-use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
+use crate::exit::{Outcome, Verdict};
+use crate::journals::{not_rerun, open};
 use crate::report::{self, say};
 
 /// Run a journal again offline, and prove that it does the same.
@@ -25,7 +26,10 @@ pub(crate) struct Args {
 struct Report<'a> {
     events: u64,
     identical: bool,
+    verdict: rerun::Verdict,
     complete: bool,
+    damage: &'a [String],
+    engine: EngineVersions,
     first_mismatch: Option<&'a Mismatch>,
     events_per_s: f64,
     effects_digest: String,
@@ -35,49 +39,64 @@ struct Report<'a> {
 pub(crate) fn run(args: &Args) -> Outcome {
     let journal = open(&args.journal)?;
     let begun = Instant::now();
-    let done = rerun::check(&journal).map_err(|error| explain(error, &args.journal))?;
+    let done = rerun::check(&journal).map_err(|error| not_rerun(error, &args.journal))?;
     let wall = begun.elapsed().as_secs_f64();
     let rate = if wall > 0.0 {
         (done.events as f64 / wall).round()
     } else {
         0.0
     };
-    let tail = journal.tail().map(|tail| {
-        format!(
-            "{} bytes from {} on were cut off: {}",
-            tail.bytes, tail.from, tail.reason
-        )
-    });
     if args.json {
         report::json(&Report {
             events: done.events,
             identical: done.identical,
+            verdict: done.verdict,
             complete: done.complete,
+            damage: &done.damage,
+            engine: done.engine,
             first_mismatch: done.first_mismatch.as_ref(),
             events_per_s: rate,
             effects_digest: done.effects_digest.to_string(),
-            tail,
+            tail: tail_of(&journal),
         })?;
-        return Ok(Verdict::of(!done.identical));
+    } else {
+        tell(&journal, &done, rate);
     }
-    if let Some(tail) = tail {
+    Ok(Verdict::of(!done.identical))
+}
+
+fn tail_of(journal: &Journal) -> Option<String> {
+    let tail = journal.tail()?;
+    Some(format!(
+        "{} bytes from {} on were cut off: {}",
+        tail.bytes, tail.from, tail.reason
+    ))
+}
+
+fn tell(journal: &Journal, done: &Rerun, rate: f64) {
+    for damage in &done.damage {
+        say!("DAMAGED: {damage}");
+    }
+    if let Some(tail) = tail_of(journal).filter(|_| done.damage.is_empty()) {
         say!("torn tail: {tail}");
     }
     if !done.complete {
         say!("the journal has no end: the run was cut short");
     }
-    match &done.first_mismatch {
-        None => say!(
-            "identical: {} events, {rate:.0} a second, effects {}",
-            done.events,
-            done.effects_digest
-        ),
-        Some(mismatch) => tell(mismatch),
+    let (events, digest) = (done.events, done.effects_digest);
+    match (done.verdict, &done.first_mismatch) {
+        (_, Some(mismatch)) => tell_mismatch(mismatch, done),
+        (rerun::Verdict::Damaged, None) => {
+            say!("{events} events of it give what they gave; nothing is known of the rest");
+        }
+        (_, None) if events == 0 => say!("nothing was rerun: the journal holds no event"),
+        (_, None) => {
+            say!("identical: {events} events, {rate:.0} a second, effects {digest}");
+        }
     }
-    Ok(Verdict::of(!done.identical))
 }
 
-fn tell(mismatch: &Mismatch) {
+fn tell_mismatch(mismatch: &Mismatch, done: &Rerun) {
     say!(
         "DIFFERENT from input {} of shard {} on ({} at {} us)",
         mismatch.seq,
@@ -85,6 +104,13 @@ fn tell(mismatch: &Mismatch) {
         mismatch.kind,
         mismatch.now_ns / 1_000,
     );
+    match done.verdict {
+        rerun::Verdict::OtherEngineVersion => {
+            say!("  {}; that need not be an error", done.engine);
+        }
+        rerun::Verdict::Nondeterministic => say!("  nondeterministic: {} did both", done.engine),
+        rerun::Verdict::Damaged | rerun::Verdict::Identical => {}
+    }
     say!(
         "  effects recorded {}, now {}",
         mismatch.expected,
@@ -96,29 +122,4 @@ fn tell(mismatch: &Mismatch) {
     for effect in mismatch.effects.iter().take(8) {
         say!("  now: {effect:?}");
     }
-}
-
-/// Opens a journal folder or a bundle, explaining what stands in the way.
-pub(crate) fn open(path: &Path) -> Result<Journal, Failure> {
-    Journal::open(path).map_err(|error| damaged(error, path))
-}
-
-/// A journal that cannot be read.
-pub(crate) fn damaged(error: JournalError, path: &Path) -> Failure {
-    let is_damage = error.is_damage();
-    let context = format!("cannot read the journal {}", path.display());
-    let failure = Failure::new(ENVIRONMENT, anyhow::Error::from(error).context(context));
-    if is_damage {
-        return failure.remedy("smbench show --salvage reads what is not damaged");
-    }
-    failure
-}
-
-/// A journal that cannot be rerun.
-pub(crate) fn explain(error: RerunError, path: &Path) -> Failure {
-    let context = format!("cannot rerun {}", path.display());
-    Err::<(), _>(error)
-        .or_environment(context)
-        .err()
-        .unwrap_or_else(|| Failure::usage("rerun"))
 }

@@ -8,8 +8,8 @@ use smbench_core::ids::{LogicalTime, OpId};
 use smbench_journal::show::{Filter, Line};
 use smbench_journal::{RunMeta, show, verify};
 
-use crate::cli::rerun::{damaged, explain, open};
 use crate::exit::{OrFail, Outcome, Verdict};
+use crate::journals::{failed, not_rerun, open, open_damaged, tell_damage};
 use crate::report::{self, note, say};
 use crate::terminal::{Lines, printable};
 
@@ -96,15 +96,19 @@ pub(crate) fn run(args: &Args) -> Outcome {
         broken = written.err();
         broken.is_none()
     });
-    shown.map_err(|error| explain(error, &args.journal))?;
-    match broken.map_or_else(|| out.end(), Err) {
+    // What was shown is shown also where the rest cannot be.
+    let ended = broken.map_or_else(|| out.end(), Err);
+    let shown = shown.map_err(|error| not_rerun(error, &args.journal))?;
+    match ended {
         // `smbench show | head`: nobody wants the rest.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(error).or_environment("cannot write to standard output");
-        }
-        _ => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Verdict::Same),
+        Err(error) => return Err(error).or_environment("cannot write to standard output"),
+        Ok(()) => {}
     }
-    Ok(Verdict::Same)
+    for text in &shown.notes {
+        note!("smbench: {text}");
+    }
+    Ok(Verdict::of(tell_damage(&journal, &args.journal)?))
 }
 
 fn json_line(out: &mut Lines, value: &impl Serialize) -> io::Result<()> {
@@ -127,27 +131,25 @@ fn text_lines(out: &mut Lines, line: &Line) -> io::Result<()> {
 
 fn summary(args: &Args) -> Outcome {
     let journal = open(&args.journal)?;
-    let bytes = journal
-        .size()
-        .map_err(|error| damaged(error, &args.journal))?;
     let events = journal
         .shards()
         .filter_map(|shard| journal.event_count(shard))
         .sum();
     let attachments = journal
         .attachments()
-        .map_err(|error| damaged(error, &args.journal))?;
+        .map_err(|error| failed(error, &args.journal))?;
     let summary = Summary {
         meta: journal.meta(),
         finished: journal.is_finished(),
         shards: journal.shards().len(),
         events,
-        bytes,
+        bytes: journal.size(),
         attachments,
     };
+    let verdict = Verdict::of(tell_damage(&journal, &args.journal)?);
     if args.json {
         report::json(&summary)?;
-        return Ok(Verdict::Same);
+        return Ok(verdict);
     }
     say!(
         "{} events in {} shards, {} bytes, {}",
@@ -161,19 +163,21 @@ fn summary(args: &Args) -> Outcome {
         },
     );
     say!(
-        "written by smbench {}, seed {}",
+        "written by smbench {}, engine version {}, seed {}",
         summary.meta.tool_version,
+        summary.meta.engine,
         summary.meta.seed
     );
     for (name, value) in &summary.meta.facts {
         say!("  {name}: {value}");
     }
     say!("attachments: {}", summary.attachments.join(", "));
-    Ok(Verdict::Same)
+    Ok(verdict)
 }
 
 fn check(args: &Args) -> Outcome {
-    let found = verify(&args.journal).map_err(|error| damaged(error, &args.journal))?;
+    let journal = open_damaged(&args.journal)?;
+    let found = verify(&journal).map_err(|error| failed(error, &args.journal))?;
     let sound = found.is_sound();
     if args.json {
         report::json(&serde_json::json!({ "sound": sound, "report": found }))?;
@@ -199,25 +203,27 @@ fn check(args: &Args) -> Outcome {
 }
 
 fn salvage(args: &Args) -> Outcome {
-    let journal = open(&args.journal)?;
+    let journal = open_damaged(&args.journal)?;
     let mut out = Lines::begin();
-    let mut lost = 0_u64;
+    let mut lost = false;
     for shard in journal.shards().collect::<Vec<_>>() {
         let entries = journal
             .salvage(shard)
-            .map_err(|error| damaged(error, &args.journal))?;
+            .map_err(|error| failed(error, &args.journal))?;
         for entry in entries {
             match entry {
                 Ok(entry) => {
                     json_line(&mut out, &entry).or_environment("cannot write")?;
                 }
                 Err(error) => {
-                    lost += 1;
-                    note!("smbench: {error}");
+                    lost = true;
+                    note!("smbench: {}", error.words());
                 }
             }
         }
     }
     out.end().or_environment("cannot write")?;
-    Ok(Verdict::of(lost > 0))
+    lost |= !journal.tails().is_empty();
+    lost |= tell_damage(&journal, &args.journal)?;
+    Ok(Verdict::of(lost))
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use smbench_journal::{JournalError, TransferReport};
+use smbench_journal::{Existing, JournalError, TransferReport};
 
-use crate::cli::rerun::damaged;
 use crate::exit::{Outcome, Verdict};
-use crate::report::{self, say};
+use crate::journals::{failed, open};
+use crate::report::{self, note, say};
 
 /// A journal folder -> one portable file.
 #[derive(clap::Args)]
@@ -37,8 +37,9 @@ pub(crate) struct ImportArgs {
 }
 
 pub(crate) fn export(args: &ExportArgs) -> Outcome {
+    let journal = open(&args.journal)?;
     tell(
-        smbench_journal::export(&args.journal, &args.out),
+        smbench_journal::export(&journal, &args.out, Existing::Keep),
         &args.journal,
         &args.out,
         args.json,
@@ -46,8 +47,9 @@ pub(crate) fn export(args: &ExportArgs) -> Outcome {
 }
 
 pub(crate) fn import(args: &ImportArgs) -> Outcome {
+    let journal = open(&args.bundle)?;
     tell(
-        smbench_journal::import(&args.bundle, &args.out),
+        smbench_journal::import(&journal, &args.out),
         &args.bundle,
         &args.out,
         args.json,
@@ -55,7 +57,18 @@ pub(crate) fn import(args: &ImportArgs) -> Outcome {
 }
 
 fn tell(done: Result<TransferReport, JournalError>, from: &Path, to: &Path, json: bool) -> Outcome {
-    let done = done.map_err(|error| damaged(error, from))?;
+    let done = done.map_err(|error| {
+        let at_fault = if error.is_damage() { from } else { to };
+        failed(error, at_fault).context(format!("nothing was written to {}", to.display()))
+    })?;
+    for tail in &done.tails {
+        note!(
+            "smbench: {} has a torn tail, which is left out: {} bytes from event {} on",
+            from.display(),
+            tail.bytes,
+            tail.from
+        );
+    }
     if json {
         let value = serde_json::json!({
             "from": from.display().to_string(),

@@ -1,6 +1,7 @@
 //! Reads a bundle, by its index or, when that is missing, by walking its frames.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
@@ -121,10 +122,14 @@ impl BundleReader {
             return Err(not("it does not begin like a bundle"));
         }
         if head.len() < FILE_HEAD {
-            return Err(not("it ends within the first 16 bytes"));
+            let damage = Damage::Short {
+                need: FILE_HEAD as u64,
+                have: self.len,
+            };
+            return Err(JournalError::part("bundle", damage));
         }
         if !is_sealed(&head) {
-            return Err(not("its first 16 bytes are damaged"));
+            return Err(JournalError::part("bundle's first bytes", Damage::Head));
         }
         let version = head.strip_prefix(FILE_MAGIC).and_then(take_u32);
         match version {
@@ -398,30 +403,53 @@ impl BundleReader {
         usize::try_from(row.offset).ok()
     }
 
-    /// Checks the digest over the whole file, and every frame's checksum.
-    pub(crate) fn check_whole(&self) -> Result<(), JournalError> {
-        for row in &self.rows {
-            self.load(row).map_err(|damage| match row.shard {
-                NO_SHARD => JournalError::part(format!("frame at byte {}", row.offset), damage),
-                shard => JournalError::damaged(shard, row.first, damage),
-            })?;
+    /// The shards that something is stored of, ascending.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = u32> {
+        let shards: BTreeSet<u32> = self.rows.iter().map(|row| row.shard).collect();
+        shards.into_iter().filter(|shard| *shard != NO_SHARD)
+    }
+
+    /// Reads the whole file: what of it is not as written. Nothing is where its digest matches.
+    pub(crate) fn check_whole(&self) -> Result<Vec<JournalError>, JournalError> {
+        let mut found = Vec::new();
+        if let Some(trailer) = self.trailer
+            && self.tail.is_none()
+        {
+            if self.digest(trailer.bytes)? == trailer.digest {
+                return Ok(found);
+            }
+            found.push(JournalError::part("file", Damage::Digest));
         }
-        let Some(trailer) = self.trailer else {
-            return Ok(());
-        };
+        for row in &self.rows {
+            if let Err(damage) = self.load(row) {
+                found.push(match row.shard {
+                    NO_SHARD => JournalError::part(format!("frame at byte {}", row.offset), damage),
+                    shard => JournalError::damaged(shard, row.first, damage),
+                });
+            }
+        }
+        if let Some(tail) = &self.tail {
+            let damage = Damage::Torn {
+                from: tail.from,
+                bytes: tail.bytes,
+                reason: tail.reason.clone(),
+            };
+            found.push(JournalError::part("bundle", damage));
+        }
+        Ok(found)
+    }
+
+    /// The digest of the first `bytes` of the file.
+    fn digest(&self, bytes: u64) -> Result<[u8; 32], JournalError> {
         let mut hasher = blake3::Hasher::new();
         let mut at = 0;
-        while at < trailer.bytes {
-            let left = usize::try_from(trailer.bytes - at).unwrap_or(usize::MAX);
-            let bytes = self.bytes(at, left.min(WINDOW))?;
-            hasher.update(&bytes);
-            at = at.saturating_add(bytes.len() as u64);
+        while at < bytes {
+            let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
+            let window = self.bytes(at, left.min(WINDOW))?;
+            hasher.update(&window);
+            at = at.saturating_add(window.len() as u64);
         }
-        if *hasher.finalize().as_bytes() == trailer.digest {
-            Ok(())
-        } else {
-            Err(JournalError::part("file", Damage::Digest))
-        }
+        Ok(*hasher.finalize().as_bytes())
     }
 }
 

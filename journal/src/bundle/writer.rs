@@ -204,6 +204,22 @@ impl<W: Write> BundleWriter<W> {
         self.put_frame(row, &[])
     }
 
+    /// Ends a shard's record as if it had `count` events.
+    #[cfg(test)]
+    pub(crate) fn forge_end(&mut self, shard: u32, count: u64) -> Result<(), JournalError> {
+        let row = Row {
+            kind: KIND_END,
+            shard,
+            first: count,
+            base: 0,
+            count: 0,
+            raw_len: 0,
+            stored_len: 0,
+            offset: self.offset,
+        };
+        self.put_frame(row, &[])
+    }
+
     /// One shard as a [`Recorder`].
     pub fn shard(&mut self, shard: ShardId) -> BundleShard<'_, W> {
         BundleShard {

@@ -11,7 +11,7 @@ use smbench_core::{
 use super::{DiffOptions, Difference};
 use crate::{
     Journal, RerunError,
-    rerun::{Departure, Recipe, Runner},
+    rerun::{Departure, EngineVersions, Recipe, Runner},
 };
 
 /// How one operation ended. 48 bytes: there may be ten million.
@@ -130,9 +130,10 @@ impl Side {
             if let Some(mismatch) = done.mismatch {
                 notes.push(format!(
                     "journal {name}: this engine departs from the run after input {} of shard \
-                     {shard} ({})",
+                     {shard} ({}; {})",
                     mismatch.seq,
                     mismatch.error.as_deref().unwrap_or("other effects"),
+                    EngineVersions::of(journal),
                 ));
             }
         }

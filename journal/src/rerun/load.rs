@@ -56,7 +56,7 @@ pub enum RerunError {
         known: u32,
     },
     /// A number in the workload cannot be true, and would cost memory.
-    #[error("{WORKLOAD} speaks of {got} {what}, but {OPS} explains {possible} at most")]
+    #[error("the journal speaks of {got} {what}, but its workload explains {possible} at most")]
     Implausible {
         /// Of what.
         what: &'static str,
@@ -206,17 +206,23 @@ impl Recipe {
             .filter(move |_| !none)
     }
 
-    /// Tables of slots are made as large as the workload says: no larger than it can explain.
+    /// Tables of slots are made as large as the workload says, and an engine for every shard: no
+    /// more of them than it can explain.
     fn check_size(&self) -> Result<(), RerunError> {
         let lines = self.lines().count() as u64;
-        let possible = lines.saturating_add(self.workload.inferred_opens.len() as u64);
-        let got = u64::from(self.workload.opens);
-        if got > possible {
-            return Err(RerunError::Implausible {
-                what: "opens",
-                got,
-                possible,
-            });
+        let opens = lines.saturating_add(self.workload.inferred_opens.len() as u64);
+        let shards = (self.workload.clients.len() as u64).max(1);
+        for (what, got, possible) in [
+            ("opens", u64::from(self.workload.opens), opens),
+            ("shards", u64::from(self.shards), shards),
+        ] {
+            if got > possible {
+                return Err(RerunError::Implausible {
+                    what,
+                    got,
+                    possible,
+                });
+            }
         }
         Ok(())
     }
@@ -265,7 +271,11 @@ pub fn partition(clients: usize, operations: &[Operation], shards: u32) -> Vec<u
 
 fn attachment(journal: &Journal, name: &'static str) -> Result<Vec<u8>, RerunError> {
     journal.attachment(name).map_err(|error| match error {
-        JournalError::NoAttachment { .. } => RerunError::NoWorkload { name },
+        // It may have been there before the damage.
+        JournalError::NoAttachment { .. } => match journal.refuse_damage() {
+            Ok(()) => RerunError::NoWorkload { name },
+            Err(damage) => RerunError::Journal(damage),
+        },
         other => RerunError::Journal(other),
     })
 }

@@ -5,12 +5,13 @@ use std::{fs, path::PathBuf};
 use smbench_core::{
     event::{EffectsDigest, Entry, Input, Recorder, Seal},
     frame::Frame,
-    ids::ConnId,
+    ids::{ConnId, ShardId},
 };
 
 use super::*;
 use crate::{
     JournalWriter, Kind, RunMeta,
+    error::Damage,
     sample::Sample,
     verify::{stats, verify},
 };
@@ -56,8 +57,8 @@ impl Run {
 
     fn store(&self, path: &Path) {
         let writer = JournalWriter::create(path, &self.meta()).unwrap();
-        writer.attach("workload.json", b"{}".to_vec()).unwrap();
-        writer.attach("ops.jsonl", attachment()).unwrap();
+        writer.attach("workload.json", b"{}").unwrap();
+        writer.attach("ops.jsonl", &attachment()).unwrap();
         for (shard, (entries, after)) in (0u32..).zip(&self.shards) {
             let mut recorder = writer.recorder(ShardId(shard)).unwrap();
             for entry in entries {
@@ -114,8 +115,7 @@ impl Run {
             let mut behind = journal.entries_from(shard, entries.len() as u64).unwrap();
             assert!(behind.next().is_none());
         }
-        drop(journal);
-        let report = verify(path).unwrap();
+        let report = verify(&journal).unwrap();
         assert!(report.is_sound(), "{report:?}");
         assert_eq!(report.stats.events, self.events());
     }
@@ -133,6 +133,10 @@ fn attachment() -> Vec<u8> {
     Sample::new(4).noise(600_000)
 }
 
+fn open(path: &Path) -> Journal {
+    Journal::open(path).unwrap()
+}
+
 fn paths(dir: &tempfile::TempDir) -> [PathBuf; 4] {
     ["a", "b.smbj", "c", "d.smbj"].map(|name| dir.path().join(name))
 }
@@ -148,12 +152,12 @@ fn a_store_becomes_a_bundle_and_back() {
         let [store, bundle, store2, bundle2] = paths(&dir);
         run.store(&store);
         run.check(&store);
-        let report = export(&store, &bundle).unwrap();
+        let report = export(&open(&store), &bundle, Existing::Keep).unwrap();
         assert_eq!((report.events, report.attachments), (run.events(), 2));
         run.check(&bundle);
-        import(&bundle, &store2).unwrap();
+        import(&open(&bundle), &store2).unwrap();
         run.check(&store2);
-        export(&store2, &bundle2).unwrap();
+        export(&open(&store2), &bundle2, Existing::Keep).unwrap();
         assert_eq!(fs::read(&bundle).unwrap(), fs::read(&bundle2).unwrap());
     }
 }
@@ -164,11 +168,11 @@ fn a_bundle_is_the_same_whichever_way_it_came_about() {
     let dir = tempfile::tempdir().unwrap();
     let [store, exported, _, direct] = paths(&dir);
     run.store(&store);
-    export(&store, &exported).unwrap();
+    export(&open(&store), &exported, Existing::Keep).unwrap();
     run.bundle(&direct);
     assert_eq!(fs::read(&exported).unwrap(), fs::read(&direct).unwrap());
     let again = dir.path().join("again.smbj");
-    export(&direct, &again).unwrap();
+    export(&open(&direct), &again, Existing::Keep).unwrap();
     assert_eq!(fs::read(&again).unwrap(), fs::read(&direct).unwrap());
 }
 
@@ -182,9 +186,9 @@ fn an_unfinished_run_stays_unfinished() {
         recorder.record(&entry).unwrap();
     }
     writer.close().unwrap();
-    export(&store, &bundle).unwrap();
-    import(&bundle, &store2).unwrap();
-    export(&store2, &bundle2).unwrap();
+    export(&open(&store), &bundle, Existing::Keep).unwrap();
+    import(&open(&bundle), &store2).unwrap();
+    export(&open(&store2), &bundle2, Existing::Keep).unwrap();
     for path in [&store, &bundle, &store2, &bundle2] {
         let journal = Journal::open(path).unwrap();
         assert!(!journal.is_finished());
@@ -202,9 +206,9 @@ fn empty_runs_are_journals() {
     let after = EffectsDigest(5);
     writer.recorder(ShardId(0)).unwrap().finish(after).unwrap();
     writer.close().unwrap();
-    export(&store, &bundle).unwrap();
+    export(&open(&store), &bundle, Existing::Keep).unwrap();
     for (path, kind) in [(&store, Kind::Store), (&bundle, Kind::Bundle)] {
-        let stats = stats(path).unwrap();
+        let stats = stats(&open(path)).unwrap();
         assert_eq!((stats.kind, stats.events), (kind, 0));
         assert_eq!(stats.shards[0].finish, Some(after));
     }
@@ -246,14 +250,111 @@ fn one_process_at_a_time() {
 }
 
 #[test]
+fn many_may_read_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let [store, ..] = paths(&dir);
+    Run::new(1, 50).store(&store);
+    let (first, second) = (open(&store), open(&store));
+    for journal in [first, second] {
+        assert_eq!(journal.entries(ShardId(0)).unwrap().count(), 50);
+    }
+}
+
+#[test]
 fn a_future_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let [store, ..] = paths(&dir);
-    let json = br#"{"format":2,"strange":true}"#;
-    drop(Store::create(&store, json, 1).unwrap());
+    let json = br#"{"format":2,"strange":true}"#.to_vec();
+    let writer = JournalWriter::create_raw(&store, json, 1).unwrap();
+    writer.close().unwrap();
     let error = Journal::open(&store).unwrap_err();
     assert!(matches!(
         error,
         JournalError::UnknownFormat { got: 2, known: 1 }
     ));
+}
+
+/// Everything in the folder but `except`.
+fn beside(dir: &tempfile::TempDir, except: &Path) -> Vec<PathBuf> {
+    let items = fs::read_dir(dir.path()).unwrap();
+    items
+        .map(|item| item.unwrap().path())
+        .filter(|path| path != except)
+        .collect()
+}
+
+#[test]
+fn damage_is_not_carried_over_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [_, whole, store, bundle] = paths(&dir);
+    Run::new(2, 3_000).bundle(&whole);
+    let bytes = fs::read(&whole).unwrap();
+    fs::remove_file(&whole).unwrap();
+    let damaged = dir.path().join("damaged.smbj");
+    let step = bytes.len() / 60;
+    for at in (0..bytes.len()).step_by(step) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        for bytes in [&flipped, &bytes[..at].to_vec()] {
+            fs::write(&damaged, bytes).unwrap();
+            let Ok(journal) = Journal::open(&damaged) else {
+                continue;
+            };
+            let error = export(&journal, &bundle, Existing::Keep).unwrap_err();
+            assert!(error.is_damage(), "byte {at}: {error}");
+            let error = import(&journal, &store).unwrap_err();
+            assert!(error.is_damage(), "byte {at}: {error}");
+            assert!(beside(&dir, &damaged).is_empty(), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn what_shows_only_on_the_way_leaves_nothing_either() {
+    // An end that tells of more events than there are, under right checksums.
+    let dir = tempfile::tempdir().unwrap();
+    let [forged, bundle, store, _] = paths(&dir);
+    let mut writer = BundleWriter::create(&forged, &Sample::meta(1)).unwrap();
+    let entry = Sample::new(1).next_entry();
+    writer.record(ShardId(0), &entry).unwrap();
+    writer.cut_shard(ShardId(0)).unwrap();
+    writer.forge_end(0, 7).unwrap();
+    writer.end_file().unwrap();
+    let journal = open(&forged);
+    for done in [
+        export(&journal, &bundle, Existing::Keep),
+        import(&journal, &store),
+    ] {
+        let error = done.unwrap_err();
+        let JournalError::Damaged { damage, .. } = &error else {
+            panic!("{error}");
+        };
+        assert!(matches!(damage, Damage::Count { .. }), "{damage}");
+    }
+    assert!(beside(&dir, &forged).is_empty());
+}
+
+#[test]
+fn a_bundle_that_is_there_is_kept_until_the_next_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let [store, bundle, ..] = paths(&dir);
+    Run::new(1, 300).store(&store);
+    fs::write(&bundle, "mine").unwrap();
+    let error = export(&open(&store), &bundle, Existing::Keep).unwrap_err();
+    assert!(matches!(error, JournalError::Exists { .. }), "{error}");
+    assert_eq!(fs::read(&bundle).unwrap(), b"mine");
+    can_export(&bundle, Existing::Replace).unwrap();
+    assert_eq!(fs::read(&bundle).unwrap(), b"mine");
+    export(&open(&store), &bundle, Existing::Replace).unwrap();
+    assert_eq!(open(&bundle).entries(ShardId(0)).unwrap().count(), 300);
+    // What is no file is never replaced.
+    let folder = dir.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let error = can_export(&folder, Existing::Keep).unwrap_err();
+    assert!(matches!(error, JournalError::Exists { .. }), "{error}");
+    let error = can_export(&folder, Existing::Replace).unwrap_err();
+    assert!(matches!(error, JournalError::NotAFile { .. }), "{error}");
+    let error = can_export(dir.path().join("none/a.smbj"), Existing::Keep).unwrap_err();
+    assert!(matches!(error, JournalError::Io { .. }), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
 }

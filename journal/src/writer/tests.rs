@@ -37,13 +37,17 @@ impl Sink for Failing {
         self.full().map(drop)
     }
 
-    fn put_attachment(&mut self, _: &str, _: &[u8]) -> Result<(), JournalError> {
+    fn put_attachment(&mut self, _: &AttachmentHead, _: &[u8]) -> Result<(), JournalError> {
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), JournalError> {
         Ok(())
     }
+}
+
+fn over(sink: impl Sink + 'static) -> JournalWriter {
+    JournalWriter::begin(2, STALL_LIMIT, |_| Ok(sink)).unwrap()
 }
 
 fn failing(blocks: usize, panics: bool) -> (JournalWriter, Arc<AtomicUsize>) {
@@ -54,7 +58,7 @@ fn failing(blocks: usize, panics: bool) -> (JournalWriter, Arc<AtomicUsize>) {
         taken: Arc::clone(&taken),
         panics,
     };
-    (JournalWriter::over(sink, 2).unwrap(), taken)
+    (over(sink), taken)
 }
 
 #[test]
@@ -98,7 +102,7 @@ fn a_slow_store_stalls_and_loses_nothing() {
         taken: Arc::default(),
         panics: false,
     };
-    let writer = JournalWriter::over(sink, 2).unwrap();
+    let writer = over(sink);
     thread::scope(|scope| {
         for shard in 0..2 {
             let mut recorder = writer.recorder(ShardId(shard)).unwrap();
@@ -160,4 +164,141 @@ fn idle_shards_become_durable_too() {
         assert!(begun.elapsed() < Duration::from_secs(20));
         thread::yield_now();
     }
+}
+
+/// Never comes back from one of its calls, like a disk that hangs, until its other end is dropped.
+struct Hanging {
+    pulse: Arc<Pulse>,
+    /// Calls until then.
+    left: usize,
+    ever: Receiver<()>,
+}
+
+impl Hanging {
+    fn call(&mut self) {
+        let Some(left) = self.left.checked_sub(1) else {
+            self.pulse.during(|| self.ever.recv().unwrap_err());
+            return;
+        };
+        self.left = left;
+    }
+}
+
+impl Sink for Hanging {
+    fn put_block(&mut self, _: &Block) -> Result<u64, JournalError> {
+        self.call();
+        Ok(1)
+    }
+
+    fn put_finish(&mut self, _: u32, _: u64, _: EffectsDigest) -> Result<(), JournalError> {
+        self.call();
+        Ok(())
+    }
+
+    fn put_attachment(&mut self, _: &AttachmentHead, _: &[u8]) -> Result<(), JournalError> {
+        self.call();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), JournalError> {
+        self.call();
+        Ok(())
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.call();
+    }
+}
+
+/// A writer whose store hangs after so many calls, and what ends the hanging.
+fn hanging(left: usize) -> (Result<JournalWriter, JournalError>, Sender<()>) {
+    let (end, ever) = crossbeam_channel::bounded(0);
+    let limit = Duration::from_millis(20);
+    let writer = JournalWriter::begin(2, limit, move |pulse| {
+        let pulse = Arc::clone(pulse);
+        let mut sink = Hanging { pulse, left, ever };
+        sink.call();
+        Ok(sink)
+    });
+    (writer, end)
+}
+
+fn is_stalled(error: &JournalError) -> bool {
+    match error {
+        JournalError::Poisoned { cause } => matches!(**cause, JournalError::Stalled { .. }),
+        _ => false,
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_store_that_hangs() {
+    let (made, _end) = hanging(0);
+    assert!(is_stalled(&made.unwrap_err()));
+    // The first block, or the flush by the clock; then every way to wait for it.
+    for left in [1, 2] {
+        let (writer, _end) = hanging(left);
+        let writer = writer.unwrap();
+        let mut recorder = writer.recorder(ShardId(0)).unwrap();
+        let mut sample = Sample::new(1);
+        let error = std::iter::repeat_with(|| recorder.record(&sample.next_entry()))
+            .find_map(Result::err)
+            .unwrap();
+        assert!(is_stalled(&error), "{error}");
+        for error in [
+            recorder.finish(EffectsDigest(0)).unwrap_err(),
+            writer.attach("name", b"data").unwrap_err(),
+            writer.sync().unwrap_err(),
+            writer.close().unwrap_err(),
+        ] {
+            assert!(is_stalled(&error), "{error}");
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_an_answer_or_an_end_that_hangs() {
+    let (writer, _end) = hanging(1);
+    let writer = writer.unwrap();
+    let mut recorder = writer.recorder(ShardId(0)).unwrap();
+    recorder.record(&Sample::new(1).next_entry()).unwrap();
+    assert!(is_stalled(&writer.sync().unwrap_err()));
+    let (writer, _end) = hanging(1);
+    let error = writer.unwrap().attach("name", b"data").unwrap_err();
+    assert!(is_stalled(&error), "{error}");
+    // Nothing was recorded, so the store hangs when it is dropped.
+    let (writer, _end) = hanging(1);
+    let error = writer.unwrap().close().unwrap_err();
+    assert!(is_stalled(&error), "{error}");
+    let (writer, _end) = hanging(1);
+    drop(writer);
+}
+
+#[test]
+fn a_store_that_comes_back_in_time_is_no_failure() {
+    let (end, ever) = crossbeam_channel::bounded(0);
+    let writer = JournalWriter::begin(2, STALL_LIMIT, move |pulse| {
+        let pulse = Arc::clone(pulse);
+        Ok(Hanging {
+            pulse,
+            left: 0,
+            ever,
+        })
+    });
+    let writer = writer.unwrap();
+    let mut recorder = writer.recorder(ShardId(0)).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sample = Sample::new(1);
+            for _ in 0..200_000 {
+                recorder.record(&sample.next_entry()).unwrap();
+            }
+        });
+        while writer.stats().stalls == 0 && writer.to_thread.len() < CHANNEL_BLOCKS {
+            thread::yield_now();
+        }
+        drop(end);
+    });
+    assert_eq!(writer.close().unwrap().events, 200_000);
 }

@@ -14,23 +14,42 @@ use crate::{block::Block, error::JournalError};
 
 /// The thread's side.
 pub(super) struct Writer<S> {
-    pub(super) sink: S,
-    pub(super) shared: Arc<Shared>,
-    pub(super) messages: Receiver<Message>,
-    pub(super) give_back: Sender<Vec<u8>>,
-    pub(super) empty: Receiver<Vec<u8>>,
-    pub(super) queue: VecDeque<Message>,
+    sink: S,
+    shared: Arc<Shared>,
+    messages: Receiver<Message>,
+    give_back: Sender<Vec<u8>>,
+    empty: Receiver<Vec<u8>>,
+    queue: VecDeque<Message>,
     /// Events stored, by shard.
-    pub(super) written: Vec<u64>,
-    pub(super) dirty: bool,
+    written: Vec<u64>,
+    dirty: bool,
 }
 
 impl<S: Sink> Writer<S> {
-    pub(super) fn run(&mut self) {
+    pub(super) fn new(
+        sink: S,
+        shared: Arc<Shared>,
+        messages: Receiver<Message>,
+        give_back: Sender<Vec<u8>>,
+        empty: Receiver<Vec<u8>>,
+    ) -> Self {
+        Self {
+            sink,
+            written: vec![0; shared.slots.len()],
+            shared,
+            messages,
+            give_back,
+            empty,
+            queue: VecDeque::new(),
+            dirty: false,
+        }
+    }
+
+    pub(super) fn run(mut self) {
         // A panic in the store must poison the journal like any other failure. Serving then goes
         // on, without the store, so that whoever waits for an answer gets one.
         while std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve())).is_err() {
-            self.poison(JournalError::Store {
+            self.shared.poison(JournalError::Store {
                 action: "writing",
                 reason: "it panicked".to_owned(),
             });
@@ -117,18 +136,27 @@ impl<S: Sink> Writer<S> {
                 if self.shared.failure.get().is_none() {
                     match self.sink.put_finish(shard, count, after) {
                         Ok(()) => self.dirty = true,
-                        Err(error) => self.poison(error),
+                        Err(error) => self.shared.poison(error),
                     }
                 }
                 self.flush();
                 let _ = done.send(self.shared.check());
             }
-            Message::Attach { name, data, done } => {
-                let result = self.shared.check().and_then(|()| {
-                    self.sink.put_attachment(&name, &data)?;
-                    self.dirty = true;
-                    Ok(())
-                });
+            Message::Attach { head, packed, done } => {
+                let stored = self
+                    .shared
+                    .check()
+                    .and_then(|()| self.sink.put_attachment(&head, &packed));
+                self.dirty = true;
+                let result = match stored {
+                    Ok(()) => Ok(()),
+                    // The caller's mistake, which costs the journal nothing.
+                    Err(error @ JournalError::BadName { .. }) => Err(error),
+                    Err(error) => {
+                        self.shared.poison(error);
+                        Ok(())
+                    }
+                };
                 self.flush();
                 let _ = done.send(result.and_then(|()| self.shared.check()));
             }
@@ -163,7 +191,7 @@ impl<S: Sink> Writer<S> {
             }
             Err(error) => {
                 shared.lost_events.fetch_add(events, Ordering::Relaxed);
-                self.poison(error);
+                self.shared.poison(error);
             }
         }
         let raw = block.into_raw();
@@ -185,12 +213,7 @@ impl<S: Sink> Writer<S> {
                     slot.durable.store(*written, Ordering::Release);
                 }
             }
-            Err(error) => self.poison(error),
+            Err(error) => self.shared.poison(error),
         }
-    }
-
-    fn poison(&self, error: JournalError) {
-        // The first failure is the one to tell of.
-        let _ = self.shared.failure.set(Arc::new(error));
     }
 }

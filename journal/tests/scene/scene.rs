@@ -126,21 +126,34 @@ pub(crate) fn journal(
     workload: &[u8],
     ops: &[u8],
     config: &RunConfig,
-    (entries, after): &(Vec<Entry>, EffectsDigest),
+    run: &(Vec<Entry>, EffectsDigest),
 ) -> Journal {
-    let meta = RunMeta {
+    Journal::from_bundle_bytes(bundle(&meta(config), workload, ops, run)).unwrap()
+}
+
+pub(crate) fn meta(config: &RunConfig) -> RunMeta {
+    RunMeta {
         config: serde_json::to_value(config).unwrap(),
         shards: 1,
         ..RunMeta::default()
-    };
-    let mut bundle = BundleWriter::new(Vec::new(), &meta).unwrap();
+    }
+}
+
+/// A bundle's bytes.
+pub(crate) fn bundle(
+    meta: &RunMeta,
+    workload: &[u8],
+    ops: &[u8],
+    (entries, after): &(Vec<Entry>, EffectsDigest),
+) -> Vec<u8> {
+    let mut bundle = BundleWriter::new(Vec::new(), meta).unwrap();
     bundle.attach(WORKLOAD, workload).unwrap();
     bundle.attach(OPS, ops).unwrap();
     for entry in entries {
         bundle.record(ShardId(0), entry).unwrap();
     }
     bundle.finish_shard(ShardId(0), *after).unwrap();
-    Journal::from_bundle_bytes(bundle.end().unwrap()).unwrap()
+    bundle.end().unwrap()
 }
 
 pub(crate) fn fast() -> RunConfig {
