@@ -4,6 +4,7 @@
 //! Without feature `auth` there are four authenticators, none of which draws entropy: trust (for
 //! model servers that do), anonymous, guest and seeded NTLM (for simulations).
 
+pub mod logins;
 #[cfg(feature = "auth")]
 mod package;
 mod plain;

@@ -7,7 +7,6 @@
 
 mod ear;
 mod link;
-mod logins;
 mod queue;
 
 use std::collections::VecDeque;
@@ -21,8 +20,8 @@ use smbench_core::event::{
 };
 use smbench_core::frame::{Content, Frame};
 use smbench_core::ids::{ConnId, LogicalTime, SessionRef};
-use smbench_live::auth::{Begin, TrustAuthenticator};
-use smbench_live::{Authenticator, FrameService, ServiceOutput};
+use smbench_live::auth::TrustAuthenticator;
+use smbench_live::{FrameService, ServiceOutput};
 
 use self::ear::Ear;
 use self::link::{Link, Phase};
@@ -252,9 +251,12 @@ where
             self.counters.sends_without_connection += 1; // its end is on the way as an input
             return Ok(());
         };
-        let token = login.and_then(|session| link.logins.token_for(session, frame));
+        let token = login.and_then(|session| link.logins.take_token(session));
         let token = token.as_deref();
         let plain = self.drive.outgoing(conn, frame, &mut self.blobs, token)?;
+        if let Some(session) = login {
+            link.logins.sent(&plain, session);
+        }
         self.counters.frames_up += 1;
         let life = link.life;
         let at = link.arrival(Direction::Up, self.now, plain.len());
@@ -275,14 +277,9 @@ where
         let Some(link) = self.links.get_mut(conn.index()) else {
             return TokenOutcome::Failed;
         };
-        if let Some(begin) = Begin::of(step) {
-            match self.authenticator.begin(conn, session, begin) {
-                Ok(handshake) => link.logins.begin(session, handshake),
-                Err(_) => return TokenOutcome::Failed,
-            }
-        }
-        let len = link.logins.step(session);
-        len.map_or(TokenOutcome::Failed, |len| TokenOutcome::Ready { len })
+        let logins = &mut link.logins;
+        let ready = logins.authenticate(&mut self.authenticator, conn, session, step);
+        ready.map_or(TokenOutcome::Failed, |len| TokenOutcome::Ready { len })
     }
 
     /// The client ends a connection, by a reset or not, or has learnt that it is at its end: the

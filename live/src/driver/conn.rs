@@ -1,28 +1,16 @@
 //! One connection as the driver knows it: its link, its seals, its logins.
 
-use std::collections::BTreeMap;
-
 use smbench_core::bulk::{self, Blobs};
 use smbench_core::event::Seal;
 use smbench_core::frame::{Content, Frame};
-use smbench_core::ids::{ConnId, SessionRef};
-use smbench_core::seal::{ClientSecurity, SealError, Verdict, pdus};
+use smbench_core::ids::ConnId;
+use smbench_core::seal::{ClientSecurity, SealError, Verdict};
 use smbench_core::smb2::{Command, Header};
 
 use super::DriverConfig;
 use crate::Metrics;
-use crate::auth::{AuthError, Handshake};
+use crate::auth::logins::{Logins, headers};
 use crate::link::Link;
-
-/// A login in progress.
-struct Login {
-    handshake: Box<dyn Handshake>,
-    /// The server's last token that was not yet answered.
-    received: Vec<u8>,
-    /// Our next token, until its frame goes out.
-    ready: Option<Vec<u8>>,
-    done: bool,
-}
 
 /// One connection, from an attempt to connect to the next.
 pub(super) struct Conn {
@@ -30,11 +18,7 @@ pub(super) struct Conn {
     pub(super) generation: u64,
     pub(super) security: ClientSecurity,
     pub(super) link: Option<Link>,
-    /// The security token of the NEGOTIATE response.
-    hint: Vec<u8>,
-    logins: BTreeMap<SessionRef, Login>,
-    /// SESSION_SETUP requests in flight, by MessageId.
-    setups: BTreeMap<u64, SessionRef>,
+    pub(super) logins: Logins,
 }
 
 impl Conn {
@@ -49,48 +33,7 @@ impl Conn {
             generation,
             security: ClientSecurity::new(config.signing, config.encryption, nonce_seed),
             link: None,
-            hint: Vec::new(),
-            logins: BTreeMap::new(),
-            setups: BTreeMap::new(),
-        }
-    }
-
-    pub(super) fn begin_login(&mut self, session: SessionRef, handshake: Box<dyn Handshake>) {
-        let received = self.hint.clone();
-        self.logins.insert(
-            session,
-            Login {
-                handshake,
-                received,
-                ready: None,
-                done: false,
-            },
-        );
-    }
-
-    /// Produces the login's next token and keeps it; gives its length.
-    pub(super) fn step_login(&mut self, session: SessionRef) -> Result<u32, AuthError> {
-        let none = AuthError::BadToken {
-            what: "no login is in progress",
-        };
-        let login = self.logins.get_mut(&session).ok_or(none)?;
-        let step = login.handshake.step(&std::mem::take(&mut login.received))?;
-        login.done = step.done;
-        let len = u32::try_from(step.token.len()).unwrap_or(u32::MAX);
-        login.ready = Some(step.token);
-        Ok(len)
-    }
-
-    pub(super) fn take_token(&mut self, session: SessionRef) -> Option<Vec<u8>> {
-        self.logins.get_mut(&session)?.ready.take()
-    }
-
-    /// Remembers whose login the SESSION_SETUP requests of an outgoing frame belong to.
-    pub(super) fn expect_setup(&mut self, plain: &[u8], session: SessionRef) {
-        for header in headers(plain) {
-            if header.command == Command::SESSION_SETUP {
-                self.setups.insert(header.message_id.0, session);
-            }
+            logins: Logins::default(),
         }
     }
 
@@ -103,25 +46,10 @@ impl Conn {
     ) -> Result<(Frame, Seal), SealError> {
         let opened = self.security.open(raw)?;
         let mut verdict = opened.verdict;
-        let Self {
-            hint,
-            logins,
-            setups,
-            ..
-        } = self;
+        let logins = &mut self.logins;
         let frame = bulk::detach(&opened.plain, |pdu, content, bytes| match content {
             Content::Data(digest) => blobs.put(&digest, bytes),
-            Content::Token => {
-                let Ok(header) = Header::decode(pdu) else {
-                    return;
-                };
-                let session = setups.get(&header.message_id.0);
-                match session.and_then(|session| logins.get_mut(session)) {
-                    _ if header.command == Command::NEGOTIATE => *hint = bytes.to_vec(),
-                    Some(login) => login.received = bytes.to_vec(),
-                    None => {}
-                }
-            }
+            Content::Token => logins.received(pdu, bytes),
         })?;
         for header in headers(&opened.plain) {
             if header.command == Command::SESSION_SETUP
@@ -148,13 +76,13 @@ impl Conn {
         if header.status == STATUS_PENDING {
             return Ok(None);
         }
-        let Some(session) = self.setups.remove(&header.message_id.0) else {
+        let Some(session) = self.logins.answered(header.message_id.0) else {
             return Ok(None);
         };
         if header.status == STATUS_MORE_PROCESSING_REQUIRED {
             return Ok(None);
         }
-        let Some(mut login) = self.logins.remove(&session) else {
+        let Some(mut login) = self.logins.end(session) else {
             return Ok(None);
         };
         if header.status != 0 {
@@ -185,11 +113,6 @@ pub(super) fn binds(frame: &[u8]) -> Option<u64> {
     let header = Header::decode(frame).ok()?;
     let setup = header.command == Command::SESSION_SETUP && !header.is_response();
     (setup && frame.get(66)? & 1 != 0).then_some(header.session_id.0)
-}
-
-fn headers(plain: &[u8]) -> impl Iterator<Item = Header> + '_ {
-    let ranges = pdus(plain).filter_map(Result::ok);
-    ranges.filter_map(|range| Header::decode(plain.get(range)?).ok())
 }
 
 const fn seal_of(verdict: Verdict) -> Seal {

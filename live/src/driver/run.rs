@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use super::conn::Conn;
 use super::{Driver, Finished};
-use crate::auth::Begin;
 use crate::link::{Halves, Link, LinkEvent, LinkId};
 use crate::network::transport_failure;
 use crate::{Authenticator, Network, Timer};
@@ -217,11 +216,11 @@ where
             self.metrics.sends_without_connection += 1; // its end is on the way as an input
             return Ok(());
         };
-        let token = login.and_then(|session| it.take_token(session));
+        let token = login.and_then(|session| it.logins.take_token(session));
         let token = token.as_deref();
         let mut plain = self.drive.outgoing(conn, frame, &mut self.blobs, token)?;
         if let Some(session) = login {
-            it.expect_setup(&plain, session);
+            it.logins.sent(&plain, session);
         }
         let failure = match it.security.seal(&mut plain) {
             Ok(sealed) => {
@@ -274,15 +273,9 @@ where
         let Some(it) = self.conns.get_mut(&conn) else {
             return TokenOutcome::Failed;
         };
-        let begun = match Begin::of(step) {
-            None => Ok(()),
-            Some(begin) => {
-                self.metrics.logins += 1;
-                let begun = self.authenticator.begin(conn, session, begin);
-                begun.map(|handshake| it.begin_login(session, handshake))
-            }
-        };
-        match begun.and_then(|()| it.step_login(session)) {
+        self.metrics.logins += u64::from(step != AuthStep::Continue);
+        let logins = &mut it.logins;
+        match logins.authenticate(&mut self.authenticator, conn, session, step) {
             Ok(len) => TokenOutcome::Ready { len },
             Err(error) => {
                 tracing::warn!(%conn, %session, %error, "a login cannot go on");

@@ -1,8 +1,8 @@
 //! One connection of the event loop.
 
 use smbench_core::ids::LogicalTime;
+use smbench_live::auth::logins::Logins;
 
-use super::logins::Logins;
 use crate::weather::{Direction, Lane};
 
 /// What the client knows of its connection.
