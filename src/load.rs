@@ -1,19 +1,21 @@
 //! Reads a workload folder.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use smbench_compiler::folder::{BlobReader, FolderError, FolderReader, LoadError};
+use smbench_compiler::folder::{BlobReader, Fault, FolderError, FolderReader, LoadError};
 use smbench_compiler::prepare::synthetic;
 use smbench_core::bulk::Blobs;
 use smbench_core::engine::{Plan, RunConfig};
 use smbench_core::frame::Digest;
 use smbench_core::ids::OpId;
-use smbench_core::workload::{Entry, Operation, Workload};
+use smbench_core::workload::{DataRef, Entry, Operation, Workload};
 
 use crate::exit::{ENVIRONMENT, Failure, OrFail};
+use crate::report;
+use crate::terminal::note;
 
 /// A workload: its tables and namespace in memory; operations and bulk data stay on disk.
 pub(crate) struct Loaded {
@@ -67,14 +69,77 @@ impl Loaded {
         picked.map_err(|error| self.unreadable(error))
     }
 
-    /// The workload ready to run as `config` says.
+    /// The workload ready to run as `config` says, with all data that it sends at hand and sound.
     pub(crate) fn plan(&self, config: &RunConfig) -> Result<Plan, Failure> {
         let loaded = match self.reader.plan(config) {
             Err(LoadError::Folder(error)) => return Err(self.unreadable(error)),
             other => other.or_environment("the workload cannot be run")?,
         };
         self.digest.set(loaded.digest).ok();
+        self.check_sent(&loaded.plan)?;
         Ok(loaded.plan)
+    }
+
+    fn check_sent(&self, plan: &Plan) -> Result<(), Failure> {
+        let sent = plan.sent_data();
+        let data: Vec<DataRef> = sent.iter().map(|(_, data)| *data).collect();
+        let Some((at, flaw)) = self.flaw(&data)? else {
+            return Ok(());
+        };
+        let op = sent.get(at).map_or_else(Default::default, |(op, _)| *op);
+        let frame = self.pick([op])?.get(&op).map_or(0, |it| it.frame);
+        Err(self.lacking(format!("operation {op} (frame {frame}) sends data"), &flaw))
+    }
+
+    /// Whether all content that files had before is at hand and sound.
+    pub(crate) fn check_content(&self) -> Result<(), Failure> {
+        let (mut known, mut of, mut data) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for entry in &self.namespace {
+            for extent in &entry.content {
+                if known.insert(extent.data.blake3) {
+                    of.push(entry);
+                    data.push(extent.data);
+                }
+            }
+        }
+        let Some((at, flaw)) = self.flaw(&data)? else {
+            return Ok(());
+        };
+        let name = of.get(at).map(|it| format!("{}\\{}", it.share, it.path));
+        let name = name.unwrap_or_default();
+        Err(self.lacking(format!("{name} begins with data"), &flaw))
+    }
+
+    /// The first of `data` that the pack lacks or that is damaged there.
+    fn flaw(&self, data: &[DataRef]) -> Result<Option<(usize, Flaw)>, Failure> {
+        let bytes = data.iter().map(|it| u64::from(it.len)).sum();
+        let bar = report::progress(bytes, "{bar:40} {bytes}/{total_bytes} of data checked");
+        let found = self.blobs.check(data, &|read| bar.inc(read));
+        bar.finish_and_clear();
+        let shown = self.dir.display();
+        let found = found.or_environment(format!("cannot read the data of {shown}"));
+        let found = found.map_err(|failure| remedied(&self.dir, failure))?;
+        let first = found.first().copied();
+        Ok(first.map(|(at, fault)| {
+            let count = found.len();
+            (at, Flaw { fault, count })
+        }))
+    }
+
+    fn lacking(&self, who: String, flaw: &Flaw) -> Failure {
+        let pack = self.dir.join(BLOBS_FILE);
+        let pack = pack.display();
+        let what = match flaw.fault {
+            Fault::Missing => format!("that {pack} does not hold"),
+            Fault::Length(len) => format!("that has {len} bytes in {pack}, and not as many as it"),
+            Fault::Damaged(byte) => format!("that is damaged in {pack}, at byte {byte} or behind"),
+        };
+        let more = match flaw.count {
+            0 | 1 => String::new(),
+            count => format!("; so it is with {count} pieces of data in all"),
+        };
+        let failure = Failure::environment(format!("{who} {what}{more}"));
+        remedied(&self.dir, failure)
     }
 
     /// Digest of the workload: of its operations, which name everything else.
@@ -121,6 +186,14 @@ impl Loaded {
     }
 }
 
+/// What is wrong with data.
+struct Flaw {
+    /// With the first that is flawed.
+    fault: Fault,
+    /// How much is flawed.
+    count: usize,
+}
+
 fn remedied(dir: &Path, failure: Failure) -> Failure {
     let remedy = if dir.join(WORKLOAD_FILE).is_file() {
         "compile its capture again: smbench compile CAPTURE -o DIR"
@@ -165,7 +238,14 @@ impl BlobSource {
         if let Some((path, offset, len)) = self.synthetic.get(digest) {
             return Some(synthetic(path, *offset, *len).into());
         }
-        self.blobs.as_ref()?.get(digest).ok().map(Into::into)
+        match self.blobs.as_ref()?.get(digest) {
+            Ok(data) => Some(data.into()),
+            // It was there before the run. What cannot be sent ends the run.
+            Err(error) => {
+                note!("smbench: data cannot be read: {error}");
+                None
+            }
+        }
     }
 }
 
@@ -182,5 +262,7 @@ impl Blobs for BlobSource {
 
 /// Name of the tables, in the folder and in journals.
 pub(crate) const WORKLOAD_FILE: &str = "workload.json";
+/// Name of the bulk data, in the folder.
+const BLOBS_FILE: &str = "blobs.pack";
 /// Name of the operations, in the folder and in journals.
 pub(crate) const OPERATIONS_FILE: &str = "ops.jsonl";

@@ -4,6 +4,7 @@
 //! mean is [`smbench_core::workload`]'s business.
 
 mod blobs;
+mod check;
 mod line;
 mod load;
 mod read;
@@ -19,6 +20,7 @@ use thiserror::Error;
 pub(crate) use self::blobs::{BlobIndex, PackWriter};
 pub use self::{
     blobs::{BlobReader, BlobWriter},
+    check::Fault,
     load::{LoadError, Loaded},
     read::{Entries, FolderReader, Operations},
     write::FolderWriter,

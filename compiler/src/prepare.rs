@@ -70,24 +70,25 @@ pub enum Stretch {
         /// Where it begins.
         offset: u64,
         /// How long it is, in bytes: at most [`LONGEST_FILLED_BYTES`].
-        len: u64,
+        len: u32,
     },
 }
 
-/// What a file is filled with, ascending: what READs showed, if `is_there`, and between that synthetic
-/// bytes. Longer gaps than [`LONGEST_FILLED_BYTES`] stay empty.
-pub fn stretches(entry: &Entry, mut is_there: impl FnMut(&Digest) -> bool) -> Vec<Stretch> {
+/// What a file is filled with, ascending: what READs showed, and between that synthetic bytes. Longer
+/// gaps than [`LONGEST_FILLED_BYTES`] stay empty.
+#[must_use]
+pub fn stretches(entry: &Entry) -> Vec<Stretch> {
     let mut found = Vec::new();
     let mut at = 0;
     let fill = |from: u64, to: u64, found: &mut Vec<Stretch>| {
-        let len = to.saturating_sub(from);
-        if len > 0 && len <= LONGEST_FILLED_BYTES {
+        let len = u32::try_from(to.saturating_sub(from));
+        if let Ok(len @ 1..=LONGEST_FILLED_BYTES) = len {
             found.push(Stretch::Synthetic { offset: from, len });
         }
     };
     for extent in &entry.content {
         let end = extent.offset.saturating_add(u64::from(extent.data.len));
-        if extent.offset < at || end > entry.size || !is_there(&extent.data.blake3) {
+        if extent.offset < at || end > entry.size {
             continue;
         }
         fill(at, extent.offset, &mut found);
@@ -143,8 +144,6 @@ pub enum PrepareError {
 /// place. Entries of shares without a place are left out. Owned folders must not exist yet, and get
 /// `mark` as their [`MARK`].
 ///
-/// `blob` gives the bytes of content that the capture showed, as far as it has them.
-///
 /// # Errors
 ///
 /// [`PrepareError`] for the first entry that is not below its root.
@@ -152,7 +151,6 @@ pub fn prepare(
     entries: &[Entry],
     places: &BTreeMap<String, Place>,
     mark: &[u8],
-    mut blob: impl FnMut(&Digest) -> Option<Vec<u8>>,
 ) -> Result<Preparation, PrepareError> {
     for (line, entry) in (1..).zip(entries) {
         let path = &entry.path;
@@ -180,7 +178,7 @@ pub fn prepare(
         let mut made: BTreeSet<String> = BTreeSet::new();
         for entry in &sorted {
             builder.missing_folders(&place.root, &entry.path, &mut made);
-            builder.entry(&place.root, entry, &mut made, &mut blob);
+            builder.entry(&place.root, entry, &mut made);
         }
         for entry in sorted.iter().rev() {
             builder.dress(&place.root, entry);
@@ -317,13 +315,7 @@ impl Builder {
         }
     }
 
-    fn entry(
-        &mut self,
-        root: &str,
-        entry: &Entry,
-        made: &mut BTreeSet<String>,
-        blob: &mut impl FnMut(&Digest) -> Option<Vec<u8>>,
-    ) {
+    fn entry(&mut self, root: &str, entry: &Entry, made: &mut BTreeSet<String>) {
         if entry.kind != EntryKind::Stream && !made.insert(entry.path.to_lowercase()) {
             return;
         }
@@ -333,7 +325,7 @@ impl Builder {
             EntryKind::Directory => self.folder(&path, entry.attributes),
             EntryKind::File | EntryKind::Stream => {
                 let open = self.create(&path, entry.attributes, 0);
-                self.fill(open, entry, blob);
+                self.fill(open, entry);
                 self.close(open);
             }
         }
@@ -436,22 +428,18 @@ impl Builder {
 
     /// Writes the whole content: what reads showed, and synthetic bytes around it; makes it as
     /// long as it was.
-    fn fill(
-        &mut self,
-        open: OpenRef,
-        entry: &Entry,
-        blob: &mut impl FnMut(&Digest) -> Option<Vec<u8>>,
-    ) {
+    fn fill(&mut self, open: OpenRef, entry: &Entry) {
         let mut long = 0;
-        for stretch in stretches(entry, |digest| blob(digest).is_some()) {
+        for stretch in stretches(entry) {
             long = match stretch {
                 Stretch::Known(Extent { offset, data }) => {
                     self.write(open, offset, data);
                     offset.saturating_add(u64::from(data.len))
                 }
                 Stretch::Synthetic { offset, len } => {
-                    self.fill_synthetic(open, entry, offset, offset.saturating_add(len));
-                    offset.saturating_add(len)
+                    let end = offset.saturating_add(len.into());
+                    self.fill_synthetic(open, entry, offset, end);
+                    end
                 }
             };
         }
@@ -558,7 +546,7 @@ const READ_ONLY: u32 = 0x1;
 const ARCHIVE: u32 = 0x20;
 /// The longest gap between known content that is filled with synthetic bytes; of longer ones only
 /// the length is made.
-pub const LONGEST_FILLED_BYTES: u64 = 16 << 20;
+pub const LONGEST_FILLED_BYTES: u32 = 16 << 20;
 
 #[cfg(test)]
 mod tests;

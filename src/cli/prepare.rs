@@ -84,12 +84,9 @@ pub(crate) fn on(
             Failure::usage("nothing is prepared at the top of a share").remedy("name a --root")
         );
     }
-    let blobs = &loaded.blobs;
+    loaded.check_content()?;
     let mark = Mark::new(&loaded.digest()?).to_bytes()?;
-    let preparation = prepare(&loaded.namespace, &target.places, &mark, |digest| {
-        blobs.get(digest).ok()
-    });
-    let preparation = preparation
+    let preparation = prepare(&loaded.namespace, &target.places, &mark)
         .or_environment("nothing is prepared")
         .map_err(|failure| failure.remedy("correct the line, or compile the capture again"))?;
     let Preparation {

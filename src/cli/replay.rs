@@ -67,6 +67,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = Loaded::open(&args.dir)?;
     let fresh = args.prepare && args.target.root.is_none() && args.target.mapping.is_none();
     let target = Target::resolve(&args.target, loaded.workload(), || loaded.digest(), fresh)?;
+    let workload = loaded.workload();
+    let mut config = args.run.config(0);
+    config.tree_targets.clone_from(&target.trees);
+    config.policy = args.policy.policy(target.accounts(workload));
+    // Whatever is wrong with the workload is told before anything is sent.
+    let plan = loaded.plan(&config)?;
     if args.prepare {
         // Beside the run's own journal, where one is named.
         let journal = args
@@ -86,11 +92,6 @@ pub(crate) fn run(args: &Args) -> Outcome {
             prepared.root,
         );
     }
-    let mut config = args.run.config(0);
-    let workload = loaded.workload();
-    config.tree_targets.clone_from(&target.trees);
-    config.policy = args.policy.policy(target.accounts(workload));
-    let plan = loaded.plan(&config)?;
     let credentials = target.known_users(workload);
     foretell(&plan.refusals());
     let claim = Claim {

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use serde::Serialize;
+use smbench_compiler::folder::FolderError;
 use smbench_compiler::prepare::{Stretch, stretches, synthetic};
-use smbench_core::frame::Digest;
 use smbench_core::ids::LogicalTime;
 use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
@@ -140,6 +140,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
     let config = args.run.config(args.seed);
     let plan = loaded.plan(&config)?;
     let (operations, without_answer) = (plan.len() as u64, plan.without_answer());
+    let server = model_of(loaded, &args.plant, args.seed)?;
     let recording = Recording::begin(
         &args.record,
         RunIdentity {
@@ -150,7 +151,6 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
             clock: false,
         },
     )?;
-    let server = model_of(loaded, &args.plant, args.seed)?;
     let mut capture = match &args.pcap {
         Some(path) => Some(Capture::begin(path, loaded, scenario, args.pcap_at)?),
         None => None,
@@ -283,6 +283,7 @@ pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<S
         seed,
         ..ServerConfig::default()
     };
+    loaded.check_content()?;
     let mut server = Server::new(config);
     for entry in &loaded.namespace {
         put(&mut server, loaded, entry)?;
@@ -314,26 +315,35 @@ fn put(server: &mut Server, loaded: &Loaded, entry: &Entry) -> Result<(), Failur
             .mkdir(&entry.share, &entry.path)
             .or_environment(context()),
         EntryKind::File | EntryKind::Stream => {
-            let parts = content(loaded, entry);
+            let mut failed = None;
+            let parts = content(loaded, entry).map_while(|part| match part {
+                Ok(part) => Some(part),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            });
             server
                 .put_parts(&entry.share, &entry.path, entry.size, parts)
-                .or_environment(context())
+                .or_environment(context())?;
+            failed.map_or(Ok(()), Err).or_environment(context())
         }
     }
 }
 
 /// What a preparation would write: what reads showed, synthetic bytes around it, of long gaps nothing.
-fn content(loaded: &Loaded, entry: &Entry) -> impl Iterator<Item = (u64, Vec<u8>)> {
+fn content(
+    loaded: &Loaded,
+    entry: &Entry,
+) -> impl Iterator<Item = Result<(u64, Vec<u8>), FolderError>> {
     let name = format!("{}\\{}", entry.share, entry.path);
-    let known = |digest: &Digest| loaded.blobs.get(digest).ok();
-    let stretches = stretches(entry, |digest| known(digest).is_some());
-    stretches
+    stretches(entry)
         .into_iter()
-        .filter_map(move |stretch| match stretch {
-            Stretch::Known(extent) => Some((extent.offset, known(&extent.data.blake3)?)),
-            Stretch::Synthetic { offset, len } => {
-                let len = u32::try_from(len).ok()?;
-                Some((offset, synthetic(&name, offset, len)))
+        .map(move |stretch| match stretch {
+            Stretch::Known(extent) => {
+                let data = loaded.blobs.get(&extent.data.blake3)?;
+                Ok((extent.offset, data))
             }
+            Stretch::Synthetic { offset, len } => Ok((offset, synthetic(&name, offset, len))),
         })
 }

@@ -19,7 +19,10 @@ use std::{
 
 use smbench_core::{frame::Digest, workload::DataRef};
 
-use super::FolderError;
+use super::{
+    FolderError,
+    check::{self, Fault, Wanted},
+};
 use crate::map::Map;
 
 const HEAD: &[u8; 8] = b"SMBBLOB1";
@@ -263,31 +266,63 @@ impl BlobReader {
             path: self.path.clone(),
             digest: *digest,
         };
-        let found = self.index.binary_search_by(|entry| entry.0.cmp(&digest.0));
-        let found = found.ok().and_then(|at| self.index.get(at));
-        let (_, offset, len) = found.ok_or_else(none)?;
-        let mut data = vec![0; usize::try_from(*len).unwrap_or(usize::MAX)];
+        let (offset, len) = self.place(digest).ok_or_else(none)?;
+        let mut data = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
         {
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            let read = file.seek(SeekFrom::Start(*offset));
+            let read = file.seek(SeekFrom::Start(offset));
             let read = read.and_then(|_| file.read_exact(&mut data));
             read.map_err(FolderError::io(&self.path))?;
         }
         if Digest::of(&data) != *digest {
             return Err(FolderError::BadPack {
                 path: self.path.clone(),
-                byte: *offset,
+                byte: offset,
                 what: "data that does not fit its digest",
             });
         }
         Ok(data)
     }
 
+    /// What of `wanted` cannot be had, by its place there, ascending: all of it is looked up, read
+    /// and hashed, on all processors. `progress` is told how many bytes more were read.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`].
+    pub fn check(
+        &self,
+        wanted: &[DataRef],
+        progress: &(impl Fn(u64) + Sync),
+    ) -> Result<Vec<(usize, Fault)>, FolderError> {
+        let (mut found, mut there) = (Vec::new(), Vec::new());
+        for (index, &data) in wanted.iter().enumerate() {
+            match self.place(&data.blake3) {
+                None => found.push((index, Fault::Missing)),
+                Some((_, len)) if len != data.len => found.push((index, Fault::Length(len))),
+                Some((offset, _)) => there.push(Wanted {
+                    index,
+                    data,
+                    offset,
+                }),
+            }
+        }
+        found.extend(check::damaged(&self.path, there, progress)?);
+        found.sort_unstable_by_key(|(index, _)| *index);
+        Ok(found)
+    }
+
+    /// Offset and length of the data with that digest.
+    fn place(&self, digest: &Digest) -> Option<(u64, u32)> {
+        let found = self.index.binary_search_by(|entry| entry.0.cmp(&digest.0));
+        let (_, offset, len) = self.index.get(found.ok()?)?;
+        Some((*offset, *len))
+    }
+
     /// Whether there is data with that digest.
     #[must_use]
     pub fn contains(&self, digest: &Digest) -> bool {
-        let found = self.index.binary_search_by(|entry| entry.0.cmp(&digest.0));
-        found.is_ok()
+        self.place(digest).is_some()
     }
 
     /// Every blob: digest and length in bytes.

@@ -9,10 +9,10 @@ use smbench_core::{
     frame::Digest,
     ids::OpId,
     smb2::Command,
-    workload::{Action, Disconnect, Entry, FORMAT, Operation, Workload},
+    workload::{Action, DataRef, Disconnect, Entry, FORMAT, Operation, Workload},
 };
 
-use super::{BlobReader, BlobWriter, FolderError, FolderReader, FolderWriter, name};
+use super::{BlobReader, BlobWriter, Fault, FolderError, FolderReader, FolderWriter, name};
 
 struct Scratch(PathBuf);
 
@@ -94,6 +94,54 @@ fn what_was_written_is_read() {
         1,
         "nothing else stays"
     );
+}
+
+/// Whatever is wrong with data that is wanted is found, and which it is; the rest is not read.
+#[test]
+fn data_that_cannot_be_had_is_found() {
+    let scratch = Scratch::new("check");
+    let path = scratch.0.join("pack");
+    let mut pack = BlobWriter::create(&path).unwrap();
+    let sizes = [0_usize, 1, 4_096, 700_000, 3, 9_000_000, 2_000_000, 5];
+    let kept = sizes.map(|len| {
+        pack.put(&vec![u8::try_from(len % 251).unwrap(); len])
+            .unwrap()
+    });
+    pack.finish().unwrap();
+    let read = std::sync::atomic::AtomicU64::new(0);
+    let progress = |bytes| {
+        read.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+    };
+    let sound = BlobReader::open(&path).unwrap();
+    assert_eq!(sound.check(&kept, &progress).unwrap(), []);
+    let all: usize = sizes.iter().sum();
+    assert_eq!(read.into_inner(), u64::try_from(all).unwrap());
+
+    let mut bytes = fs::read(&path).unwrap();
+    let offsets: Vec<usize> = (0..sizes.len())
+        .map(|at| 8 + sizes[..at].iter().sum::<usize>())
+        .collect();
+    bytes[offsets[3] + 699_999] ^= 1;
+    bytes[offsets[5] + 4_000_000] ^= 0x80;
+    fs::write(&path, bytes).unwrap();
+    let mut wanted: Vec<DataRef> = kept[1..6].to_vec();
+    wanted.push(DataRef {
+        blake3: Digest::of(b"unknown"),
+        len: 7,
+    });
+    wanted[0].len = 2;
+    let damaged = |at: usize| Fault::Damaged(u64::try_from(offsets[at]).unwrap());
+    let found = [
+        (0, Fault::Length(1)),
+        (2, damaged(3)),
+        (4, damaged(5)),
+        (5, Fault::Missing),
+    ];
+    let pack = BlobReader::open(&path).unwrap();
+    assert_eq!(pack.check(&wanted, &|_| {}).unwrap(), found);
+    fs::remove_file(&path).unwrap();
+    let gone = pack.check(&wanted, &|_| {});
+    assert!(matches!(gone, Err(FolderError::Io { .. })));
 }
 
 #[test]

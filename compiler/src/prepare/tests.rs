@@ -80,7 +80,7 @@ fn attributes_and_times_come_last_and_folders_after_what_is_in_them() {
     usual.attributes = Some(0x20);
     let stream = entry("d\\f:s", EntryKind::Stream, 2);
     let entries = [folder, file, plain, usual, stream];
-    let out = prepare(&entries, &places(), b"", |_| None).unwrap();
+    let out = prepare(&entries, &places(), b"").unwrap();
     assert_eq!(
         asked(&out),
         [
@@ -114,8 +114,7 @@ fn of_long_gaps_only_the_length_is_made() {
         data: known,
     });
     let short = entry("g", EntryKind::File, 10);
-    let known = |_: &Digest| Some(b"known".to_vec());
-    let out = prepare(&[file, short], &places(), b"", known).unwrap();
+    let out = prepare(&[file, short], &places(), b"").unwrap();
     assert_eq!(
         asked(&out),
         [
@@ -157,10 +156,7 @@ fn builds_folders_before_files_and_fills_around_known_content() {
         owned: None,
     };
     let places = BTreeMap::from([("DATA".to_owned(), place)]);
-    let out = prepare(&entries, &places, b"", |digest| {
-        (*digest == known.blake3).then(|| b"known".to_vec())
-    });
-    let out = out.unwrap();
+    let out = prepare(&entries, &places, b"").unwrap();
     let names: Vec<&str> = out
         .operations
         .iter()
@@ -192,7 +188,7 @@ fn what_is_ours_is_made_once_and_marked_before_anything_is_put_in_it() {
     };
     let places = [("a", "up\\run1\\r\\a"), ("b", "up\\run1\\r\\b")];
     let places = places.map(|(share, root)| (share.to_owned(), place(root)));
-    let out = prepare(&[], &BTreeMap::from(places), b"mark", |_| None).unwrap();
+    let out = prepare(&[], &BTreeMap::from(places), b"mark").unwrap();
     assert_eq!(
         asked(&out),
         [
@@ -234,7 +230,7 @@ fn nothing_is_made_where_an_entry_leads_out() {
         entry("good", EntryKind::File, 0),
         entry("a\\..\\..\\b", EntryKind::File, 0),
     ];
-    let refused = prepare(&bad, &places(), b"", |_| None).unwrap_err();
+    let refused = prepare(&bad, &places(), b"").unwrap_err();
     assert!(
         refused.to_string().starts_with("line 2 of namespace.jsonl"),
         "{refused}"

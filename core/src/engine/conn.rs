@@ -80,6 +80,8 @@ pub(super) struct Conn {
     pub(super) noticed: Option<(LogicalTime, OpId)>,
     /// When it was asked for, was opened, or something came on it that belonged to something.
     pub(super) heard_at: LogicalTime,
+    /// A pending request was given up on it, and no answer has come since.
+    pub(super) excused: bool,
     /// MessageIds of requests that were given up, and the credits each gave back.
     pub(super) given_up: BTreeMap<u64, u16>,
     /// No credits came for a time-out, and none since.

@@ -244,6 +244,19 @@ impl Plan {
         self.data.get(op.packed.data.index()?).copied()
     }
 
+    /// The data that requests carry, each once, with the first operation that does; ascending.
+    #[must_use]
+    pub fn sent_data(&self) -> Vec<(OpId, DataRef)> {
+        let mut known = vec![false; self.data.len()];
+        let new = |(id, op): (u32, &Packed)| {
+            let at = op.data.index()?;
+            let known = known.get_mut(at)?;
+            let data = *self.data.get(at)?;
+            (!std::mem::replace(known, true)).then_some((OpId(id), data))
+        };
+        (0..).zip(&self.ops).filter_map(new).collect()
+    }
+
     /// Digest of the data that the recorded response had.
     pub(super) fn recorded_data(&self, op: &PlanOp<'_>) -> Option<Digest> {
         let data = self.data.get(op.packed.seen_data.index()?)?;

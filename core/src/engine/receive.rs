@@ -47,7 +47,7 @@ impl Engine {
             };
             if self.belongs(conn, pdu)? {
                 belongs = true;
-                self.heard(conn)?;
+                self.heard(conn, is_interim(&header))?;
             }
             self.response(conn, pdu, seal)?;
         }

@@ -9,7 +9,8 @@
 //! | of a recorded break notification       | [`RunConfig::break_wait_ms`]     | the notification      |
 //!
 //! A watch of a folder or a lock that the server has said is pending says nothing about its
-//! connection. All of this is [`Patience::Once`].
+//! connection, nor does anything else that is (a CREATE that waits for a break), once. All of this is
+//! [`Patience::Once`].
 //!
 //! [`RunConfig::break_wait_ms`]: super::RunConfig::break_wait_ms
 
@@ -56,9 +57,11 @@ impl Silence {
 
 impl Engine {
     /// Something came on `conn` that belonged to something.
-    pub(super) fn heard(&mut self, conn: ConnId) -> Result<(), EngineError> {
+    pub(super) fn heard(&mut self, conn: ConnId, interim: bool) -> Result<(), EngineError> {
         let now = self.now;
-        self.conn_mut(conn)?.heard_at = now;
+        let it = self.conn_mut(conn)?;
+        it.heard_at = now;
+        it.excused &= interim;
         self.silence.heard_at = now;
         Ok(())
     }
@@ -151,10 +154,19 @@ impl Engine {
 
     /// Whether `op`, which is overdue, shows that its connection is dead: nothing has come on it
     /// for a time-out, and the server has not said that it takes its time.
-    fn shows_silence(&self, op: OpId, state: OpState) -> Result<bool, EngineError> {
-        let heard_at = self.conn(self.planned(op)?.conn)?.heard_at;
-        let silent_ns = self.now.nanos_since(heard_at);
-        Ok(!self.may_wait(op, state)? && silent_ns >= self.config.timeout_ns())
+    fn shows_silence(&mut self, op: OpId, state: OpState) -> Result<bool, EngineError> {
+        let (now, timeout_ns) = (self.now, self.config.timeout_ns());
+        if self.may_wait(op, state)? {
+            return Ok(false);
+        }
+        let conn = self.planned(op)?.conn;
+        let it = self.conn_mut(conn)?;
+        if now.nanos_since(it.heard_at) < timeout_ns {
+            return Ok(false);
+        }
+        // Interim responses alone keep no connection.
+        let excused_before = std::mem::replace(&mut it.excused, true);
+        Ok(!state.is_pending() || excused_before)
     }
 
     /// `conn` is lost as a whole, as `cause` shows by not being answered: what is in flight on it

@@ -196,6 +196,47 @@ fn a_pending_watch_says_nothing_about_its_connection() {
     assert!(desk.drive.machine().is_done());
 }
 
+/// A CREATE that waits for a break may take longer than a time-out, and its connection lives. But
+/// interim responses alone do not keep one.
+#[test]
+fn a_pending_request_keeps_its_connection_once() {
+    let lines = [
+        create(0, Some(0), "SUCCESS", &json!({})),
+        create(
+            1,
+            Some(1),
+            "SUCCESS",
+            &json!({ "after": [{ "id": 0, "rule": "wire" }] }),
+        ),
+        create(
+            2,
+            Some(2),
+            "SUCCESS",
+            &json!({ "after": [{ "id": 1, "rule": "wire" }] }),
+        ),
+    ];
+    let pending = |ends: bool| {
+        let mut desk = Desk::new(&lines);
+        for mid in 0..3 {
+            if desk.sent.len() <= mid {
+                break;
+            }
+            let mid = u64::try_from(mid).unwrap();
+            desk.interim(CREATE, mid, mid + 1);
+            let given_up = desk.diverged().len();
+            while desk.diverged().len() == given_up {
+                desk.wake_up();
+            }
+            if ends {
+                desk.answer(CREATE, mid, SUCCESS, 1, &create_body(0, 7));
+            }
+        }
+        (no_responses(&desk), cascades(&desk))
+    };
+    assert_eq!(pending(true), (3, 0), "late, but they come");
+    assert_eq!(pending(false), (2, 1));
+}
+
 /// Whatever a server does before it falls silent, and whoever waits for whom: three time-outs.
 #[test]
 fn a_silent_server_ends_a_run_within_three_time_outs() {
