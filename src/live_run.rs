@@ -146,7 +146,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         encryption: run.encryption,
         gate: run.gate,
     };
-    let driven = drive.to_its_end(|report| {
+    let driven = drive.finish(|report| {
         tally.report(report);
         bar.set_position(tally.finished);
     });
@@ -209,7 +209,7 @@ pub(crate) struct Driven<B, R> {
 
 impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
     /// Drives until the engine is done. `on_report` hears every report.
-    pub(crate) fn to_its_end(
+    pub(crate) fn finish(
         self,
         mut on_report: impl FnMut(&Report),
     ) -> Result<Driven<B, R>, Failure> {

@@ -150,7 +150,7 @@ impl Claim<'_> {
             encryption: Default::default(),
             gate: gate(&folders),
         };
-        let driven = drive.to_its_end(|report| {
+        let driven = drive.finish(|report| {
             if let Report::Diverged { op, divergence } = report
                 && first.is_none()
             {
