@@ -84,7 +84,9 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
             std::process::exit(i32::from(USAGE));
         }
     };
-    if let Some(filter) = &cli.log {
+    // A server tells of the limits that its clients reach.
+    let default = matches!(cli.verb, Verb::Serve(_)).then_some("warn");
+    if let Some(filter) = cli.log.as_deref().or(default) {
         log_to_stderr(filter)?;
     }
     match cli.verb {

@@ -1,22 +1,41 @@
 //! Puts a frame service on a real TCP port.
 //!
 //! The service is sans-IO and runs in one task; the tasks of the connections only move bytes. This
-//! is how the model server answers real clients.
+//! is how the model server answers real clients, whatever they mean by it: what they can make it
+//! hold is in [`ListenLimits`].
+//!
+//! | file      | holds                                                |
+//! |-----------|------------------------------------------------------|
+//! | `limits`  | the limits, and the ways in which a connection ends  |
+//! | `room`    | memory for frames on their way in                    |
+//! | `intake`  | the reading task of a connection                     |
+//! | `outlet`  | the writing task, and what has not left yet          |
+
+mod intake;
+mod limits;
+mod outlet;
+mod room;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use smbench_core::event::NetFailure;
 use smbench_core::ids::LogicalTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::link::{Link, LinkEvent, LinkId, MAX_WIRE_FRAME};
+pub use self::limits::{Ending, ListenLimits};
+
+use self::intake::{Event, Intake};
+use self::outlet::Unsent;
+use self::room::Room;
+use crate::link::MAX_WIRE_FRAME;
 use crate::service::{FrameService, ServiceOutput};
-use crate::tcp::TcpTransport;
 use crate::timer::{PreciseTimer, Timer};
 
 /// What a listener did.
@@ -28,16 +47,16 @@ pub struct ServeStats {
     pub not_adopted: u64,
     /// Attempts to accept that failed.
     pub accept_failures: u64,
-    /// Connections that ended by themselves, and why.
-    pub closed: BTreeMap<NetFailure, u64>,
-    /// Connections ended because their client did not read.
-    pub too_slow: u64,
+    /// Connections that ended before the service did, and why.
+    pub ended: BTreeMap<Ending, u64>,
     /// Frames received.
     pub frames_in: u64,
     /// Frames sent.
     pub frames_out: u64,
     /// Frames for connections that were gone.
     pub undeliverable: u64,
+    /// Most bytes that frames on their way in held at a time.
+    pub most_incoming: usize,
 }
 
 /// Serves until `shutdown` is ready. Times given to the service count from now.
@@ -48,23 +67,26 @@ pub struct ServeStats {
 pub async fn serve<S: FrameService>(
     listener: TcpListener,
     service: &mut S,
+    limits: ListenLimits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<ServeStats> {
     let mut timer = PreciseTimer::new()?;
     let (to_events, mut events) = mpsc::channel(EVENTS);
-    let mut host = Host {
-        service,
-        links: BTreeMap::new(),
-        next: 0,
-        start: Instant::now(),
-        last: LogicalTime::ZERO,
-        to_events,
-        stats: ServeStats::default(),
-    };
+    let mut host = Host::new(service, limits, to_events);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let wake = host.settle();
         let deadline = wake.map(|at| host.start + Duration::from_nanos(at.0));
+        let (accepts, now) = (host.accepts_from, Instant::now());
+        // Clients that send without end must not keep others from connecting, nor the other way
+        // round: which of the two comes first is left to chance.
+        let next = async {
+            tokio::select! {
+                Some(event) = events.recv() => Next::Event(event),
+                accepted = listener.accept(), if accepts <= now => Next::Accepted(accepted),
+                () = sleep_until(accepts), if accepts > now => Next::AcceptAgain,
+            }
+        };
         tokio::select! {
             biased;
             () = &mut shutdown => break,
@@ -72,35 +94,65 @@ pub async fn serve<S: FrameService>(
                 let now = host.now();
                 host.service.wake(now);
             }
-            Some(event) = events.recv() => host.happened(event),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => host.accept(stream),
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    host.stats.accept_failures += 1;
-                    // Out of descriptors, most likely: do not spin.
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+            next = next => match next {
+                Next::Event(event) => host.happened(event),
+                Next::Accepted(Ok((stream, _))) => host.accept(stream),
+                Next::Accepted(Err(error)) => host.cannot_accept(&error),
+                Next::AcceptAgain => {}
             },
         }
     }
-    for (_, link) in std::mem::take(&mut host.links) {
-        let _ = tokio::time::timeout(CLOSE_LIMIT, link.close()).await;
-    }
-    Ok(host.stats)
+    Ok(host.end().await)
+}
+
+enum Next {
+    Event(Event),
+    Accepted(io::Result<(TcpStream, std::net::SocketAddr)>),
+    AcceptAgain,
+}
+
+/// A connection.
+struct Peer {
+    queue: mpsc::UnboundedSender<Vec<u8>>,
+    unsent: Arc<Unsent>,
+    known: Arc<AtomicBool>,
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
 }
 
 struct Host<'a, S> {
     service: &'a mut S,
-    links: BTreeMap<u64, Link>,
+    limits: Arc<ListenLimits>,
+    /// Connections, the oldest first.
+    peers: BTreeMap<u64, Peer>,
     next: u64,
     start: Instant,
     last: LogicalTime,
-    to_events: mpsc::Sender<LinkEvent>,
+    accepts_from: Instant,
+    room: Room,
+    unsent: Arc<AtomicUsize>,
+    to_events: mpsc::Sender<Event>,
     stats: ServeStats,
 }
 
-impl<S: FrameService> Host<'_, S> {
+impl<'a, S: FrameService> Host<'a, S> {
+    fn new(service: &'a mut S, limits: ListenLimits, to_events: mpsc::Sender<Event>) -> Self {
+        let start = Instant::now();
+        Self {
+            service,
+            room: Room::new(limits.incoming, limits.scarce),
+            limits: Arc::new(limits),
+            peers: BTreeMap::new(),
+            next: 0,
+            start,
+            last: LogicalTime::ZERO,
+            accepts_from: start,
+            unsent: Arc::default(),
+            to_events,
+            stats: ServeStats::default(),
+        }
+    }
+
     fn now(&mut self) -> LogicalTime {
         let elapsed = self.start.elapsed().as_nanos();
         self.last = self
@@ -110,49 +162,101 @@ impl<S: FrameService> Host<'_, S> {
     }
 
     fn accept(&mut self, stream: TcpStream) {
-        let id = LinkId {
-            conn: self.next,
-            generation: 0,
-        };
-        self.next += 1;
         self.stats.accepted += 1;
-        let halves = TcpTransport::from_stream(stream)
-            .ok()
-            .and_then(|it| it.into_halves().ok());
-        let Some(halves) = halves else {
+        if self.peers.len() >= self.limits.connections && !self.displace() {
+            self.count(Ending::Displaced);
             self.stats.not_adopted += 1;
             return;
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::warn!(%error, "a connection cannot be set up");
+            self.stats.not_adopted += 1;
+            return;
+        }
+        let conn = self.next;
+        self.next += 1;
+        let (from, to) = stream.into_split();
+        let unsent = Arc::new(Unsent::new(self.start, Arc::clone(&self.unsent)));
+        let known = Arc::new(AtomicBool::new(false));
+        let intake = Intake {
+            conn,
+            limits: Arc::clone(&self.limits),
+            room: self.room.clone(),
+            known: Arc::clone(&known),
+            unsent: Arc::clone(&unsent),
+            events: self.to_events.clone(),
         };
-        let limit = usize::try_from(MAX_WIRE_FRAME).unwrap_or(usize::MAX);
-        self.links.insert(
-            id.conn,
-            Link::start(id, halves, limit, self.to_events.clone()),
-        );
+        let (queue, frames) = mpsc::unbounded_channel();
+        let (about, limits) = (Arc::clone(&unsent), Arc::clone(&self.limits));
+        let writer = outlet::run(conn, to, frames, about, limits, self.to_events.clone());
+        let peer = Peer {
+            queue,
+            unsent,
+            known,
+            reader: tokio::spawn(intake.run(from)),
+            writer: tokio::spawn(writer),
+        };
+        self.peers.insert(conn, peer);
         let now = self.now();
-        self.service.opened(now, id.conn);
+        self.service.opened(now, conn);
     }
 
-    fn happened(&mut self, event: LinkEvent) {
-        let now = self.now();
+    /// Out of descriptors, most likely: those of who has not logged in are worth least.
+    fn cannot_accept(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "accept failed");
+        self.stats.accept_failures += 1;
+        self.accepts_from = Instant::now() + ACCEPT_PAUSE;
+        self.displace();
+    }
+
+    /// Ends the oldest connection whose client has not logged in, if there is one.
+    fn displace(&mut self) -> bool {
+        let stranger = |peer: &Peer| !peer.known.load(Ordering::SeqCst);
+        let mut peers = self.peers.iter();
+        let oldest = peers.find(|(_, peer)| stranger(peer)).map(|(id, _)| *id);
+        oldest.is_some_and(|conn| {
+            self.end_one(conn, Ending::Displaced);
+            true
+        })
+    }
+
+    fn happened(&mut self, event: Event) {
         match event {
-            LinkEvent::Frame(id, frame) if self.links.contains_key(&id.conn) => {
+            Event::Frame(conn, held) => {
+                let Some(peer) = self.peers.get(&conn) else {
+                    return; // of a connection that was ended here
+                };
+                let known = Arc::clone(&peer.known);
                 self.stats.frames_in += 1;
-                self.service.frame(now, id.conn, frame);
+                self.stats.most_incoming = self.stats.most_incoming.max(self.room.held());
+                let now = self.now();
+                let (frame, memory) = held.take();
+                self.service.frame(now, conn, frame);
+                drop(memory);
+                known.store(self.service.is_known(conn), Ordering::SeqCst);
             }
-            LinkEvent::Closed(id, reason) => {
-                if let Some(link) = self.links.remove(&id.conn) {
-                    link.abort();
-                    *self.stats.closed.entry(reason).or_default() += 1;
-                    self.service.closed(now, id.conn);
-                }
-            }
-            LinkEvent::Room(id) => {
-                if let Some(link) = self.links.get_mut(&id.conn) {
-                    link.flush();
-                }
-            }
-            // Frames of a connection the service has closed; a listener never connects.
-            LinkEvent::Frame(..) | LinkEvent::Connected(..) => {}
+            Event::Ended(conn, ending) => self.end_one(conn, ending),
+        }
+    }
+
+    /// Ends a connection at once, whatever is queued.
+    fn end_one(&mut self, conn: u64, ending: Ending) {
+        if let Some(peer) = self.peers.remove(&conn) {
+            peer.reader.abort();
+            peer.writer.abort();
+            peer.unsent.forget();
+            self.count(ending);
+            let now = self.now();
+            self.service.closed(now, conn);
+        }
+    }
+
+    fn count(&mut self, ending: Ending) {
+        let count = self.stats.ended.entry(ending).or_default();
+        *count += 1;
+        // The first of its kind is told, and then ever more rarely: clients cannot fill a log.
+        if let Some(limit) = ending.limit().filter(|_| count.is_power_of_two()) {
+            tracing::warn!(count, "connection ended: {limit}");
         }
     }
 
@@ -161,28 +265,68 @@ impl<S: FrameService> Host<'_, S> {
         loop {
             let now = self.now();
             match self.service.poll(now) {
-                ServiceOutput::WakeAt(at) => return at,
+                ServiceOutput::WakeAt(at) => {
+                    while let Some(complaint) = self.service.complaint() {
+                        tracing::warn!("{complaint}");
+                    }
+                    return at;
+                }
                 ServiceOutput::Close { conn } => {
-                    if let Some(link) = self.links.remove(&conn) {
-                        drop(link.close()); // its task goes on until everything has left
+                    if let Some(peer) = self.peers.remove(&conn) {
+                        peer.reader.abort();
+                        drop(peer.queue); // its task goes on until everything has left
+                        self.count(Ending::Service);
                         self.service.closed(now, conn);
                     }
                 }
-                ServiceOutput::Send { conn, frame } => {
-                    match self.links.get_mut(&conn).map(|link| link.send(&frame)) {
-                        None => self.stats.undeliverable += 1,
-                        Some(Ok(_)) => self.stats.frames_out += 1,
-                        Some(Err(_)) => {
-                            self.stats.too_slow += 1;
-                            if let Some(link) = self.links.remove(&conn) {
-                                link.abort();
-                            }
-                            self.service.closed(now, conn);
-                        }
-                    }
-                }
+                ServiceOutput::Send { conn, frame } => self.send(conn, &frame),
             }
         }
+    }
+
+    fn send(&mut self, conn: u64, frame: &[u8]) {
+        let Some(peer) = self.peers.get(&conn) else {
+            self.stats.undeliverable += 1;
+            return;
+        };
+        let len = u32::try_from(frame.len()).ok();
+        let Some(len) = len.filter(|len| *len <= MAX_WIRE_FRAME) else {
+            debug_assert!(false, "a frame of {} bytes", frame.len());
+            tracing::error!(bytes = frame.len(), "the service made too long a frame");
+            self.stats.undeliverable += 1;
+            return self.end_one(conn, Ending::Service);
+        };
+        let mut framed = Vec::with_capacity(frame.len() + 4);
+        framed.extend_from_slice(&len.to_be_bytes());
+        framed.extend_from_slice(frame);
+        peer.unsent.add(framed.len());
+        if peer.queue.send(framed).is_err() {
+            self.stats.undeliverable += 1; // its writer has failed, and says why
+            return;
+        }
+        self.stats.frames_out += 1;
+        while self.unsent.load(Ordering::SeqCst) > self.limits.outgoing {
+            let waiting = self.peers.iter();
+            let waiting = waiting.filter_map(|(id, peer)| Some((peer.unsent.waits_since()?, *id)));
+            let Some((_, slowest)) = waiting.min() else {
+                break; // only what was closed waits, and that has its own time limit
+            };
+            self.end_one(slowest, Ending::Unread);
+        }
+    }
+
+    /// Lets what is queued leave, for a moment.
+    async fn end(mut self) -> ServeStats {
+        let deadline = Instant::now() + CLOSE_LIMIT;
+        for (_, peer) in std::mem::take(&mut self.peers) {
+            peer.reader.abort();
+            drop(peer.queue);
+            let abort = peer.writer.abort_handle();
+            if timeout_at(deadline, peer.writer).await.is_err() {
+                abort.abort();
+            }
+        }
+        self.stats
     }
 }
 
@@ -191,86 +335,4 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    /// Sends every frame back, the second one of a connection late; closes after the third.
-    #[derive(Default)]
-    struct Echo {
-        out: VecDeque<ServiceOutput>,
-        late: Option<(LogicalTime, u64, Vec<u8>)>,
-        seen: BTreeMap<u64, u32>,
-        closed: Vec<u64>,
-    }
-
-    impl FrameService for Echo {
-        fn opened(&mut self, _: LogicalTime, conn: u64) {
-            self.seen.insert(conn, 0);
-        }
-
-        fn closed(&mut self, _: LogicalTime, conn: u64) {
-            self.closed.push(conn);
-        }
-
-        fn frame(&mut self, now: LogicalTime, conn: u64, frame: Vec<u8>) {
-            let seen = self.seen.get_mut(&conn).unwrap();
-            *seen += 1;
-            match *seen {
-                2 => self.late = Some((now.plus_nanos(3_000_000), conn, frame)),
-                count => {
-                    self.out.push_back(ServiceOutput::Send { conn, frame });
-                    if count == 3 {
-                        self.out.push_back(ServiceOutput::Close { conn });
-                    }
-                }
-            }
-        }
-
-        fn wake(&mut self, now: LogicalTime) {
-            let (at, conn, frame) = self.late.take().unwrap();
-            assert!(now >= at);
-            self.out.push_back(ServiceOutput::Send { conn, frame });
-        }
-
-        fn poll(&mut self, _: LogicalTime) -> ServiceOutput {
-            let wait = self.late.as_ref().map(|(at, ..)| *at);
-            self.out.pop_front().unwrap_or(ServiceOutput::WakeAt(wait))
-        }
-    }
-
-    #[tokio::test]
-    async fn a_service_answers_wakes_and_closes() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut echo = Echo::default();
-        let client = async {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            for frame in [
-                &[0, 0, 0, 2, 7, 8][..],
-                &[0, 0, 0, 1, 9],
-                &[0x85, 0, 0, 0, 0, 0, 0, 1, 5],
-            ] {
-                stream.write_all(frame).await.unwrap();
-                let mut back = vec![0; frame.len() % 7 % 3 + 4 + usize::from(frame.len() == 6) * 2];
-                back.truncate(if frame.len() == 6 { 6 } else { 5 });
-                stream.read_exact(&mut back).await.unwrap();
-                assert!(frame.ends_with(&back));
-            }
-            assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
-            let mut liar = TcpStream::connect(address).await.unwrap();
-            liar.write_all(&[0x47, 0, 0, 0]).await.unwrap();
-            assert_eq!(liar.read(&mut [0; 1]).await.unwrap(), 0);
-        };
-        let stats = serve(listener, &mut echo, client).await.unwrap();
-        assert_eq!(
-            (stats.accepted, stats.frames_in, stats.frames_out),
-            (2, 3, 3)
-        );
-        assert_eq!(stats.closed, BTreeMap::from([(NetFailure::Protocol, 1)]));
-        assert_eq!(echo.closed, [0, 1]);
-    }
-}
+mod tests;

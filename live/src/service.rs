@@ -36,4 +36,16 @@ pub trait FrameService {
     fn wake(&mut self, now: LogicalTime);
     /// What to do next.
     fn poll(&mut self, now: LogicalTime) -> ServiceOutput;
+
+    /// Whether the client of a connection has logged in. Others may send little, and are the
+    /// first to go when there are too many.
+    fn is_known(&self, conn: u64) -> bool {
+        let _ = conn;
+        true
+    }
+
+    /// Something that whoever runs the service should read, such as a limit that was reached.
+    fn complaint(&mut self) -> Option<String> {
+        None
+    }
 }

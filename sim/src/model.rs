@@ -74,6 +74,11 @@ impl FrameService for ModelService {
         self.server.wake(now);
     }
 
+    fn is_known(&self, conn: u64) -> bool {
+        let key = self.keys.get(&conn);
+        key.is_some_and(|key| self.server.has_logged_in(*key))
+    }
+
     fn poll(&mut self, _: LogicalTime) -> ServiceOutput {
         loop {
             match self.server.poll() {

@@ -431,6 +431,12 @@ impl Server {
         self.opens.len()
     }
 
+    /// Whether a session was set up on a connection that is still there.
+    #[must_use]
+    pub fn has_logged_in(&self, conn: ConnKey) -> bool {
+        self.conns.get(&conn).is_some_and(|conn| conn.logged_in)
+    }
+
     fn advance(&mut self, now: LogicalTime) {
         self.now = self.now.max(now);
     }

@@ -7,7 +7,7 @@ use smbench_core::confine::{Gate, Policy};
 use smbench_core::engine::Speed;
 use smbench_core::smb2::Command;
 use smbench_journal::{Journal, diff, rerun};
-use smbench_live::listener;
+use smbench_live::listener::{self, ListenLimits};
 use smbench_sim::ModelService;
 use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
 
@@ -207,8 +207,9 @@ impl Host {
                     return;
                 };
                 let mut service = ModelService::new(server);
+                let limits = ListenLimits::default();
                 let until = async { stopped.await.unwrap_or(()) };
-                if let Err(error) = listener::serve(listener, &mut service, until).await {
+                if let Err(error) = listener::serve(listener, &mut service, limits, until).await {
                     note!("smbench: the model server stopped: {error}");
                 }
             });

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use smbench_live::listener;
+use smbench_live::listener::{self, ListenLimits, ServeStats};
 use smbench_sim::ModelService;
 use smbench_sim::server::{Plant, SeedEntry, Server, ServerConfig, ShareConfig};
 
@@ -66,17 +66,33 @@ pub(crate) fn run(args: &Args) -> Outcome {
         say!("listening on {address}");
         terminal::flush();
         let mut service = ModelService::new(server);
-        let stats = listener::serve(listener, &mut service, interrupted())
+        let limits = ListenLimits::default();
+        let stats = listener::serve(listener, &mut service, limits, interrupted())
             .await
             .or_environment("cannot serve")?;
-        note!(
-            "smbench: served {} connections, {} frames in, {} frames out",
-            stats.accepted,
-            stats.frames_in,
-            stats.frames_out,
-        );
+        tell(&stats);
         Ok(Verdict::Same)
     })
+}
+
+fn tell(stats: &ServeStats) {
+    note!(
+        "smbench: served {} connections, {} frames in, {} frames out",
+        stats.accepted,
+        stats.frames_in,
+        stats.frames_out,
+    );
+    for (ending, count) in &stats.ended {
+        if let Some(limit) = ending.limit() {
+            note!("smbench: {count} connections ended: {limit}");
+        }
+    }
+    if stats.accept_failures > 0 {
+        note!(
+            "smbench: {} connections could not be accepted",
+            stats.accept_failures
+        );
+    }
 }
 
 /// What other machines can reach is asked for twice.

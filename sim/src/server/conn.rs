@@ -19,6 +19,8 @@ pub(super) struct Conn {
     pub(super) client_dialects: Vec<Dialect>,
     pub(super) server_capabilities: Capabilities,
     pub(super) max_io: u32,
+    /// A session was set up here.
+    pub(super) logged_in: bool,
     /// Frames in the output queue.
     pub(super) queued: usize,
     /// Requests that wait.
@@ -39,6 +41,7 @@ impl Conn {
             client_dialects: Vec::new(),
             server_capabilities: Capabilities::empty(),
             max_io: 65_536,
+            logged_in: false,
             queued: 0,
             pending: 0,
             responses: 0,

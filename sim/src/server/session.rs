@@ -123,8 +123,9 @@ impl Server {
         if key.is_none() && !self.config.trusting && (encrypt || both_sign) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
+        let conn = self.conns.get_mut(&cx.conn).ok_or(Stop::Hangup)?;
+        conn.logged_in = true;
         if let Some(key) = key {
-            let conn = self.conns.get_mut(&cx.conn).ok_or(Stop::Hangup)?;
             let installed = conn.seal.install_session_key(id, key);
             installed.map_err(|_| NtStatus::INTERNAL_ERROR)?;
         }
