@@ -2,8 +2,8 @@
 //!
 //! `container` reads packets out of files, `link` finds the TCP segment in each, `flow` and `tcp`
 //! put the segments of a connection in order, `framing` cuts the streams into messages of the SMB
-//! transport. Frames are handed to a sink as they are completed, mostly as slices of the read
-//! buffer. Nothing here looks deeper into a message than its first few bytes, decrypts it or
+//! transport, `twice` leaves out connections that are the same traffic as others. Frames are handed
+//! to a sink as they are completed, mostly as slices of the read buffer. Nothing here looks deeper into a message than its first few bytes, decrypts it or
 //! unpacks it. What could not be used is in [`CaptureStats`], by reason.
 
 mod bytes;
@@ -20,6 +20,7 @@ mod step;
 mod tcp;
 #[cfg(test)]
 pub(crate) mod tests;
+mod twice;
 mod window;
 
 use std::io::{self, Read};
@@ -27,13 +28,14 @@ use std::io::{self, Read};
 use thiserror::Error;
 
 pub use event::{CaptureEvent, CloseKind, ConnInfo, Direction, FrameInfo, FrameKind};
-pub use stats::{CaptureStats, problem};
+pub use stats::{CaptureStats, Duplicate, problem};
 pub(crate) use window::{BLOCK_BYTES, Block, Blocks, Reading};
 
 use container::{Packet, Source};
 use emit::{Out, Stamp};
 use flow::Flows;
 use link::{Dissector, Segment};
+use twice::Twice;
 
 /// Why a capture could not be read at all.
 #[derive(Debug, Error)]
@@ -69,6 +71,8 @@ pub struct CaptureOptions {
     pub memory_bytes: usize,
     /// Connections remembered at once.
     pub flows: usize,
+    /// Whether a connection is told that is the same traffic as another.
+    pub keep_duplicates: bool,
 }
 
 impl Default for CaptureOptions {
@@ -77,6 +81,7 @@ impl Default for CaptureOptions {
             hash: false,
             memory_bytes: 112 * 1024 * 1024,
             flows: 65_536,
+            keep_duplicates: false,
         }
     }
 }
@@ -136,6 +141,20 @@ impl Sink for Told<'_> {
 
 /// As [`read_capture_with`].
 pub(crate) fn read_capture_into(
+    options: &CaptureOptions,
+    inputs: Vec<Box<dyn Blocks>>,
+    sink: &mut dyn Sink,
+) -> Result<CaptureStats, CaptureError> {
+    if options.keep_duplicates {
+        return read_every_connection(options, inputs, sink);
+    }
+    let mut twice = Twice::new(sink);
+    let mut stats = read_every_connection(options, inputs, &mut twice)?;
+    twice.finish(&mut stats);
+    Ok(stats)
+}
+
+fn read_every_connection(
     options: &CaptureOptions,
     inputs: Vec<Box<dyn Blocks>>,
     sink: &mut dyn Sink,

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use smbench_compiler::capture::CaptureError;
+use serde::Serialize;
+use smbench_compiler::capture::{CaptureError, Duplicate};
 use smbench_compiler::slice::{Filters, SliceOptions};
 use smbench_compiler::{CompileError, CompileOptions, SessionKeys, compile};
 use smbench_core::seal::Secret;
@@ -14,7 +15,7 @@ use smbench_core::workload::Workload;
 use crate::cli::inspect::{Overview, next_steps};
 use crate::cli::slice;
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
-use crate::report;
+use crate::report::{self, say};
 
 /// Packet captures -> a workload folder.
 #[derive(clap::Args)]
@@ -42,12 +43,46 @@ pub(crate) struct Args {
     /// kept
     #[arg(long)]
     keep_pcap_times: bool,
+    /// Compile connections too that are the same traffic as others, captured before and behind
+    /// address translation, a proxy or the end of a tunnel
+    #[arg(long)]
+    keep_duplicates: bool,
     /// Replace DIR if it is a workload
     #[arg(long)]
     force: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// What `compile --json` prints.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    overview: &'a Overview<'a>,
+    duplicates: &'a [Left],
+}
+
+/// A connection that is the same traffic as another and was left out.
+#[derive(Serialize)]
+struct Left {
+    from: String,
+    to: String,
+    as_from: String,
+    as_to: String,
+    frames: u64,
+}
+
+impl Left {
+    fn new(duplicate: &Duplicate) -> Self {
+        Self {
+            from: duplicate.client.to_string(),
+            to: duplicate.server.to_string(),
+            as_from: duplicate.of_client.to_string(),
+            as_to: duplicate.of_server.to_string(),
+            frames: duplicate.frames,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -63,16 +98,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
         shares: args.share.clone(),
         ..Filters::default()
     };
-    let workload = if filters.is_empty() {
+    let (workload, duplicates) = if filters.is_empty() {
         compiled(args, &fresh)?
     } else {
         let whole = Whole(beside(&args.out, "whole"));
-        let workload = compiled(args, &whole.0)?;
-        if workload.operations == 0 {
+        let (workload, duplicates) = compiled(args, &whole.0)?;
+        let workload = if workload.operations == 0 {
             workload
         } else {
             part(&whole.0, filters, args.keep_pcap_times, &fresh)?
-        }
+        };
+        (workload, duplicates)
     };
     if fresh != args.out && fresh.exists() {
         replace(&args.out, &fresh)?;
@@ -80,9 +116,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     let overview = Overview::new(&workload, duration_us);
     if args.json {
-        report::json(&overview)?;
+        report::json(&Told {
+            overview: &overview,
+            duplicates: &duplicates,
+        })?;
     } else {
         overview.print(&args.out);
+        tell_duplicates(&duplicates);
         overview.commands();
         next_steps(&args.out);
     }
@@ -93,9 +133,32 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(Verdict::Same)
 }
 
-/// Compiles the whole of the captures into the folder `to`.
-fn compiled(args: &Args, to: &Path) -> Result<Workload, Failure> {
+/// Names the first connections that were left out.
+fn tell_duplicates(duplicates: &[Left]) {
+    for left in duplicates.iter().take(DUPLICATES_SHOWN) {
+        let Left {
+            from,
+            to,
+            as_from,
+            as_to,
+            frames,
+        } = left;
+        say!(
+            "  left out: {from} > {to}, the same traffic as {as_from} > {as_to} ({frames} frames; \
+             --keep-duplicates compiles both)"
+        );
+    }
+    if let Some(more) = duplicates.len().checked_sub(DUPLICATES_SHOWN)
+        && more > 0
+    {
+        say!("  left out: {more} more");
+    }
+}
+
+/// Compiles the whole of the captures into the folder `to`; and what was left out.
+fn compiled(args: &Args, to: &Path) -> Result<(Workload, Vec<Left>), Failure> {
     let mut options = CompileOptions::default();
+    options.capture.keep_duplicates = args.keep_duplicates;
     if let Some(path) = &args.keys {
         let shown = path.display();
         let bytes = std::fs::read(path).or_environment(format!("cannot read {shown}"))?;
@@ -114,7 +177,8 @@ fn compiled(args: &Args, to: &Path) -> Result<Workload, Failure> {
     options.progress = Some(&mut tell);
     let compiled = compile(inputs, options, to).map_err(|error| explain(error, &args.captures))?;
     bar.finish_and_clear();
-    Ok(compiled.workload)
+    let duplicates = compiled.stats.duplicates.iter().map(Left::new).collect();
+    Ok((compiled.workload, duplicates))
 }
 
 /// The workload of the whole capture, which is gone when a part of it has been cut out.
@@ -247,3 +311,6 @@ fn explain(error: CompileError, captures: &[PathBuf]) -> Failure {
     }
     failure
 }
+
+/// Connections left out that are named.
+const DUPLICATES_SHOWN: usize = 8;

@@ -35,3 +35,12 @@ pub(super) fn le_u32(data: &[u8], at: usize) -> Option<u32> {
         .copied()
         .map(u32::from_le_bytes)
 }
+
+/// Little-endian `u64` at `at`.
+#[inline]
+pub(super) fn le_u64(data: &[u8], at: usize) -> Option<u64> {
+    data.get(at..)?
+        .first_chunk()
+        .copied()
+        .map(u64::from_le_bytes)
+}

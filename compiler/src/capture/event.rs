@@ -139,3 +139,74 @@ pub enum CaptureEvent<'a> {
         by: Direction,
     },
 }
+
+impl<'a> CaptureEvent<'a> {
+    /// Number of its connection.
+    pub(crate) fn conn(&self) -> u32 {
+        match self {
+            Self::Connection(info) => info.conn,
+            Self::Frame(info, _) => info.conn,
+            Self::Gap { conn, .. } | Self::Closed { conn, .. } => *conn,
+        }
+    }
+
+    /// The same of the connection with this number.
+    pub(crate) fn of_conn(mut self, number: u32) -> Self {
+        match &mut self {
+            Self::Connection(info) => info.conn = number,
+            Self::Frame(info, _) => info.conn = number,
+            Self::Gap { conn, .. } | Self::Closed { conn, .. } => *conn = number,
+        }
+        self
+    }
+
+    /// The event without its payload, which is empty unless it is a frame.
+    pub(crate) fn split(self) -> (CaptureEvent<'static>, &'a [u8]) {
+        match self {
+            Self::Frame(info, payload) => (CaptureEvent::Frame(info, &[]), payload),
+            Self::Connection(info) => (CaptureEvent::Connection(info), &[]),
+            Self::Gap {
+                conn,
+                dir,
+                time_ns,
+                missing_bytes,
+                within_frame,
+            } => (
+                CaptureEvent::Gap {
+                    conn,
+                    dir,
+                    time_ns,
+                    missing_bytes,
+                    within_frame,
+                },
+                &[],
+            ),
+            Self::Closed {
+                conn,
+                time_ns,
+                frame_no,
+                how,
+                by,
+            } => (
+                CaptureEvent::Closed {
+                    conn,
+                    time_ns,
+                    frame_no,
+                    how,
+                    by,
+                },
+                &[],
+            ),
+        }
+    }
+}
+
+impl CaptureEvent<'static> {
+    /// The event with its payload again.
+    pub(crate) fn with_payload(self, payload: &[u8]) -> CaptureEvent<'_> {
+        match self {
+            Self::Frame(info, _) => CaptureEvent::Frame(info, payload),
+            other => other,
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What a capture held and what became of it: every packet and byte is in some counter.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
@@ -79,10 +80,27 @@ pub struct CaptureStats {
     pub compressed_frames: u64,
     /// Frames, of those above, of which only a part was captured.
     pub partial_frames: u64,
+    /// Connections left out because they are the same traffic as others.
+    pub duplicates: Vec<Duplicate>,
     /// Everything that went wrong, by name.
     pub problems: BTreeMap<&'static str, u64>,
     /// BLAKE3 of each input as it came, when asked for.
     pub digests: Vec<[u8; 32]>,
+}
+
+/// A connection that is the same traffic as another, captured at another place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Duplicate {
+    /// The side that connected.
+    pub client: SocketAddr,
+    /// The side that was connected to.
+    pub server: SocketAddr,
+    /// The two sides of the connection that it is the same as.
+    pub of_client: SocketAddr,
+    /// See [`Self::of_client`].
+    pub of_server: SocketAddr,
+    /// Frames left out.
+    pub frames: u64,
 }
 
 impl CaptureStats {
@@ -114,6 +132,8 @@ pub mod problem {
     pub const HOLE_LIMIT: &str = "hole given up at the buffer limit";
     /// Bytes that came before those of the other side that they acknowledge.
     pub const OUT_OF_STEP: &str = "directions of a connection out of step";
+    /// Frames of a connection left out as the same traffic as another, which that one did not have.
+    pub const ONLY_IN_COPY: &str = "frame left out that only a copy of its connection has";
     /// Packets whose time is before that of the packet before.
     pub const TIME_BACKWARDS: &str = "packet time runs backwards";
 }

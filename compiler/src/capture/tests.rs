@@ -3,6 +3,7 @@
 mod input;
 mod links;
 mod step;
+mod twice;
 mod wraps;
 
 use std::io::{Cursor, Read};

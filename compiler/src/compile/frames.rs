@@ -47,12 +47,7 @@ pub(super) fn read(
                 warm = range.end + WARM;
                 touch(batch.bytes.get(range.start..warm.min(batch.bytes.len())));
             }
-            sink(match event {
-                CaptureEvent::Frame(info, _) => {
-                    CaptureEvent::Frame(info, batch.bytes.get(range).unwrap_or_default())
-                }
-                other => other,
-            });
+            sink(event.with_payload(batch.bytes.get(range).unwrap_or_default()));
         }
         batch.bytes.clear();
         // At the end nobody fills it again.
@@ -200,39 +195,8 @@ impl Sink for Batches {
 impl Batch {
     fn add(&mut self, event: CaptureEvent<'_>) {
         let start = self.bytes.len();
-        let event = match event {
-            CaptureEvent::Frame(info, payload) => {
-                self.bytes.extend_from_slice(payload);
-                CaptureEvent::Frame(info, &[])
-            }
-            CaptureEvent::Connection(info) => CaptureEvent::Connection(info),
-            CaptureEvent::Gap {
-                conn,
-                dir,
-                time_ns,
-                missing_bytes,
-                within_frame,
-            } => CaptureEvent::Gap {
-                conn,
-                dir,
-                time_ns,
-                missing_bytes,
-                within_frame,
-            },
-            CaptureEvent::Closed {
-                conn,
-                time_ns,
-                frame_no,
-                how,
-                by,
-            } => CaptureEvent::Closed {
-                conn,
-                time_ns,
-                frame_no,
-                how,
-                by,
-            },
-        };
+        let (event, payload) = event.split();
+        self.bytes.extend_from_slice(payload);
         self.events.push((event, start..self.bytes.len()));
     }
 }

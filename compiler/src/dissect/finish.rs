@@ -240,6 +240,7 @@ impl Dissector {
             let reason = format!("encrypted, session {session:#018x}");
             coverage.skipped.insert(reason, *count);
         }
+        let duplicates = &stats.duplicates;
         let unused = [
             ("packets: no IP", stats.non_ip_packets),
             ("packets: no TCP", stats.non_tcp_packets),
@@ -250,6 +251,14 @@ impl Dissector {
                 stats.late_segments,
             ),
             ("connections: not SMB", stats.non_smb_flows),
+            (
+                "connections: the same traffic as another",
+                u64::try_from(duplicates.len()).unwrap_or(u64::MAX),
+            ),
+            (
+                "frames: of connections that are the same traffic as others",
+                duplicates.iter().map(|it| it.frames).sum(),
+            ),
             (
                 "connections: forgotten for lack of room",
                 stats.evicted_flows,

@@ -164,7 +164,7 @@ fn funnel(funnel: &Funnel) {
     let mut table = report::table(&["found", "number", "lost on the way"]);
     let rows: [(&str, u64, &[&str]); 4] = [
         ("packets", funnel.packets, &["packets", "connections"]),
-        ("SMB frames", funnel.frames, &["bytes"]),
+        ("SMB frames", funnel.frames, &["frames", "bytes"]),
         ("messages", funnel.messages, &["messages"]),
         ("operations", funnel.operations, &["requests left out"]),
     ];
