@@ -7,6 +7,7 @@
 //! unpacks it. What could not be used is in [`CaptureStats`], by reason.
 
 mod bytes;
+mod clocks;
 mod container;
 mod emit;
 mod event;
@@ -27,6 +28,7 @@ use std::io::{self, Read};
 
 use thiserror::Error;
 
+pub use clocks::clocks;
 pub use event::{CaptureEvent, CloseKind, ConnInfo, Direction, FrameInfo, FrameKind};
 pub use stats::{CaptureStats, Duplicate, problem};
 pub(crate) use window::{BLOCK_BYTES, Block, Blocks, Reading};
@@ -63,7 +65,7 @@ pub enum CaptureError {
 }
 
 /// How to read captures.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CaptureOptions {
     /// Whether to compute the BLAKE3 of each input.
     pub hash: bool,
@@ -73,6 +75,9 @@ pub struct CaptureOptions {
     pub flows: usize,
     /// Whether a connection is told that is the same traffic as another.
     pub keep_duplicates: bool,
+    /// Nanoseconds to add to the times of each input, as [`clocks`] tells; none where there are no
+    /// more.
+    pub clocks_ns: Vec<i64>,
 }
 
 impl Default for CaptureOptions {
@@ -82,6 +87,7 @@ impl Default for CaptureOptions {
             memory_bytes: 112 * 1024 * 1024,
             flows: 65_536,
             keep_duplicates: false,
+            clocks_ns: Vec::new(),
         }
     }
 }
@@ -163,6 +169,9 @@ fn read_every_connection(
         .into_iter()
         .map(|input| Source::open(input, options.hash));
     let mut sources = opened.collect::<Result<Vec<_>, _>>()?;
+    for (source, clock_ns) in sources.iter_mut().zip(&options.clocks_ns) {
+        source.set_clock(*clock_ns);
+    }
     let mut reader = Reader {
         out: Out::new(sink, options.memory_bytes),
         dissector: Dissector::default(),

@@ -112,6 +112,7 @@ fn compile_with(
     let secrets = Secrets::new(&options.keys, &options.passwords);
     let mut dissector = Dissector::new(Scribe::start(&folder, allowed)?, secrets, scratch);
     let (inputs, readers) = Inputs::start(inputs)?;
+    let clocks_ns = options.capture.clocks_ns.clone();
     let capture = CaptureOptions {
         hash: inputs.hash(),
         ..options.capture
@@ -133,7 +134,7 @@ fn compile_with(
     let workload = &mut dissected.workload;
     workload.provenance = Provenance {
         tool: concat!("smbench ", env!("CARGO_PKG_VERSION")).to_owned(),
-        captures: inputs.finish(&stats),
+        captures: inputs.finish(&stats, &clocks_ns),
         epoch_ns: workload.provenance.epoch_ns,
         history: Vec::new(),
     };

@@ -98,6 +98,9 @@ pub struct CaptureFile {
     pub blake3: String,
     /// Its size in bytes.
     pub bytes: u64,
+    /// Nanoseconds that were added to its times, as its clock did not agree with that of another.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clock_ns: i64,
 }
 
 /// A client host.

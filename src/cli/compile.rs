@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
-use smbench_compiler::capture::{CaptureError, Duplicate};
+use smbench_compiler::capture::{CaptureError, Duplicate, clocks};
 use smbench_compiler::slice::{Filters, SliceOptions};
 use smbench_compiler::{CompileError, CompileOptions, SessionKeys, compile};
 use smbench_core::seal::Secret;
-use smbench_core::workload::Workload;
+use smbench_core::workload::{CaptureFile, Workload};
 
 use crate::cli::inspect::{Overview, next_steps};
 use crate::cli::slice;
@@ -60,7 +60,33 @@ pub(crate) struct Args {
 struct Told<'a> {
     #[serde(flatten)]
     overview: &'a Overview<'a>,
+    clocks: Vec<Clock<'a>>,
     duplicates: &'a [Left],
+}
+
+/// A capture whose times were set right.
+#[derive(Serialize)]
+struct Clock<'a> {
+    capture: &'a str,
+    added_ns: i64,
+}
+
+impl<'a> Clock<'a> {
+    fn all(captures: &'a [CaptureFile]) -> Vec<Self> {
+        let changed = captures.iter().filter(|it| it.clock_ns != 0);
+        let clock = |it: &'a CaptureFile| Self {
+            capture: &it.name,
+            added_ns: it.clock_ns,
+        };
+        changed.map(clock).collect()
+    }
+
+    fn tell(&self) {
+        let Self { capture, added_ns } = self;
+        let way = if *added_ns < 0 { "ahead" } else { "behind" };
+        let us = added_ns.unsigned_abs() / 1_000;
+        say!("  the clock of {capture} was {way} by {us} us: its times were set right");
+    }
 }
 
 /// A connection that is the same traffic as another and was left out.
@@ -115,13 +141,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     let overview = Overview::new(&workload, duration_us);
+    let clocks = Clock::all(&workload.provenance.captures);
     if args.json {
         report::json(&Told {
             overview: &overview,
+            clocks,
             duplicates: &duplicates,
         })?;
     } else {
         overview.print(&args.out);
+        clocks.iter().for_each(Clock::tell);
         tell_duplicates(&duplicates);
         overview.commands();
         next_steps(&args.out);
@@ -159,6 +188,7 @@ fn tell_duplicates(duplicates: &[Left]) {
 fn compiled(args: &Args, to: &Path) -> Result<(Workload, Vec<Left>), Failure> {
     let mut options = CompileOptions::default();
     options.capture.keep_duplicates = args.keep_duplicates;
+    options.capture.clocks_ns = agreed_clocks(&args.captures)?;
     if let Some(path) = &args.keys {
         let shown = path.display();
         let bytes = std::fs::read(path).or_environment(format!("cannot read {shown}"))?;
@@ -243,6 +273,21 @@ fn beside(out: &Path, what: &str) -> PathBuf {
 
 fn is_empty_folder(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// What to add to the times of several captures so that their clocks agree.
+fn agreed_clocks(paths: &[PathBuf]) -> Result<Vec<i64>, Failure> {
+    if paths.len() < 2 {
+        return Ok(Vec::new());
+    }
+    // A pipe can be read only once, and is left as it is.
+    let again = |path: &PathBuf| -> Option<Box<dyn Read + Send>> {
+        let is_file = path.metadata().is_ok_and(|meta| meta.is_file());
+        let file = is_file.then(|| File::open(path).ok())??;
+        Some(Box::new(file))
+    };
+    let inputs = paths.iter().map(again).collect();
+    clocks(inputs).map_err(|source| explain(CompileError::Capture { source }, paths))
 }
 
 type Inputs = Vec<(String, Box<dyn Read + Send>)>;

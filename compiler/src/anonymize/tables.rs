@@ -136,6 +136,7 @@ impl Scrub {
                 name,
                 blake3,
                 bytes,
+                clock_ns: _, // says nothing of whose clock it was
             } = capture;
             self.tally.replaced(Kind::Provenance, name.len());
             *name = format!("capture-{}", at + 1);
@@ -258,6 +259,7 @@ mod tests {
                 name: "secret.pcap".to_owned(),
                 blake3: "beef".to_owned(),
                 bytes: 7,
+                clock_ns: 8,
             }],
             epoch_ns: 9,
             history: vec!["slice --path secret".to_owned(), "by hand: x".to_owned()],

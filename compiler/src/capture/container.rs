@@ -60,6 +60,8 @@ pub(super) struct Source {
     window: Window,
     format: Format,
     packet: Packet,
+    /// What to add to the time of every packet.
+    clock_ns: i64,
     hash: Option<Rc<RefCell<blake3::Hasher>>>,
 }
 
@@ -84,10 +86,16 @@ impl Source {
             window,
             format: Format::Pcapng(Section::default()),
             packet: Packet::default(),
+            clock_ns: 0,
             hash,
         };
         source.read_header()?;
         Ok(source)
+    }
+
+    /// Adds so many nanoseconds to the time of every packet.
+    pub(super) fn set_clock(&mut self, clock_ns: i64) {
+        self.clock_ns = clock_ns;
     }
 
     /// The packet that [`Source::advance`] went to.
@@ -124,6 +132,9 @@ impl Source {
             };
             if let Record::Packet(len) = record {
                 self.packet.at += self.window.advance(len);
+                if self.clock_ns != 0 {
+                    self.packet.time_ns = self.packet.time_ns.saturating_add_signed(self.clock_ns);
+                }
                 return Ok(true);
             }
             if !self.pass(record, stats)? {

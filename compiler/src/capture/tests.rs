@@ -1,5 +1,6 @@
 //! Hand-made packets through the whole capture layer: streams, holes and connections.
 
+mod clocks;
 mod input;
 mod links;
 mod step;

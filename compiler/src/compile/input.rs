@@ -71,8 +71,9 @@ impl Inputs {
         }
     }
 
-    /// What the record says of the inputs, which have been read to their ends.
-    pub(super) fn finish(self, stats: &CaptureStats) -> Vec<CaptureFile> {
+    /// What the record says of the inputs, which have been read to their ends; `clocks_ns` were added
+    /// to their times.
+    pub(super) fn finish(self, stats: &CaptureStats, clocks_ns: &[i64]) -> Vec<CaptureFile> {
         let read: Vec<(u64, [u8; 32])> = match self.meters {
             Meters::Ahead(threads) => threads.into_iter().map(Ahead::finish).collect(),
             Meters::Inline(meters) => {
@@ -80,11 +81,13 @@ impl Inputs {
                 bytes.zip(stats.digests.iter().copied()).collect()
             }
         };
-        let files = self.names.into_iter().zip(read);
-        let file = |(name, (bytes, digest))| CaptureFile {
+        let clocks = clocks_ns.iter().copied().chain(std::iter::repeat(0));
+        let files = self.names.into_iter().zip(read).zip(clocks);
+        let file = |((name, (bytes, digest)), clock_ns)| CaptureFile {
             name,
             blake3: Digest(digest).to_string(),
             bytes,
+            clock_ns,
         };
         files.map(file).collect()
     }
