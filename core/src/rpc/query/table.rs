@@ -10,45 +10,35 @@ use crate::rpc::Uuid;
 
 /// In the order of UUIDs, their calls in that of their numbers.
 pub(super) static INTERFACES: &[KnownInterface] = &[
-    // Not here: what makes the server connect to its caller (62, 65), and drivers' folders (12, 16).
+    // Not here: what makes the server connect to its caller (62, 65), and whatever names a printer or
+    // a print server (0, 1, 10, 12, 15, 16, 35, 36, 51, 69): the spooler asks that server.
     KnownInterface {
         name: "spoolss",
         uuid: Uuid(0x12345678_1234_abcd_ef00_0123456789ab),
         major: 1,
         calls: &[
-            call(0, "RpcEnumPrinters", "[MS-RPRN] 3.1.4.2.1"),
-            call(1, "RpcOpenPrinter", "[MS-RPRN] 3.1.4.2.2"),
             call(3, "RpcGetJob", "[MS-RPRN] 3.1.4.3"),
             call(4, "RpcEnumJobs", "[MS-RPRN] 3.1.4.3.3"),
             call(8, "RpcGetPrinter", "[MS-RPRN] 3.1.4.2"),
-            call(10, "RpcEnumPrinterDrivers", "[MS-RPRN] 3.1.4.4.2"),
             call(11, "RpcGetPrinterDriver", "[MS-RPRN] 3.1.4.4"),
-            call(15, "RpcEnumPrintProcessors", "[MS-RPRN] 3.1.4.8"),
             call(26, "RpcGetPrinterData", "[MS-RPRN] 3.1.4.2"),
             call(29, "RpcClosePrinter", "[MS-RPRN] 3.1.4.2.9"),
             call(32, "RpcGetForm", "[MS-RPRN] 3.1.4.5.3"),
             call(34, "RpcEnumForms", "[MS-RPRN] 3.1.4.5.5"),
-            call(35, "RpcEnumPorts", "[MS-RPRN] 3.1.4.6"),
-            call(36, "RpcEnumMonitors", "[MS-RPRN] 3.1.4.7"),
-            call(51, "RpcEnumPrintProcessorDatatypes", "[MS-RPRN] 3.1.4.8"),
             call(53, "RpcGetPrinterDriver2", "[MS-RPRN] 3.1.4.4"),
-            call(69, "RpcOpenPrinterEx", "[MS-RPRN] 3.1.4.2.14"),
             call(72, "RpcEnumPrinterData", "[MS-RPRN] 3.1.4.2"),
             call(78, "RpcGetPrinterDataEx", "[MS-RPRN] 3.1.4.2"),
             call(79, "RpcEnumPrinterDataEx", "[MS-RPRN] 3.1.4.2"),
             call(80, "RpcEnumPrinterKey", "[MS-RPRN] 3.1.4.2"),
         ],
     },
-    // Where a domain controller is, and nothing of secure channels.
+    // Not here: secure channels, and searches for controllers of a domain (11, 13, 20, 27, 34).
     KnownInterface {
         name: "netlogon",
         uuid: Uuid(0x12345678_1234_abcd_ef00_01234567cffb),
         major: 1,
         calls: &[
-            call(20, "DsrGetDcName", "[MS-NRPC] 3.5.4.3.3"),
-            call(27, "DsrGetDcNameEx", "[MS-NRPC] 3.5.4.3.2"),
             call(28, "DsrGetSiteName", "[MS-NRPC] 3.5.4.3.6"),
-            call(34, "DsrGetDcNameEx2", "[MS-NRPC] 3.5.4.3.1"),
             call(40, "DsrEnumerateDomainTrusts", "[MS-NRPC] 3.5.4.7.1"),
         ],
     },
