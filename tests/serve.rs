@@ -11,7 +11,9 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 
-use support::cli::Scratch;
+use smbench_core::smb2::{NtStatus, ReadRequest, Response, WriteRequest};
+use support::cli::{ModelServer, Scratch};
+use support::smb::{Smb, create};
 
 #[test]
 fn other_machines_reach_it_only_when_that_is_asked_for() {
@@ -40,4 +42,77 @@ fn what_guests_cannot_do_is_required_of_users_alone() {
         let ran = scratch.run(["serve", "--listen", "127.0.0.1:0", flag]);
         ran.expect(2).says(&["--password-file"]);
     }
+}
+
+/// What a READ gives.
+fn read(client: &mut Smb, name: &str, offset: u64, length: u32) -> Result<Vec<u8>, NtStatus> {
+    let answer = client.call(create(name), &[]);
+    let Response::Create(created) = answer.body else {
+        return Err(answer.status());
+    };
+    let body = ReadRequest {
+        file_id: created.file_id,
+        offset,
+        length,
+        ..ReadRequest::default()
+    };
+    let answer = client.call(body, &[]);
+    match answer.status() {
+        NtStatus::SUCCESS => Ok(answer.bulk),
+        status => Err(status),
+    }
+}
+
+#[test]
+fn a_folder_is_read_as_it_is_asked_for_and_never_written_to() {
+    const HUGE: u64 = 50 << 30;
+    let scratch = Scratch::new();
+    let outside = scratch.file("outside", "nobody's business");
+    let dir = scratch.path("dir");
+    std::fs::create_dir_all(dir.join("sub")).unwrap();
+    let content: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(dir.join("sub/file"), &content).unwrap();
+    std::fs::write(dir.join("swapped"), "for a link").unwrap();
+    std::fs::write(dir.join("gone"), "deleted later").unwrap();
+    let sparse = std::fs::File::create(dir.join("huge")).unwrap();
+    sparse.set_len(HUGE).unwrap();
+    std::os::unix::fs::symlink(&outside, dir.join("link")).unwrap();
+    std::os::unix::fs::symlink("/", dir.join("root")).unwrap();
+
+    let server = ModelServer::start(["--share", &format!("share={}", dir.display())]);
+    let mut client = Smb::guest(&server.address);
+    assert_eq!(
+        read(&mut client, "sub\\file", 400_000, 100).unwrap(),
+        content[400_000..400_100]
+    );
+    assert_eq!(read(&mut client, "huge", HUGE - 3, 10).unwrap(), [0; 3]);
+    // A link is no file of the share: what is opened in its place is new, and empty.
+    assert_eq!(read(&mut client, "link", 0, 10), Err(NtStatus::END_OF_FILE));
+    let inside = read(&mut client, "root\\etc\\passwd", 0, 10);
+    assert_eq!(inside, Err(NtStatus::OBJECT_PATH_NOT_FOUND));
+    // What takes a file's place later is not read either.
+    std::fs::remove_file(dir.join("swapped")).unwrap();
+    std::os::unix::fs::symlink(&outside, dir.join("swapped")).unwrap();
+    std::fs::remove_file(dir.join("gone")).unwrap();
+    let io_error = NtStatus(0xc000_00e9);
+    assert_eq!(read(&mut client, "swapped", 0, 10), Err(io_error));
+    assert_eq!(read(&mut client, "gone", 0, 10), Err(io_error));
+    // Clients write over it, and it stays as it was.
+    for (name, offset) in [("sub\\file", 399_990), ("huge", HUGE / 2)] {
+        let body = WriteRequest {
+            file_id: client.open(name),
+            offset,
+            length: 5,
+            ..WriteRequest::default()
+        };
+        client.expect(body, b"HELLO");
+        assert_eq!(read(&mut client, name, offset, 5).unwrap(), b"HELLO");
+    }
+    let around = read(&mut client, "sub\\file", 399_900, 200).unwrap();
+    assert_eq!(around[..90], content[399_900..399_990]);
+    assert_eq!(around[95..], content[399_995..400_100]);
+    assert_eq!(std::fs::read(dir.join("sub/file")).unwrap(), content);
+    assert_eq!(std::fs::read(&outside).unwrap(), b"nobody's business");
+    let memory = server.most_memory();
+    assert!(memory < 100 << 20, "{memory}");
 }

@@ -79,6 +79,10 @@ impl FrameService for ModelService {
         key.is_some_and(|key| self.server.has_logged_in(*key))
     }
 
+    fn complaint(&mut self) -> Option<String> {
+        self.server.complaint()
+    }
+
     fn poll(&mut self, _: LogicalTime) -> ServiceOutput {
         loop {
             match self.server.poll() {

@@ -11,6 +11,7 @@
 mod answer;
 mod auth;
 mod breaks;
+mod caching;
 mod close;
 mod config;
 mod conn;
@@ -27,6 +28,7 @@ mod fs;
 mod info;
 mod ioctl;
 mod leases;
+mod limits;
 mod lock;
 mod name;
 mod negotiate;
@@ -34,6 +36,7 @@ mod notify;
 mod open;
 mod plant;
 mod query_info;
+mod ranges;
 mod rename;
 mod rw;
 mod security;
@@ -46,22 +49,28 @@ mod waiting;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use smbench_core::ids::LogicalTime;
+use smbench_core::smb2::Guid;
 
-pub use self::config::{Limits, SeedEntry, ServerConfig, ShareConfig, ShareKind};
+pub use self::config::{SeedEntry, ServerConfig, ShareConfig, ShareKind};
+pub use self::data::Source;
+pub use self::limits::{Limit, Limits};
 pub use self::plant::{Plant, UnknownPlant};
 
 use self::conn::Conn;
-use self::data::len64;
+use self::data::{Data, len64};
 use self::fs::{Found, Fs, NodeId, StreamId};
 use self::leases::{Lease, LeaseId};
+use self::limits::Hits;
 use self::name::Path;
+use self::notify::Watches;
 use self::open::{FileState, Open, OpenId};
 use self::session::Session;
-use self::waiting::{AsyncId, Timer, Waiting};
+use self::waiting::{AsyncId, Timers, WaitTable};
 
 /// Names a connection of a [`Server`]; never used again for another.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -136,7 +145,7 @@ pub enum SeedError {
 pub struct Entry {
     /// Path relative to the share, with backslashes; `path:name` for a named stream.
     pub path: String,
-    /// Content; none for a directory.
+    /// Content; none for a directory, and for what a [`Source`] did not give.
     pub data: Option<Vec<u8>>,
 }
 
@@ -162,15 +171,24 @@ pub struct Server {
     next_conn: u64,
     sessions: BTreeMap<u64, Session>,
     opens: BTreeMap<OpenId, Open>,
+    /// Opens of a session that are not disconnected.
+    in_session: BTreeSet<(u64, OpenId)>,
+    /// Durable opens that wait for their client.
+    disconnected: usize,
+    next_open: u64,
     /// Volatile halves of file ids, to find opens by.
     volatile: BTreeMap<u64, OpenId>,
     files: BTreeMap<StreamId, FileState>,
     leases: BTreeMap<LeaseId, Lease>,
-    waiting: BTreeMap<AsyncId, Waiting>,
+    /// Connections by the ClientGuid of their NEGOTIATE.
+    clients: BTreeSet<(Guid, ConnKey)>,
+    watches: Watches,
+    waiting: WaitTable,
     /// Waiting requests to try again.
     ready: BTreeSet<AsyncId>,
     next_async: u64,
-    timers: BTreeSet<(LogicalTime, Timer)>,
+    timers: Timers,
+    hits: Hits,
     out: VecDeque<ServerOutput>,
     counters: Counters,
 }
@@ -189,13 +207,19 @@ impl Server {
             next_conn: 0,
             sessions: BTreeMap::new(),
             opens: BTreeMap::new(),
+            in_session: BTreeSet::new(),
+            disconnected: 0,
+            next_open: 0,
             volatile: BTreeMap::new(),
             files: BTreeMap::new(),
             leases: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            clients: BTreeSet::new(),
+            watches: Watches::default(),
+            waiting: WaitTable::default(),
             ready: BTreeSet::new(),
             next_async: 0,
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
+            hits: Hits::default(),
             out: VecDeque::new(),
             counters: Counters::default(),
             config,
@@ -262,14 +286,56 @@ impl Server {
             path: path.to_owned(),
         };
         let (node, stream) = self.seed(share, path, false)?;
-        let put = self.fs.change(node, stream, |old| {
-            old.set_size(0);
+        let put = self.fs.change(node, stream, |data| {
+            *data = Data::default();
             for (offset, part) in parts {
-                old.write(offset, part.as_ref());
+                data.write(offset, part.as_ref())?;
             }
-            old.set_size(size);
+            data.set_size(size);
+            Ok(())
+        });
+        put.and_then(|put| put).map_err(|_| bad())
+    }
+
+    /// As [`Self::put_file`], of `size` bytes that are read from `source` as they are needed; it is
+    /// never written to.
+    ///
+    /// # Errors
+    ///
+    /// [`SeedError`] when the share or the path cannot be.
+    pub fn put_source(
+        &mut self,
+        share: &str,
+        path: &str,
+        size: u64,
+        source: Arc<dyn Source>,
+    ) -> Result<(), SeedError> {
+        let bad = || SeedError::BadPath {
+            path: path.to_owned(),
+        };
+        let (node, stream) = self.seed(share, path, false)?;
+        let put = self.fs.change(node, stream, |data| {
+            *data = Data::from_source(source, size);
         });
         put.map_err(|_| bad())
+    }
+
+    /// Whether something has that path; the case of letters does not matter.
+    #[must_use]
+    pub fn is_there(&self, share: &str, path: &str) -> bool {
+        let root = self.disk_root(share);
+        let parsed = Path::parse(path).ok();
+        let found = root
+            .zip(parsed)
+            .map(|(root, it)| self.fs.find(root, &it.parts));
+        matches!(found, Some(Ok(Found::Node(_))))
+    }
+
+    fn disk_root(&self, share: &str) -> Option<NodeId> {
+        let named = |known: &&Share| {
+            known.kind == ShareKind::Disk && known.name.eq_ignore_ascii_case(share)
+        };
+        self.shares.iter().rev().find(named).map(|share| share.root)
     }
 
     fn seed(
@@ -281,13 +347,7 @@ impl Server {
         let bad = || SeedError::BadPath {
             path: path.to_owned(),
         };
-        let mut root = None;
-        for known in &self.shares {
-            if known.kind == ShareKind::Disk && known.name.eq_ignore_ascii_case(share) {
-                root = Some(known.root);
-            }
-        }
-        let mut at = root.ok_or_else(|| SeedError::NoShare {
+        let mut at = self.disk_root(share).ok_or_else(|| SeedError::NoShare {
             share: share.to_owned(),
         })?;
         let parsed = Path::parse(path).map_err(|_| bad())?;
@@ -327,16 +387,16 @@ impl Server {
                     continue;
                 };
                 if id != root {
-                    let data = (!node.is_dir()).then(|| node.data.read(0, node.data.size()));
+                    let file = (!node.is_dir()).then_some(&node.data);
                     out.push(Entry {
                         path: path.clone(),
-                        data,
+                        data: file.and_then(|data| data.read(0, data.size()).ok()),
                     });
                 }
                 for named in &node.named {
                     out.push(Entry {
                         path: format!("{path}:{}", named.name),
-                        data: Some(named.data.read(0, named.data.size())),
+                        data: named.data.read(0, named.data.size()).ok(),
                     });
                 }
                 for child in node.children.iter().flat_map(|children| children.values()) {
@@ -361,6 +421,7 @@ impl Server {
         let key = ConnKey(self.next_conn);
         if self.conns.len() >= self.config.limits.connections {
             self.counters.closed_limit = self.counters.closed_limit.saturating_add(1);
+            self.limited(Limit::Connections);
             self.out.push_back(ServerOutput::Close { conn: key });
             return key;
         }
@@ -392,20 +453,17 @@ impl Server {
     /// Time has passed: breaks and durable handles may have run out.
     pub fn wake(&mut self, now: LogicalTime) {
         self.advance(now);
-        while let Some((at, timer)) = self.timers.first().copied() {
-            if at > self.now {
-                break;
-            }
-            self.timers.pop_first();
+        // Whatever runs out now runs out before anyone tries again.
+        while let Some(timer) = self.timers.pop(self.now) {
             self.on_timer(timer);
-            self.settle();
         }
+        self.settle();
     }
 
     /// When [`Server::wake`] has to be called next.
     #[must_use]
     pub fn next_wake(&self) -> Option<LogicalTime> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.next()
     }
 
     /// What to do next; none when there is nothing.

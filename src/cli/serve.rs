@@ -1,11 +1,14 @@
 //! `smbench serve`: the model server on a real port.
 
+mod folder;
+
+use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use smbench_live::listener::{self, ListenLimits, ServeStats};
 use smbench_sim::ModelService;
-use smbench_sim::server::{Plant, SeedEntry, Server, ServerConfig, ShareConfig};
+use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::report::{note, say};
@@ -20,9 +23,12 @@ pub(crate) struct Args {
     /// Allow an address that other machines can reach
     #[arg(long)]
     beyond_loopback: bool,
-    /// A share; with a folder, its content is loaded at the start and never written back
+    /// A share; with a folder, that is its content, read as it is asked for and never written to
     #[arg(long, value_name = "NAME[=DIR]", default_value = "share")]
     share: Vec<String>,
+    /// Most that clients can store, in MiB
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    content_limit: u64,
     /// The only user; without one everybody is a guest
     #[arg(long, value_name = "USER", requires = "password_file")]
     user: Option<String>,
@@ -51,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Ok(Verdict::Same);
     }
     check_address(args)?;
-    let server = Server::new(config(args)?);
+    let server = server(args)?;
     note!("smbench: this server is for tests, not for data that matter: see docs/SERVE.md");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -70,12 +76,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
         let stats = listener::serve(listener, &mut service, limits, interrupted())
             .await
             .or_environment("cannot serve")?;
-        tell(&stats);
+        tell(&stats, &service);
         Ok(Verdict::Same)
     })
 }
 
-fn tell(stats: &ServeStats) {
+fn tell(stats: &ServeStats, service: &ModelService) {
     note!(
         "smbench: served {} connections, {} frames in, {} frames out",
         stats.accepted,
@@ -86,6 +92,12 @@ fn tell(stats: &ServeStats) {
         if let Some(limit) = ending.limit() {
             note!("smbench: {count} connections ended: {limit}");
         }
+    }
+    for (limit, count) in service.server().limits_reached() {
+        note!(
+            "smbench: {count} times a limit was reached: {}",
+            limit.describe()
+        );
     }
     if stats.accept_failures > 0 {
         note!(
@@ -109,34 +121,40 @@ async fn interrupted() {
     tokio::signal::ctrl_c().await.ok();
 }
 
-fn config(args: &Args) -> Result<ServerConfig, Failure> {
-    let mut shares = vec![ShareConfig::pipe("IPC$")];
-    for share in &args.share {
-        let (name, folder) = match share.split_once('=') {
-            Some((name, folder)) => (name, Some(PathBuf::from(folder))),
-            None => (share.as_str(), None),
-        };
-        let mut config = ShareConfig::disk(name);
-        if let Some(folder) = folder {
-            load(&folder, "", &mut config.files)?;
-        }
-        shares.push(config);
-    }
+fn server(args: &Args) -> Result<Server, Failure> {
     let plants = args.plant.iter().map(|name| {
         name.parse::<Plant>().map_err(|error| {
             Failure::usage(format!("{error}")).remedy("smbench serve --plant list names them all")
         })
     });
-    Ok(ServerConfig {
-        shares,
+    let shares = args.share.iter().map(|share| match share.split_once('=') {
+        Some((name, folder)) => (name, Some(Path::new(folder))),
+        None => (share.as_str(), None),
+    });
+    let shares: Vec<_> = shares.collect();
+    let disks = shares.iter().map(|(name, _)| ShareConfig::disk(name));
+    let mut server = Server::new(ServerConfig {
+        shares: iter::once(ShareConfig::pipe("IPC$")).chain(disks).collect(),
         users: users(args)?,
         guest_ok: args.user.is_none() && args.password_file.is_none(),
         signing_required: args.signing_required,
         encrypt_required: args.encrypt_required,
         plants: plants.collect::<Result<_, _>>()?,
         seed: args.seed,
+        limits: Limits {
+            total_bytes: args.content_limit.saturating_mul(1 << 20),
+            ..Limits::default()
+        },
         ..ServerConfig::default()
-    })
+    });
+    for (share, folder) in shares {
+        let Some(folder) = folder else { continue };
+        for (why, count) in folder::load(&mut server, share, folder)? {
+            let shown = folder.display();
+            note!("smbench: {count} entries of {shown} are not in the share {share}: {why}");
+        }
+    }
+    Ok(server)
 }
 
 fn users(args: &Args) -> Result<Vec<(String, String)>, Failure> {
@@ -160,30 +178,4 @@ fn users(args: &Args) -> Result<Vec<(String, String)>, Failure> {
             ),
         })
         .collect()
-}
-
-fn load(folder: &Path, below: &str, into: &mut Vec<SeedEntry>) -> Result<(), Failure> {
-    let shown = folder.display();
-    let entries = std::fs::read_dir(folder).or_environment(format!("cannot read {shown}"))?;
-    for entry in entries {
-        let entry = entry.or_environment(format!("cannot read {shown}"))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if below.is_empty() {
-            name
-        } else {
-            format!("{below}\\{name}")
-        };
-        let kind = entry
-            .file_type()
-            .or_environment(format!("cannot read {shown}"))?;
-        if kind.is_dir() {
-            into.push(SeedEntry::Dir { path: path.clone() });
-            load(&entry.path(), &path, into)?;
-        } else if kind.is_file() {
-            let data = std::fs::read(entry.path())
-                .or_environment(format!("cannot read {}", entry.path().display()))?;
-            into.push(SeedEntry::File { path, data });
-        }
-    }
-    Ok(())
 }

@@ -153,6 +153,17 @@ impl ModelServer {
     }
 }
 
+impl ModelServer {
+    /// The most memory that it has had so far, in bytes.
+    pub fn most_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
+        kilobytes.parse::<u64>().unwrap() << 10
+    }
+}
+
 impl Drop for ModelServer {
     fn drop(&mut self) {
         self.child.kill().ok();

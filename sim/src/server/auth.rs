@@ -9,6 +9,7 @@ use smbench_core::smb2::NtStatus;
 use smbench_live::auth::REFUSE_WORKSTATION;
 
 use super::Server;
+use super::limits::Limit;
 
 /// An authentication between its two legs.
 #[derive(Debug, Default)]
@@ -51,6 +52,7 @@ impl Server {
                 if !init.mechs().any(|mech| mech == OID_NTLMSSP) {
                     return Err(NtStatus::LOGON_FAILURE);
                 }
+                self.check_token(init.mech_types)?;
                 let login = Login {
                     mech_types: Some(init.mech_types.to_vec()),
                     ..Login::default()
@@ -68,6 +70,14 @@ impl Server {
             (Some(parsed), Some(inner)) => self.authenticate(id, &parsed, inner),
             _ => Err(NtStatus::INVALID_PARAMETER),
         }
+    }
+
+    /// What a login keeps until its next leg is short.
+    fn check_token(&mut self, kept: &[u8]) -> Result<(), NtStatus> {
+        if kept.len() > self.config.limits.token_bytes {
+            return Err(self.limited(Limit::Tokens));
+        }
+        Ok(())
     }
 
     fn session_login(&mut self, id: u64, login: Login) -> Result<(), NtStatus> {
@@ -107,6 +117,10 @@ impl Server {
     /// NEGOTIATE gives CHALLENGE. [MS-NLMP] 3.2.5.1.1.
     fn challenge(&mut self, id: u64, outer: &Token<'_>, inner: &[u8]) -> Result<Step, NtStatus> {
         let negotiate = ntlm::parse_negotiate(inner).map_err(|_| NtStatus::INVALID_PARAMETER)?;
+        self.check_token(inner)?;
+        if let Token::Init(init) = outer {
+            self.check_token(init.mech_types)?;
+        }
         let challenge = self.rng.next64().to_le_bytes();
         let filetime = self.filetime();
         let name = self.config.server_name.clone();

@@ -8,6 +8,7 @@ use smbench_core::smb2::{
 };
 
 use super::answer::{Answer, Cx, Handled};
+use super::caching::Holder;
 use super::fs::StreamId;
 use super::leases::{H, LeaseId, NONE, R, W};
 use super::open::OpenId;
@@ -15,21 +16,19 @@ use super::waiting::Timer;
 use super::{ConnKey, Plant, Server};
 
 impl Server {
-    /// Takes caching away from an open: sends the notification that this needs, if any.
-    /// An open whose client is gone is closed instead. [MS-SMB2] 3.3.4.6.
-    pub(super) fn break_open(&mut self, id: OpenId, to: LeaseState) {
-        let Some(open) = self.opens.get(&id) else {
-            return;
-        };
-        let lease = open.lease;
-        if open.conn.is_none() && lease.is_none() {
-            return self.close_open(id);
-        }
-        // Those that wait are not told: a break alone lets nobody in, and two of them would
-        // wake each other for ever.
-        match lease {
-            Some(lease) => self.break_lease(lease, to),
-            None => self.break_oplock(id, to),
+    /// Takes caching away: sends the notification that this needs, if any. An open whose client is
+    /// gone is closed instead. [MS-SMB2] 3.3.4.6.
+    ///
+    /// Those that wait are not told: a break alone lets nobody in, and two of them would wake each
+    /// other for ever.
+    pub(super) fn break_holder(&mut self, holder: Holder, to: LeaseState) {
+        match holder {
+            Holder::Lease(lease) => self.break_lease(lease, to),
+            Holder::Oplock(id) => match self.opens.get(&id) {
+                Some(open) if open.conn.is_none() => self.close_open(id),
+                Some(_) => self.break_oplock(id, to),
+                None => {}
+            },
         }
     }
 
@@ -79,13 +78,13 @@ impl Server {
         // [MS-SMB2] 3.3.4.7: only write and handle caching need an acknowledgement.
         let acknowledged = from != R;
         if acknowledged {
-            lease.breaking = true;
             lease.requested = to;
             lease.required = to;
         } else {
             lease.state = NONE;
         }
         lease.epoch = lease.epoch.wrapping_add(u16::from(!stuck));
+        self.set_breaking(id, acknowledged);
         self.send_lease_break(id, from, to, acknowledged);
     }
 
@@ -116,10 +115,11 @@ impl Server {
             }
             return;
         }
-        let sessions = self.sessions.iter().filter(|(_, session)| session.valid);
-        let oldest = self.conns.iter().find_map(|(key, conn)| {
-            let mine = sessions.clone().find(|(_, session)| session.conn == *key);
-            (conn.client_guid == id.client).then_some((*key, *mine?.0))
+        let clients = (id.client, ConnKey(0))..=(id.client, ConnKey(u64::MAX));
+        let oldest = self.clients.range(clients).find_map(|(_, key)| {
+            let valid = |id: &&u64| self.sessions.get(id).is_some_and(|it| it.valid);
+            let session = self.conns.get(key)?.sessions.iter().find(valid)?;
+            Some((*key, *session))
         });
         if ack {
             self.set_timer(self.config.break_timeout_ms, Timer::Lease(id));
@@ -160,22 +160,20 @@ impl Server {
             return;
         };
         let (stream, lease) = (open.stream, open.lease);
-        if self.has(Plant::NoOplockBreak) || self.caching(id).contains(W) {
+        if self.has(Plant::NoOplockBreak) || self.held_by_open(id).contains(W) {
             return;
         }
-        let mut told: Vec<LeaseId> = Vec::new();
-        for other in self.opens_of(stream) {
-            let Some(found) = self.opens.get(&other) else {
-                continue;
-            };
-            let same = found.lease.is_some() && found.lease == lease;
-            let again = found.lease.is_some_and(|lease| told.contains(&lease));
-            if same || again || !self.caching(other).contains(R) {
-                continue;
-            }
-            told.extend(found.lease);
-            self.break_open(other, NONE);
+        let file = self.files.get(&stream);
+        if file.is_none_or(|file| file.caching.is_free_of(R)) {
+            return;
         }
+        for holder in self.holders_of(stream) {
+            let same = lease.is_some_and(|lease| holder == Holder::Lease(lease));
+            if !same && self.held_by(holder).contains(R) {
+                self.break_holder(holder, NONE);
+            }
+        }
+        self.review_caching(stream);
     }
 
     /// A rename or replacement takes handle caching from the others that have the file open.
@@ -188,17 +186,16 @@ impl Server {
             .and_then(|id| self.opens.get(&id))
             .and_then(|open| open.lease);
         let mut wait = false;
-        for other in self.opens_of(stream) {
-            let Some(open) = self.opens.get(&other) else {
+        for holder in self.holders_of(stream) {
+            let Holder::Lease(lease) = holder else {
                 continue;
             };
-            let same = Some(other) == but || (open.lease.is_some() && open.lease == own);
-            let state = self.caching(other);
-            if same || open.lease.is_none() || !state.contains(H) {
+            let state = self.held_by(holder);
+            if own == Some(lease) || !state.contains(H) {
                 continue;
             }
-            self.break_open(other, state & !H);
-            wait |= self.is_breaking(other);
+            self.break_holder(holder, state & !H);
+            wait |= self.leases.get(&lease).is_some_and(|it| it.breaking);
         }
         wait
     }
@@ -252,6 +249,7 @@ impl Server {
         }
         if !ignored {
             lease.state = body.lease_state;
+            self.note_lease(id);
             self.settle_lease(id);
         }
         Ok(Answer::ok(LeaseBreakResponse {
@@ -268,21 +266,21 @@ impl Server {
             return;
         };
         let (stream, state) = (lease.stream, lease.state);
-        let mut next = None;
+        let (mut next, mut breaking) = (None, false);
         if lease.required.contains(state) {
-            lease.breaking = false;
             lease.requested = NONE;
             lease.required = NONE;
         } else if state.intersects(W | H) {
             // Windows and Samba go down in steps: read caching stays for one more.
             lease.requested = lease.required | R;
             next = Some((lease.requested, true));
+            breaking = true;
         } else {
             lease.state = NONE;
-            lease.breaking = false;
             lease.requested = NONE;
             next = Some((std::mem::take(&mut lease.required), false));
         }
+        self.set_breaking(id, breaking);
         if let Some((to, ack)) = next {
             self.send_lease_break(id, state, to, ack);
         }
@@ -309,10 +307,10 @@ impl Server {
         };
         if lease.breaking {
             lease.state = NONE;
-            lease.breaking = false;
             lease.requested = NONE;
             lease.required = NONE;
             let stream = lease.stream;
+            self.set_breaking(id, false);
             self.counters.breaks_timed_out = self.counters.breaks_timed_out.saturating_add(1);
             self.touch(stream);
         }

@@ -35,24 +35,26 @@ impl Server {
 
     /// Takes an open out of every table.
     pub(super) fn close_open(&mut self, id: OpenId) {
+        self.unwatch(id);
         let Some(open) = self.opens.remove(&id) else {
             return;
         };
+        match open.conn {
+            Some(conn) => self.unattach(conn, open.session, id),
+            None => self.disconnected = self.disconnected.saturating_sub(1),
+        }
         self.volatile.remove(&open.volatile);
         self.clear_timer(Timer::Oplock(id));
-        if open.durable.is_some() {
-            self.clear_timer(Timer::Durable(id));
-        }
+        self.clear_timer(Timer::Durable(id));
         if let Some(lease) = open.lease {
             self.leave_lease(lease, id);
         }
         let mut delete = false;
         if let Some(file) = self.files.get_mut(&open.stream) {
-            file.opens.retain(|other| *other != id);
-            file.locks.retain(|lock| lock.open != id);
+            file.leave(id, &open);
             // [MS-FSA] 2.1.5.5: the open's own wish becomes the file's.
             file.delete_pending |= open.delete_on_close;
-            if file.opens.is_empty() {
+            if !file.is_open() {
                 delete = file.delete_pending;
                 if !delete {
                     self.files.remove(&open.stream);

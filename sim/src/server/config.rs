@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use smbench_core::smb2::Dialect;
 
+use super::limits::Limits;
 use super::plant::Plant;
 
 /// What a share holds.
@@ -65,56 +66,6 @@ impl ShareConfig {
             name: name.to_owned(),
             kind: ShareKind::Pipe,
             ..Self::default()
-        }
-    }
-}
-
-/// Bounds on what clients can make the server hold. Reaching one is an error status to the client
-/// that did, and never a loss for the others.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
-    /// Connections at a time; more are closed at once.
-    pub connections: usize,
-    /// Sessions at a time, unfinished ones too.
-    pub sessions: usize,
-    /// Tree connects of one session.
-    pub trees_per_session: usize,
-    /// Opens at a time, disconnected durable ones too.
-    pub opens: usize,
-    /// Requests of one connection that wait.
-    pub pending_per_connection: usize,
-    /// Byte-range locks of one open.
-    pub locks_per_open: usize,
-    /// Frames that wait in [`Server::poll`](super::Server::poll) for one connection; a client
-    /// that reads no more is cut off beyond.
-    pub queued_frames_per_connection: usize,
-    /// Files, directories and streams.
-    pub nodes: usize,
-    /// Size of one stream, in bytes.
-    pub file_bytes: u64,
-    /// Data of all streams together, in bytes actually stored.
-    pub total_bytes: u64,
-    /// PDUs of one compound.
-    pub compound: usize,
-    /// Changes kept for one CHANGE_NOTIFY that is between two requests.
-    pub changes_per_open: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 20_000,
-            sessions: 40_000,
-            trees_per_session: 1_024,
-            opens: 200_000,
-            pending_per_connection: 512,
-            locks_per_open: 10_000,
-            queued_frames_per_connection: 20_000,
-            nodes: 2_000_000,
-            file_bytes: 1 << 40,
-            total_bytes: 4 << 30,
-            compound: 128,
-            changes_per_open: 4_096,
         }
     }
 }

@@ -25,6 +25,14 @@ pub(super) struct Conn {
     pub(super) queued: usize,
     /// Requests that wait.
     pub(super) pending: usize,
+    /// Bytes of them.
+    pub(super) pending_bytes: usize,
+    /// Sessions set up here, unfinished ones too.
+    pub(super) sessions: BTreeSet<u64>,
+    /// Opens of these sessions.
+    pub(super) opens: usize,
+    /// Open directories that are watched.
+    pub(super) watches: usize,
     /// Responses sent, for the planted credit leak.
     pub(super) responses: u64,
 }
@@ -44,6 +52,10 @@ impl Conn {
             logged_in: false,
             queued: 0,
             pending: 0,
+            pending_bytes: 0,
+            sessions: BTreeSet::new(),
+            opens: 0,
+            watches: 0,
             responses: 0,
         }
     }

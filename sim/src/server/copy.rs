@@ -75,6 +75,7 @@ impl Server {
             let data = self.fs.data(source.node, source.stream);
             let bytes = data
                 .map(|data| data.read(chunk.from, length))
+                .transpose()?
                 .unwrap_or_default();
             self.store(to, chunk.to, &bytes)?;
             written = written.saturating_add(1);

@@ -7,7 +7,10 @@ use smbench_core::smb2::{
 };
 
 use super::answer::{Cx, Handled, Stop};
+use super::data::{len_of, len64};
+use super::file_info::{Eas, ea_size};
 use super::fs::{Found, NodeId, StreamId};
+use super::limits::{Limit, may_share};
 use super::name::Path;
 use super::notify::Change;
 use super::open::{Open, OpenId};
@@ -43,6 +46,9 @@ impl Asked {
                 ContextData::DurableReconnectV2(old) => asked.reconnect_v2 = Some(*old),
                 ContextData::AllocationSize(size) => asked.allocation = size.allocation_size,
                 ContextData::Lease(lease) => asked.lease = Some(*lease),
+                ContextData::SecD(bytes) if bytes.len() > MAX_DESCRIPTOR => {
+                    return Err(INVALID_SECURITY_DESCR);
+                }
                 ContextData::SecD(bytes) => asked.security = Some(bytes.clone()),
                 ContextData::ExtA(bytes) => asked.eas = Some(bytes.clone()),
                 ContextData::Timewarp(_) => asked.snapshot = true,
@@ -88,8 +94,9 @@ impl Server {
         if asked.reconnect.is_some() || asked.reconnect_v2.is_some() {
             return self.reconnect(cx, body, &asked);
         }
-        if self.opens.len() >= self.config.limits.opens {
-            return Err(NtStatus::INSUFFICIENT_RESOURCES.into());
+        let own = self.conns.get(&cx.conn).map_or(0, |conn| conn.opens);
+        if !may_share(own, self.opens.len(), self.config.limits.opens) {
+            return Err(self.limited(Limit::Opens).into());
         }
         let share = self
             .shares
@@ -209,9 +216,16 @@ impl Server {
         if options.contains(CreateOptions::DELETE_ON_CLOSE) {
             may_delete(want.access, attributes)?;
         }
-        if self.fs.count() >= self.config.limits.nodes {
-            return Err(NtStatus::DISK_FULL.into());
-        }
+        let eas = match &want.asked.eas {
+            Some(list) => super::file_info::parse_eas(list)?,
+            None => Vec::new(),
+        };
+        let more = name.len().saturating_add(want.path.stream.len());
+        let security = want.asked.security.as_ref().map_or(0, Vec::len);
+        let more = more
+            .saturating_add(security)
+            .saturating_add(len_of(ea_size(&eas)));
+        self.check_room(more)?;
         let now = self.filetime();
         let node = self.fs.add(Some(parent), name, is_dir, now);
         let stream = if want.path.stream.is_empty() {
@@ -219,7 +233,7 @@ impl Server {
         } else {
             self.fs.add_stream(node, &want.path.stream)?
         };
-        self.dress(node, want, is_dir)?;
+        self.dress(node, want, is_dir, eas)?;
         self.fs.set_allocation(node, stream, want.asked.allocation);
         let open = self.grant(cx, want, node, stream)?;
         self.changed(node, Change::added(is_dir));
@@ -231,26 +245,34 @@ impl Server {
         self.create_answer(cx, want, open, action)
     }
 
+    /// Whether there is room for one more file or stream, with `bytes` of names and attributes.
+    pub(super) fn check_room(&mut self, bytes: usize) -> Result<(), NtStatus> {
+        if self.fs.count() >= self.config.limits.nodes {
+            return Err(self.limited(Limit::Nodes));
+        }
+        let held = self.fs.held().saturating_add(len64(bytes));
+        if held > self.config.limits.total_bytes {
+            return Err(self.limited(Limit::Content));
+        }
+        Ok(())
+    }
+
     /// Gives a new file its attributes, descriptor and extended attributes.
-    pub(super) fn dress(
+    fn dress(
         &mut self,
         node: NodeId,
         want: &Want<'_>,
         is_dir: bool,
+        eas: Eas,
     ) -> Result<(), NtStatus> {
-        let eas = match &want.asked.eas {
-            Some(list) => super::file_info::parse_eas(list)?,
-            None => Vec::new(),
-        };
         let security = want.asked.security.clone();
+        self.fs.set_extras(node, eas, security)?;
         let found = self.fs.node_mut(node)?;
         found.attributes = want.body.file_attributes & SETTABLE;
         if !is_dir {
             // [MS-FSA] 2.1.5.1.1: a new file wants to be archived.
             found.attributes |= FileAttributes::ARCHIVE;
         }
-        found.eas = eas;
-        found.security = security;
         Ok(())
     }
 
@@ -273,6 +295,7 @@ impl Server {
         let options = want.body.create_options;
         let open = Open {
             volatile: 0,
+            number: 0,
             conn: Some(cx.conn),
             session: cx.session,
             tree: cx.tree,
@@ -372,4 +395,7 @@ pub(super) fn generic(mut access: AccessMask) -> AccessMask {
 /// Attributes that a client may set. [MS-FSCC] 2.6.
 pub(super) const SETTABLE: FileAttributes = FileAttributes::from_bits_retain(0x0000_3127);
 
+/// A descriptor with four parts of the longest kind is no longer. [MS-DTYP] 2.4.6.
+const MAX_DESCRIPTOR: usize = 128 << 10;
+const INVALID_SECURITY_DESCR: NtStatus = NtStatus(0xc000_0079);
 const BAD_IMPERSONATION_LEVEL: NtStatus = NtStatus(0xc000_00a5);

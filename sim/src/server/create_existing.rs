@@ -6,11 +6,13 @@ use smbench_core::smb2::{
 };
 
 use super::answer::{Cx, Handled, Stop};
+use super::caching::Holder;
 use super::create::{SETTABLE, Want, may_delete};
 use super::fs::{NodeId, StreamId};
 use super::leases::{H, LeaseId, NONE, R, W, lease_of_oplock, oplock_of_lease};
+use super::limits::Limit;
 use super::notify::Change;
-use super::open::OpenId;
+use super::open::{Mode, OpenId};
 use super::waiting::Wait;
 use super::{Plant, Server};
 
@@ -78,9 +80,11 @@ impl Server {
         ) {
             return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
         }
-        if self.fs.count() >= self.config.limits.nodes {
-            return Err(NtStatus::DISK_FULL.into());
+        let named = self.fs.node(node)?.named.len();
+        if named >= self.config.limits.streams_per_file {
+            return Err(self.limited(Limit::Nodes).into());
         }
+        self.check_room(want.path.stream.len())?;
         self.check_pending(node, node)?;
         self.check_lease(cx, want, None)?;
         let stream = self.fs.add_stream(node, &want.path.stream)?;
@@ -132,12 +136,22 @@ impl Server {
     }
 
     fn violates(&mut self, stream: StreamId, access: AccessMask, share: ShareAccess) -> bool {
+        let want = Mode::new(access, share);
+        let Some(file) = self.files.get(&stream) else {
+            return false;
+        };
+        if !file.modes().any(|have| have.conflicts(want)) {
+            return false;
+        }
+        if file.disconnected == 0 {
+            return true;
+        }
         let mut found = false;
         for id in self.opens_of(stream) {
             let Some(open) = self.opens.get(&id) else {
                 continue;
             };
-            if !Self::conflicts((open.access, open.share_access), (access, share)) {
+            if !open.mode().conflicts(want) {
                 continue;
             }
             if open.conn.is_none() {
@@ -158,11 +172,8 @@ impl Server {
         let streams = self.streams_of(node);
         let mut others = streams.iter().filter(|stream| **stream != node);
         others.any(|stream| {
-            let opens = self.files.get(stream).map_or(&[][..], |file| &file.opens);
-            opens
-                .iter()
-                .filter_map(|id| self.opens.get(id))
-                .any(|open| !open.share_access.contains(ShareAccess::DELETE))
+            let file = self.files.get(stream);
+            file.is_some_and(|file| file.modes().any(|mode| !mode.allows_delete()))
         })
     }
 
@@ -179,25 +190,40 @@ impl Server {
         if self.has(Plant::NoOplockBreak) {
             return false;
         }
+        let kept = self.has(Plant::OplockKeptAfterBreak);
         let own = self.lease_asked(cx, want);
+        let passes = is_lease_stat_open(want.access);
         let delaying = if violation { H } else { W };
+        let concerned = if overwrite { R | W | H } else { delaying };
+        let Some(file) = self.files.get(&stream) else {
+            return false;
+        };
+        if file.caching.is_free_of(concerned) && file.caching.breaking == 0 {
+            return false;
+        }
+        // Who waits was let wait by a break that is still on: nothing else has to be looked at.
+        let mine = own.and_then(|own| self.leases.get(&own));
+        let mine = usize::from(mine.is_some_and(|lease| lease.breaking));
+        if !first && !passes && file.caching.breaking > mine {
+            return !kept;
+        }
         let mut wait = false;
-        for id in self.opens_of(stream) {
-            let Some(open) = self.opens.get(&id) else {
-                continue;
+        for holder in self.holders_of(stream) {
+            let lease = match holder {
+                Holder::Lease(lease) => self.leases.get(&lease).map(|it| (lease, it.breaking)),
+                Holder::Oplock(_) => None,
             };
-            let lease = open.lease;
-            if lease.is_some() && (lease == own || is_lease_stat_open(want.access)) {
+            if lease.is_some_and(|(lease, _)| Some(lease) == own || passes) {
                 continue;
             }
-            let have = self.caching(id);
-            let was_breaking = self.is_breaking(id);
+            let have = self.held_by(holder);
+            let was_breaking = lease.is_some_and(|(_, breaking)| breaking);
             let mut to = have & !delaying;
             if overwrite {
                 to &= !(H | R);
             }
             if to.contains(have) {
-                wait |= lease.is_some() && was_breaking;
+                wait |= was_breaking;
                 continue;
             }
             if overwrite {
@@ -209,12 +235,15 @@ impl Server {
                     to = NONE;
                 }
             }
-            self.break_open(id, to);
-            let gone = !self.opens.contains_key(&id);
-            wait |= !gone && have.intersects(delaying);
-            wait |= !gone && lease.is_some() && was_breaking && !first;
+            self.break_holder(holder, to);
+            let there = match holder {
+                Holder::Lease(lease) => self.leases.contains_key(&lease),
+                Holder::Oplock(id) => self.opens.contains_key(&id),
+            };
+            wait |= there && (have.intersects(delaying) || (was_breaking && !first));
         }
-        wait && !self.has(Plant::OplockKeptAfterBreak)
+        self.review_caching(stream);
+        wait && !kept
     }
 
     pub(super) fn lease_asked(&self, cx: &Cx, want: &Want<'_>) -> Option<LeaseId> {
@@ -245,24 +274,22 @@ impl Server {
             Some(lease) => sane(lease.state),
             None => lease_of_oplock(want.oplock),
         };
-        let file = self.files.get(&stream);
-        if file.is_some_and(|file| !file.locks.is_empty()) {
+        let stat = is_stat_open(want.access) && !overwrites(want.body.create_disposition);
+        let file = self.files.get(&stream).ok_or(NtStatus::FILE_CLOSED)?;
+        if !file.locks.is_empty() {
             granted &= !R; // byte-range locks make cached reads unsafe
         }
-        let (mut others, mut plain, mut handle) = (false, false, false);
-        let stat = is_stat_open(want.access) && !overwrites(want.body.create_disposition);
-        for other in self.opens_of(stream) {
-            let Some(found) = self.opens.get(&other) else {
-                continue;
-            };
-            let same = found.lease.is_some() && found.lease == own;
-            if other == id || same || stat {
-                continue;
-            }
-            others = true;
-            plain |= found.lease.is_none();
-            handle |= self.caching(other).contains(H);
-        }
+        let in_lease = own.and_then(|own| self.leases.get(&own));
+        let with_it = in_lease
+            .map_or(0, |lease| lease.opens.len())
+            .saturating_add(1);
+        // This open is one of them, and has no lease yet.
+        let others = !stat && file.count() > with_it;
+        let plain = !stat && file.unleased > 1;
+        let handle = !stat && !file.caching.is_free_of(H) && {
+            let mut holders = self.holders_of(stream).into_iter();
+            holders.any(|holder| self.held_by(holder).contains(H))
+        };
         if others {
             granted &= !W;
         }
@@ -272,7 +299,13 @@ impl Server {
             } else {
                 oplock_of_lease(granted)
             };
-            self.open_mut(id)?.oplock = level;
+            let open = self.open_mut(id)?;
+            open.oplock = level;
+            let number = open.number;
+            if let Some(file) = self.files.get_mut(&stream) {
+                let state = lease_of_oplock(level);
+                file.caching.add(number, Holder::Oplock(id), state);
+            }
             return Ok(());
         };
         if plain {
@@ -282,6 +315,9 @@ impl Server {
         let open = self.open_mut(id)?;
         open.oplock = OplockLevel::LEASE;
         open.lease = Some(own);
+        if let Some(file) = self.files.get_mut(&stream) {
+            file.unleased = file.unleased.saturating_sub(1);
+        }
         Ok(())
     }
 
@@ -299,7 +335,7 @@ impl Server {
             let closed: Vec<StreamId> = self
                 .streams_of(node)
                 .into_iter()
-                .filter(|named| *named != node && self.opens_of(*named).is_empty())
+                .filter(|named| *named != node && !self.is_stream_open(*named))
                 .collect();
             for named in closed {
                 self.fs.remove_stream(node, named);

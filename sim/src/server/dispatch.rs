@@ -9,7 +9,8 @@ use smbench_core::smb2::{
 };
 
 use super::answer::{Answer, Cx, Handled, Req, Stop};
-use super::data::len32;
+use super::data::{len_of, len32};
+use super::limits::{Limit, may_share};
 use super::waiting::{AsyncId, Wait, Waiting};
 use super::{ConnKey, Plant, Server, ServerOutput};
 
@@ -19,7 +20,11 @@ pub(super) struct Chain {
     pub(super) conn: ConnKey,
     /// Those that are not answered yet, the current one first.
     pub(super) requests: VecDeque<Req>,
+    /// Length of the frame.
+    bytes: usize,
     replies: Vec<Reply>,
+    /// Bytes of them, at most.
+    reply_bytes: usize,
     /// AsyncId of the current request, once it waits.
     async_id: Option<AsyncId>,
     encrypted: bool,
@@ -38,6 +43,11 @@ impl Chain {
     /// The message id of the current request.
     pub(super) fn message_id(&self) -> Option<MessageId> {
         self.requests.front().map(|req| req.header.message_id)
+    }
+
+    /// Bytes held while it waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.saturating_add(self.reply_bytes)
     }
 
     /// Whether the current request runs in a session, and tree if one is given.
@@ -79,7 +89,9 @@ impl Server {
                 Err(_) => return self.malformed(key),
             }
         };
-        let Some(requests) = self.decode(&plain) else {
+        // [MS-SMB2] 3.3.5.2.6: a frame without a request is none.
+        let requests = self.decode(&plain).filter(|requests| !requests.is_empty());
+        let Some(requests) = requests else {
             return self.malformed(key);
         };
         for req in &requests {
@@ -98,7 +110,9 @@ impl Server {
         self.run(Chain {
             conn: key,
             requests,
+            bytes: plain.len(),
             replies: Vec::new(),
+            reply_bytes: 0,
             async_id: None,
             encrypted,
             denied,
@@ -155,6 +169,15 @@ impl Server {
         let cx = self.context(chain, req)?;
         if chain.async_id.is_none() {
             self.check_charge(&cx, req)?;
+        }
+        // All answers of a compound go out in one frame. [MS-SMB2] 3.3.4.1.3.
+        let most = self
+            .conns
+            .get(&cx.conn)
+            .map_or(0, |conn| len_of(conn.max_io));
+        let payload = answer_len(req).min(most);
+        if !chain.replies.is_empty() && chain.reply_bytes.saturating_add(payload) > MAX_ANSWERS {
+            return Err(self.limited(Limit::Answers).into());
         }
         if matches!(req.body, Request::Opaque(_)) {
             return Err(NtStatus::INVALID_PARAMETER.into());
@@ -314,6 +337,13 @@ impl Server {
             header.set_async_id(id);
         }
         self.counters.answered = self.counters.answered.saturating_add(1);
+        let payload = if answer.status.is_error() {
+            0
+        } else {
+            answer_len(req)
+        };
+        let longest = payload.max(answer.bulk.len()).saturating_add(OVERHEAD);
+        chain.reply_bytes = chain.reply_bytes.saturating_add(longest);
         chain.replies.push(Reply {
             header,
             body: answer.body,
@@ -344,12 +374,16 @@ impl Server {
     /// Lets a request wait: the interim response goes out, with the answers before it.
     /// [MS-SMB2] 3.3.4.2.
     fn pend(&mut self, mut chain: Chain, req: Req, wait: Wait) {
-        let room = self.config.limits.pending_per_connection;
-        let Some(conn) = self.conns.get_mut(&chain.conn) else {
+        let limits = self.config.limits;
+        let (all, bytes) = (self.waiting.bytes(), chain.bytes());
+        let Some(conn) = self.conns.get(&chain.conn) else {
             return;
         };
-        let refused = if conn.pending >= room {
-            Some(NtStatus::INSUFFICIENT_RESOURCES)
+        let own = conn.pending_bytes.saturating_add(bytes);
+        let full = conn.pending >= limits.pending_per_connection
+            || !may_share(own, all, limits.pending_bytes);
+        let refused = if full {
+            Some(self.limited(Limit::Pending))
         // [MS-SMB2] 3.3.5.2.7: of a compound only a CREATE or the last may wait; Samba cancels.
         } else if !chain.requests.is_empty() && req.header.command != Command::CREATE {
             Some(NtStatus::CANCELLED)
@@ -360,7 +394,6 @@ impl Server {
             self.conclude(&mut chain, &req, Err(status.into()));
             return self.run(chain);
         }
-        conn.pending = conn.pending.saturating_add(1);
         let id = match chain.async_id {
             Some(id) => id,
             None => {
@@ -377,11 +410,16 @@ impl Server {
                     granted_before: false,
                 });
                 self.flush(chain.conn, std::mem::take(&mut chain.replies));
+                chain.reply_bytes = 0;
                 id
             }
         };
         chain.requests.push_front(req);
-        self.waiting.insert(id, Waiting { chain, wait });
+        if let Some(conn) = self.conns.get_mut(&chain.conn) {
+            conn.pending = conn.pending.saturating_add(1);
+            conn.pending_bytes = conn.pending_bytes.saturating_add(chain.bytes());
+            self.waiting.insert(id, Waiting { chain, wait });
+        }
     }
 
     /// Sends answers as one frame, with their credits in the last. [MS-SMB2] 3.3.4.1.2.
@@ -435,6 +473,7 @@ impl Server {
         };
         if conn.queued >= most {
             self.counters.closed_limit = self.counters.closed_limit.saturating_add(1);
+            self.limited(Limit::Unread);
             return self.hangup(key);
         }
         if !trusting && conn.seal.seal(&mut frame, notify).is_err() {
@@ -460,5 +499,18 @@ impl Server {
     }
 }
 
+/// Bytes of data that the answer to a request may carry.
+fn answer_len(req: &Req) -> usize {
+    match &req.body {
+        Request::Write(_) | Request::SetInfo(_) => 0,
+        body => len_of(body.credit_payload()),
+    }
+}
+
+/// Bytes of answers in one frame before further requests of its compound are refused: with the one
+/// more that there may be then, they fit into a transport frame of 16 MiB. [MS-SMB2] 2.1.
+const MAX_ANSWERS: usize = 15 << 20;
+/// Bytes of an answer beside its payload: header, fixed part, contexts.
+const OVERHEAD: usize = 512;
 /// Where NextCommand lies in a header. [MS-SMB2] 2.2.1.
 const NEXT_COMMAND: usize = 20;

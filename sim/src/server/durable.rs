@@ -10,6 +10,7 @@ use smbench_core::smb2::{
 use super::answer::{Cx, Handled};
 use super::create::Asked;
 use super::leases::H;
+use super::limits::Limit;
 use super::open::{Open, OpenId};
 use super::waiting::Timer;
 use super::{Plant, Server};
@@ -58,7 +59,7 @@ impl Server {
     fn keeps_handle(&self, id: OpenId) -> bool {
         self.opens.get(&id).is_some_and(|open| {
             let batch = open.oplock == OplockLevel::BATCH && open.breaking.is_none();
-            let lease = open.lease.is_some() && self.caching(id).contains(H);
+            let lease = open.lease.is_some() && self.held_by_open(id).contains(H);
             !open.is_dir && (batch || lease)
         })
     }
@@ -70,14 +71,33 @@ impl Server {
         durable && self.keeps_handle(id) && !self.has(Plant::DurableForgotten)
     }
 
+    /// Ends what a client that is gone has open: disconnects it where it is durable, or closes it.
+    pub(super) fn abandon(&mut self, id: OpenId) {
+        if !self.can_survive(id) {
+            return self.close_open(id);
+        }
+        if self.disconnected >= self.config.limits.disconnected {
+            self.limited(Limit::Disconnected);
+            return self.close_open(id);
+        }
+        self.detach(id);
+    }
+
     /// Leaves an open without connection, until its time is up.
-    pub(super) fn detach(&mut self, id: OpenId) {
+    fn detach(&mut self, id: OpenId) {
+        self.unwatch(id);
         let Some(open) = self.opens.get_mut(&id) else {
             return;
         };
-        open.conn = None;
-        open.watch = None;
         let (volatile, timeout) = (open.volatile, open.durable.map_or(0, |d| d.timeout_ms));
+        let (session, stream) = (open.session, open.stream);
+        if let Some(conn) = open.conn.take() {
+            self.unattach(conn, session, id);
+            self.disconnected = self.disconnected.saturating_add(1);
+            if let Some(file) = self.files.get_mut(&stream) {
+                file.disconnected = file.disconnected.saturating_add(1);
+            }
+        }
         self.volatile.remove(&volatile);
         self.set_timer(timeout, Timer::Durable(id));
     }
@@ -129,6 +149,12 @@ impl Server {
         open.session = cx.session;
         open.tree = cx.tree;
         open.share = cx.share;
+        let stream = open.stream;
+        self.attach(cx.conn, cx.session, id);
+        self.disconnected = self.disconnected.saturating_sub(1);
+        if let Some(file) = self.files.get_mut(&stream) {
+            file.disconnected = file.disconnected.saturating_sub(1);
+        }
         self.clear_timer(Timer::Durable(id));
         let mut contexts = Vec::new();
         if asked.durable && asked.reconnect.is_some() {

@@ -173,12 +173,13 @@ impl Server {
 
 /// EaSize: bytes of the list. [MS-FSCC] 2.4.13.
 pub(super) fn ea_size(eas: &[(Vec<u8>, Vec<u8>)]) -> u32 {
-    if eas.is_empty() {
-        return 0;
+    let mut len = 0_usize;
+    for (name, value) in eas {
+        // Each at a multiple of four: head, name with its zero, value.
+        let entry = name.len().saturating_add(value.len()).saturating_add(9);
+        len = len.next_multiple_of(4).saturating_add(entry);
     }
-    let mut out = Out::default();
-    write_eas(eas, &mut out);
-    len32(out.len())
+    len32(len)
 }
 
 /// FILE_FULL_EA_INFORMATION records. [MS-FSCC] 2.4.15.
@@ -205,7 +206,7 @@ pub(super) type Eas = Vec<(Vec<u8>, Vec<u8>)>;
 pub(super) fn parse_eas(list: &[u8]) -> Result<Eas, NtStatus> {
     let bad = NtStatus::EA_LIST_INCONSISTENT;
     let mut out = Vec::new();
-    let mut rest = list;
+    let (mut rest, mut size) = (list, 0_usize);
     while !rest.is_empty() {
         let next = u32_at(rest, 0).ok_or(bad)?;
         let name_len = u32::from(*rest.get(5).ok_or(bad)?);
@@ -214,6 +215,11 @@ pub(super) fn parse_eas(list: &[u8]) -> Result<Eas, NtStatus> {
         let value_at = super::data::len_of(name_len).saturating_add(9);
         let value = slice_at(rest, value_at, value_len).ok_or(bad)?;
         out.push((name.to_vec(), value.to_vec()));
+        size = size.saturating_add(name.len()).saturating_add(value.len());
+        // Entries may overlap: a short list can stand for very many bytes.
+        if size > MAX_EA_BYTES || out.len() > MAX_EAS {
+            return Err(NtStatus::EA_TOO_LARGE);
+        }
         if next == 0 {
             break;
         }
@@ -222,5 +228,18 @@ pub(super) fn parse_eas(list: &[u8]) -> Result<Eas, NtStatus> {
     Ok(out)
 }
 
+/// Whether a file may have these.
+pub(super) fn check_eas(eas: &Eas) -> Result<(), NtStatus> {
+    let len = super::data::len_of(ea_size(eas));
+    if eas.len() > MAX_EAS || len > MAX_EA_BYTES {
+        return Err(NtStatus::EA_TOO_LARGE);
+    }
+    Ok(())
+}
+
+/// Extended attributes of one file.
+const MAX_EAS: usize = 1_024;
+/// Bytes of them.
+const MAX_EA_BYTES: usize = 65_536;
 /// NO_EAS_ON_FILE.
 const NO_EAS_ON_FILE: NtStatus = NtStatus(0xc000_0052);

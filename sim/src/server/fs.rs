@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use smbench_core::smb2::{FileAttributes, NtStatus};
 
-use super::data::Data;
+use super::data::{Data, len64};
 use super::name::fold;
 
 /// Number of a file or directory; also the id of its unnamed stream.
@@ -58,6 +58,23 @@ impl Node {
         self.children.is_some()
     }
 
+    /// Bytes of its extended attributes and its security descriptor.
+    fn extras(&self) -> u64 {
+        let security = self.security.as_ref().map_or(0, Vec::len);
+        len64(security).saturating_add(super::file_info::ea_size(&self.eas).into())
+    }
+
+    /// Bytes of what it is beside its content.
+    fn cost(&self) -> u64 {
+        let cost = |name: &str, data: &Data| cost_of(name).saturating_add(data.around());
+        let own = cost(&self.name, &self.data).saturating_add(self.extras());
+        let named = self
+            .named
+            .iter()
+            .map(|named| cost(&named.name, &named.data));
+        named.fold(own, u64::saturating_add)
+    }
+
     /// Attributes as they are reported: never none. [MS-FSCC] 2.6.
     pub(super) fn reported_attributes(&self) -> FileAttributes {
         let mut attributes = self.attributes;
@@ -87,6 +104,8 @@ pub(super) struct Fs {
     owners: BTreeMap<StreamId, NodeId>,
     next: u64,
     total: u64,
+    /// What names, attributes and tables take.
+    around: u64,
 }
 
 impl Fs {
@@ -99,6 +118,42 @@ impl Fs {
         self.total
     }
 
+    /// Bytes of memory held: content, names, attributes, tables.
+    pub(super) fn held(&self) -> u64 {
+        self.total.saturating_add(self.around)
+    }
+
+    /// The same, worked out again.
+    #[cfg(test)]
+    pub(super) fn held_again(&self) -> u64 {
+        let all = self.nodes.values().map(|node| {
+            let named = node.named.iter().map(|named| named.data.stored());
+            node.cost() + node.data.stored() + named.sum::<u64>()
+        });
+        all.sum()
+    }
+
+    /// The cost of a file or stream, and what hangs on it, goes from one sum to another.
+    fn recount(&mut self, before: u64, after: u64) {
+        self.around = self.around.saturating_sub(before).saturating_add(after);
+    }
+
+    /// Gives a file its extended attributes and its security descriptor.
+    pub(super) fn set_extras(
+        &mut self,
+        id: NodeId,
+        eas: Vec<(Vec<u8>, Vec<u8>)>,
+        security: Option<Vec<u8>>,
+    ) -> Result<(), NtStatus> {
+        let node = self.node_mut(id)?;
+        let before = node.extras();
+        node.eas = eas;
+        node.security = security;
+        let after = node.extras();
+        self.recount(before, after);
+        Ok(())
+    }
+
     pub(super) fn node(&self, id: NodeId) -> Result<&Node, NtStatus> {
         self.nodes.get(&id).ok_or(NtStatus::FILE_DELETED)
     }
@@ -109,6 +164,11 @@ impl Fs {
 
     fn id(&mut self) -> u64 {
         self.next = self.next.saturating_add(1);
+        self.last()
+    }
+
+    /// The number that was given last; later ones are larger.
+    pub(super) fn last(&self) -> NodeId {
         // Inode numbers as a file system gives them: not small, not dense with handles.
         self.next.saturating_mul(8).saturating_add(0x0010_0000)
     }
@@ -141,6 +201,7 @@ impl Fs {
             eas: Vec::new(),
             security: None,
         };
+        self.recount(0, node.cost());
         self.nodes.insert(id, node);
         if let Some(parent) = parent.and_then(|parent| self.nodes.get_mut(&parent)) {
             parent.times.written = now;
@@ -201,6 +262,7 @@ impl Fs {
             allocated: 0,
         });
         self.owners.insert(id, node);
+        self.recount(0, cost_of(name));
         Ok(id)
     }
 
@@ -208,9 +270,15 @@ impl Fs {
     pub(super) fn remove_stream(&mut self, node: NodeId, stream: StreamId) {
         if let Some(found) = self.nodes.get_mut(&node) {
             let gone = found.named.iter().find(|named| named.id == stream);
-            self.total = self
-                .total
-                .saturating_sub(gone.map_or(0, |named| named.data.stored()));
+            let (data, cost) = gone.map_or((0, 0), |named| {
+                let around = named.data.around();
+                (
+                    named.data.stored(),
+                    cost_of(&named.name).saturating_add(around),
+                )
+            });
+            self.total = self.total.saturating_sub(data);
+            self.around = self.around.saturating_sub(cost);
             found.named.retain(|named| named.id != stream);
         }
         self.owners.remove(&stream);
@@ -245,12 +313,11 @@ impl Fs {
                 .map(|named| &mut named.data)
         };
         let data = data.ok_or(NtStatus::FILE_DELETED)?;
-        let before = data.stored();
+        let (stored, around) = (data.stored(), data.around());
         let out = change(data);
-        self.total = self
-            .total
-            .saturating_sub(before)
-            .saturating_add(data.stored());
+        let (now, around_now) = (data.stored(), data.around());
+        self.total = self.total.saturating_sub(stored).saturating_add(now);
+        self.recount(around, around_now);
         Ok(out)
     }
 
@@ -301,6 +368,7 @@ impl Fs {
         let named = node.named.iter().map(|named| named.data.stored());
         let stored = named.fold(node.data.stored(), u64::saturating_add);
         self.total = self.total.saturating_sub(stored);
+        self.recount(node.cost(), 0);
         for stream in &node.named {
             self.owners.remove(&stream.id);
         }
@@ -328,6 +396,7 @@ impl Fs {
         node.parent = parent;
         name.clone_into(&mut node.name);
         node.times.changed = now;
+        self.recount(cost_of(&old_name), cost_of(name));
         self.unlink(old_parent, &old_name, now);
         if let Some(parent) = self.nodes.get_mut(&parent) {
             parent.times.written = now;
@@ -336,6 +405,24 @@ impl Fs {
                 children.insert(fold(name), id);
             }
         }
+    }
+
+    /// Gives a named stream another name; the caller has made sure that it is free.
+    pub(super) fn rename_stream(&mut self, node: NodeId, stream: StreamId, name: &str) {
+        let found = self.nodes.get_mut(&node);
+        let mut named = found.into_iter().flat_map(|node| &mut node.named);
+        if let Some(named) = named.find(|named| named.id == stream) {
+            let old = std::mem::replace(&mut named.name, name.to_owned());
+            self.recount(cost_of(&old), cost_of(name));
+        }
+    }
+
+    /// A file or directory, and what it is in, up to the root.
+    pub(super) fn up_from(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        std::iter::successors(Some(id), |at| {
+            let parent = self.nodes.get(at)?.parent;
+            (parent != *at).then_some(parent)
+        })
     }
 
     /// Whether `id` is `above` or lies below it.
@@ -380,6 +467,14 @@ impl Fs {
         self.path_below(id, root).unwrap_or_default()
     }
 }
+
+/// Bytes of a file or stream of that name: its entry, its name, and its name as it is found by.
+fn cost_of(name: &str) -> u64 {
+    len64(name.len()).saturating_mul(2).saturating_add(ENTRY)
+}
+
+/// Bytes of an entry in the tables.
+const ENTRY: u64 = 512;
 
 /// Up to a whole cluster.
 pub(super) fn round_up(bytes: u64) -> u64 {

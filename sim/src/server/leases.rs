@@ -1,5 +1,7 @@
 //! The table of leases. [MS-SMB2] 3.3.1.11, 3.3.1.12.
 
+use std::collections::BTreeSet;
+
 use smbench_core::smb2::{Guid, LeaseState, NtStatus, OplockLevel};
 
 use super::answer::Cx;
@@ -20,6 +22,8 @@ pub(super) struct LeaseId {
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
     pub(super) stream: StreamId,
+    /// That of its first open.
+    pub(super) number: u64,
     pub(super) state: LeaseState,
     /// A break waits for its acknowledgement.
     pub(super) breaking: bool,
@@ -30,7 +34,7 @@ pub(super) struct Lease {
     pub(super) epoch: u16,
     /// 1 or 2.
     pub(super) version: u8,
-    pub(super) opens: Vec<OpenId>,
+    pub(super) opens: BTreeSet<OpenId>,
 }
 
 /// No caching.
@@ -67,24 +71,13 @@ pub(super) fn oplock_of_lease(state: LeaseState) -> OplockLevel {
 
 impl Server {
     /// What an open may cache.
-    pub(super) fn caching(&self, id: OpenId) -> LeaseState {
+    pub(super) fn held_by_open(&self, id: OpenId) -> LeaseState {
         let Some(open) = self.opens.get(&id) else {
             return NONE;
         };
         match open.lease.and_then(|lease| self.leases.get(&lease)) {
             Some(lease) => lease.state,
             None => lease_of_oplock(open.oplock),
-        }
-    }
-
-    /// Whether an open's caching is being broken.
-    pub(super) fn is_breaking(&self, id: OpenId) -> bool {
-        let Some(open) = self.opens.get(&id) else {
-            return false;
-        };
-        match open.lease.and_then(|lease| self.leases.get(&lease)) {
-            Some(lease) => lease.breaking,
-            None => open.breaking.is_some(),
         }
     }
 
@@ -116,34 +109,42 @@ impl Server {
     ) {
         let stuck = self.has(Plant::LeaseEpochStuck);
         let step = u16::from(!stuck);
+        let number = self.opens.get(&open).map_or(0, |open| open.number);
         let lease = self.leases.entry(id).or_insert_with(|| Lease {
             stream,
+            number,
             state: granted,
             breaking: false,
             requested: NONE,
             required: NONE,
             epoch: wanted.epoch.wrapping_add(1),
             version: wanted.version,
-            opens: Vec::new(),
+            opens: BTreeSet::new(),
         });
         let superset = wanted.state.contains(lease.state);
         if superset && granted == wanted.state && granted != lease.state && !lease.breaking {
             lease.state = granted;
             lease.epoch = lease.epoch.wrapping_add(step);
         }
-        if !lease.opens.contains(&open) {
-            lease.opens.push(open);
-        }
+        lease.opens.insert(open);
+        self.note_lease(id);
     }
 
     /// An open leaves its lease, which goes with the last.
     pub(super) fn leave_lease(&mut self, id: LeaseId, open: OpenId) {
-        if let Some(lease) = self.leases.get_mut(&id) {
-            lease.opens.retain(|other| *other != open);
-            if lease.opens.is_empty() {
-                self.leases.remove(&id);
-                self.clear_timer(Timer::Lease(id));
-            }
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return;
+        };
+        lease.opens.remove(&open);
+        if !lease.opens.is_empty() {
+            return;
         }
+        let (stream, number) = (lease.stream, lease.number);
+        self.set_breaking(id, false);
+        if let Some(file) = self.files.get_mut(&stream) {
+            file.caching.remove(number);
+        }
+        self.leases.remove(&id);
+        self.clear_timer(Timer::Lease(id));
     }
 }

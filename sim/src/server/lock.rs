@@ -4,6 +4,7 @@ use smbench_core::smb2::{LockElement, LockFlags, LockRequest, LockResponse, NtSt
 
 use super::answer::{Answer, Cx, Handled, Stop};
 use super::fs::StreamId;
+use super::limits::Limit;
 use super::open::OpenId;
 use super::waiting::Wait;
 use super::{Plant, Server};
@@ -36,22 +37,29 @@ impl Server {
     pub(super) fn lock(&mut self, cx: &Cx, body: &LockRequest) -> Handled {
         let id = self.find_open(cx, body.file_id)?;
         let open = self.open(id)?;
-        let stream = open.stream;
-        if open.is_dir {
+        let (stream, is_dir) = (open.stream, open.is_dir);
+        if is_dir {
             return Err(NtStatus::INVALID_DEVICE_REQUEST.into());
         }
-        let first = body.locks.first().ok_or(NtStatus::INVALID_PARAMETER)?;
+        let first = *body.locks.first().ok_or(NtStatus::INVALID_PARAMETER)?;
+        let limits = self.config.limits;
+        let held = self.files.get(&stream).map_or(0, |file| file.locks.len());
+        let more = held.saturating_add(body.locks.len());
+        let locks = !first.flags.contains(LockFlags::UNLOCK);
+        if body.locks.len() > limits.locks_per_request || (locks && more > limits.locks_per_file) {
+            return Err(self.limited(Limit::Locks).into());
+        }
         // [MS-SMB2] 3.3.5.14: LockSequence says whether this was answered before.
         let sequence = sequence_of(body.lock_sequence);
         if let Some((index, number)) = sequence.filter(|_| cx.waited.is_none()) {
-            if open.lock_sequences.contains(&(index, number)) {
+            if self.open(id)?.lock_sequences.contains(&(index, number)) {
                 return Ok(Answer::ok(LockResponse {}));
             }
             self.open_mut(id)?
                 .lock_sequences
                 .retain(|(other, _)| *other != index);
         }
-        if first.flags.contains(LockFlags::UNLOCK) {
+        if !locks {
             self.unlock(id, stream, &body.locks)?;
         } else {
             self.lock_all(id, stream, &body.locks)?;
@@ -146,7 +154,6 @@ impl Server {
     ) -> Result<(), NtStatus> {
         let exclusive = lock.flags.contains(LockFlags::EXCLUSIVE);
         let strict = self.has(Plant::SharedLockExclusive);
-        let most = self.config.limits.locks_per_open;
         let file = self.files.get_mut(&stream).ok_or(NtStatus::FILE_CLOSED)?;
         let conflict = file.locks.iter().any(|held| {
             // A shared lock may stand on an exclusive one of the same open. [MS-FSA] 2.1.5.8
@@ -157,9 +164,6 @@ impl Server {
         });
         if conflict {
             return Err(NtStatus::LOCK_NOT_GRANTED);
-        }
-        if file.locks.iter().filter(|held| held.open == id).count() >= most {
-            return Err(NtStatus::INSUFFICIENT_RESOURCES);
         }
         file.locks.push(ByteLock {
             open: id,

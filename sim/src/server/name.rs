@@ -107,22 +107,62 @@ pub(super) fn fold(name: &str) -> String {
         .collect()
 }
 
-/// Whether `name` matches a search pattern with `*`, `?` and the DOS wildcards `<`, `>`, `"`.
-/// [MS-FSA] 2.1.4.4.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
-    if matches!(pattern, "" | "*" | "*.*" | "<.>") {
-        return true;
+/// A search pattern with `*`, `?` and the DOS wildcards `<`, `>`, `"`. [MS-FSA] 2.1.4.4.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pattern {
+    /// Folded; empty where everything matches.
+    text: Vec<char>,
+    /// Without wildcards: the one name that matches.
+    is_name: bool,
+}
+
+impl Pattern {
+    pub(super) fn new(text: &str) -> Self {
+        if matches!(text, "" | "*" | "*.*" | "<.>") {
+            return Self::default();
+        }
+        let text: Vec<char> = fold(text).chars().collect();
+        Self {
+            is_name: !text
+                .iter()
+                .any(|c| matches!(c, '*' | '?' | '<' | '>' | '"')),
+            text,
+        }
     }
-    let pattern: Vec<char> = fold(pattern).chars().collect();
-    let name: Vec<char> = fold(name).chars().collect();
-    // One row of the table "pattern up to here matches name up to there" at a time, so that no
-    // pattern costs more than its length times the name's.
-    let last_dot = name.iter().rposition(|c| *c == '.');
-    let mut row: Vec<bool> = (0..=name.len()).map(|at| at == 0).collect();
-    for wild in pattern {
-        row = step(wild, &row, &name, last_dot);
+
+    /// Characters.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
     }
-    row.last().copied().unwrap_or(false)
+
+    /// The one name that matches, folded; none where several may.
+    pub(super) fn name(&self) -> Option<String> {
+        self.is_name.then(|| self.text.iter().collect())
+    }
+
+    /// Comparisons that it takes to match a name, at most.
+    pub(super) fn cost(&self, name: &str) -> usize {
+        let each = if self.is_name { 1 } else { self.text.len() };
+        name.len().saturating_mul(each).saturating_add(1)
+    }
+
+    pub(super) fn matches(&self, name: &str) -> bool {
+        if self.text.is_empty() {
+            return true;
+        }
+        if self.is_name {
+            return fold(name).chars().eq(self.text.iter().copied());
+        }
+        let name: Vec<char> = fold(name).chars().collect();
+        // One row of the table "pattern up to here matches name up to there" at a time, so that no
+        // pattern costs more than its length times the name's.
+        let last_dot = name.iter().rposition(|c| *c == '.');
+        let mut row: Vec<bool> = (0..=name.len()).map(|at| at == 0).collect();
+        for wild in &self.text {
+            row = step(*wild, &row, &name, last_dot);
+        }
+        row.last().copied().unwrap_or(false)
+    }
 }
 
 /// Which prefixes of `name` match after one more character of the pattern.
@@ -247,9 +287,13 @@ mod tests {
             ("a*b*c", "aXXbYYc", true),
             ("ünï", "ÜNÏ", true),
         ] {
-            assert_eq!(matches(pattern, name), want, "{pattern} {name}");
+            assert_eq!(
+                Pattern::new(pattern).matches(name),
+                want,
+                "{pattern} {name}"
+            );
         }
         let long = "a".repeat(200);
-        assert!(!matches(&"*a".repeat(100), &format!("{long}b")));
+        assert!(!Pattern::new(&"*a".repeat(100)).matches(&format!("{long}b")));
     }
 }

@@ -100,7 +100,9 @@ impl Server {
                 && (self.config.min_dialect..=self.config.max_dialect).contains(dialect)
         });
         let dialect = common.max().ok_or(NtStatus::NOT_SUPPORTED)?;
+        self.clients.remove(&(conn.client_guid, cx.conn));
         conn.client_guid = body.client_guid;
+        self.clients.insert((body.client_guid, cx.conn));
         conn.client_capabilities = body.capabilities;
         conn.client_mode = body.security_mode;
         conn.client_dialects.clone_from(&body.dialects);

@@ -1,6 +1,8 @@
 //! CHANGE_NOTIFY: who watches what, and what they are told. [MS-SMB2] 3.3.5.19, 3.3.4.4,
 //! [MS-FSCC] 2.7.1.
 
+use std::collections::BTreeSet;
+
 use smbench_core::smb2::{
     AccessMask, ChangeNotifyFlags, ChangeNotifyRequest, ChangeNotifyResponse, CompletionFilter,
     NtStatus,
@@ -10,8 +12,9 @@ use super::answer::{Answer, Cx, Handled, Stop};
 use super::data::{len_of, len32};
 use super::fs::NodeId;
 use super::info::{Out, utf16};
+use super::limits::{Limit, may_share};
 use super::open::OpenId;
-use super::waiting::{AsyncId, Wait};
+use super::waiting::Wait;
 use super::{Plant, Server};
 
 /// What an open directory watches, from its first CHANGE_NOTIFY to its CLOSE.
@@ -23,9 +26,30 @@ pub(super) struct Watch {
     room: u32,
     /// Changes that nobody was told yet: action, relative path.
     changes: Vec<(u32, String)>,
+    /// Bytes of them.
+    bytes: usize,
     overflow: bool,
     /// Changes seen, for the planted loss.
     seen: u64,
+}
+
+/// Who watches, found by what changes.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    on: BTreeSet<(NodeId, OpenId)>,
+    /// Bytes of the changes that nobody was told yet.
+    bytes: usize,
+}
+
+impl Watches {
+    pub(super) fn count(&self) -> usize {
+        self.on.len()
+    }
+
+    fn on(&self, node: NodeId) -> impl Iterator<Item = OpenId> + '_ {
+        let range = self.on.range((node, 0)..=(node, OpenId::MAX));
+        range.map(|(_, id)| *id)
+    }
 }
 
 /// A change, as those who watch are told it.
@@ -101,6 +125,11 @@ impl Server {
         if !open.may(AccessMask::READ_DATA) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
+        if open.watch.is_none() {
+            let node = open.node;
+            self.watch(cx, id, node)?;
+        }
+        let open = self.open_mut(id)?;
         let first = Watch {
             filter: body.completion_filter,
             tree: body.flags.contains(ChangeNotifyFlags::WATCH_TREE),
@@ -115,6 +144,34 @@ impl Server {
         Ok(self.take_changes(id))
     }
 
+    /// Begins to watch a directory, if there may be one more.
+    fn watch(&mut self, cx: &Cx, id: OpenId, node: NodeId) -> Result<(), Stop> {
+        let (all, most) = (self.watches.count(), self.config.limits.watches);
+        let conn = self.conns.get_mut(&cx.conn).ok_or(Stop::Hangup)?;
+        if !may_share(conn.watches, all, most) {
+            return Err(self.limited(Limit::Watches).into());
+        }
+        conn.watches = conn.watches.saturating_add(1);
+        self.watches.on.insert((node, id));
+        Ok(())
+    }
+
+    /// An open watches no longer.
+    pub(super) fn unwatch(&mut self, id: OpenId) {
+        let Some(open) = self.opens.get_mut(&id) else {
+            return;
+        };
+        let Some(watch) = open.watch.take() else {
+            return;
+        };
+        self.watches.on.remove(&(open.node, id));
+        self.watches.bytes = self.watches.bytes.saturating_sub(watch.bytes);
+        let conn = open.conn.and_then(|conn| self.conns.get_mut(&conn));
+        if let Some(conn) = conn {
+            conn.watches = conn.watches.saturating_sub(1);
+        }
+    }
+
     /// The changes so far as an answer; too many are NOTIFY_ENUM_DIR. [MS-SMB2] 3.3.4.4.
     fn take_changes(&mut self, id: OpenId) -> Answer {
         let empty = |status| Answer::with(status, ChangeNotifyResponse::default());
@@ -122,6 +179,8 @@ impl Server {
             return empty(NtStatus::NOTIFY_CLEANUP);
         };
         let overflow = std::mem::take(&mut watch.overflow);
+        let bytes = std::mem::take(&mut watch.bytes);
+        self.watches.bytes = self.watches.bytes.saturating_sub(bytes);
         let output = encode(&std::mem::take(&mut watch.changes));
         if overflow || output.len() > len_of(watch.room) {
             self.counters.notify_overflows = self.counters.notify_overflows.saturating_add(1);
@@ -138,10 +197,21 @@ impl Server {
     /// Several changes that are told together. The path, where given, stands for the node's
     /// own: it is relative to the directory in the node's place.
     pub(super) fn changed_all(&mut self, changes: &[(NodeId, Option<&str>, Change)]) {
+        let mut concerned = BTreeSet::new();
+        if self.watches.count() > 0 {
+            for (node, ..) in changes {
+                for above in self.fs.up_from(*node) {
+                    concerned.extend(self.watches.on(above));
+                }
+            }
+        }
         let lossy = self.has(Plant::NotifyLost);
-        let most = self.config.limits.changes_per_open;
-        let mut told = Vec::new();
-        for (id, open) in &mut self.opens {
+        let limits = self.config.limits;
+        let (mut told, mut lost) = (Vec::new(), false);
+        for id in concerned {
+            let Some(open) = self.opens.get_mut(&id) else {
+                continue;
+            };
             let Some(watch) = &mut open.watch else {
                 continue;
             };
@@ -165,33 +235,38 @@ impl Server {
                     continue;
                 }
                 any = true;
-                if watch.changes.len() >= most {
+                let bytes = path.len().saturating_add(CHANGE);
+                let all = self.watches.bytes.saturating_add(bytes);
+                if watch.changes.len() >= limits.changes_per_open || all > limits.change_bytes {
                     watch.changes.clear();
+                    let gone = std::mem::take(&mut watch.bytes);
+                    self.watches.bytes = self.watches.bytes.saturating_sub(gone);
                     watch.overflow = true;
+                    lost = true;
                 } else if !watch.overflow
                     && watch.changes.last() != Some(&(change.action, path.clone()))
                 {
+                    watch.bytes = watch.bytes.saturating_add(bytes);
+                    self.watches.bytes = all;
                     watch.changes.push((change.action, path));
                 }
             }
             if any {
-                told.push(*id);
+                told.push(id);
             }
         }
+        if lost {
+            self.limited(Limit::Changes);
+        }
         for id in told {
-            let waits = |waiting: &super::waiting::Waiting| waiting.wait == Wait::Notify(id);
-            let first: Option<AsyncId> = self
-                .waiting
-                .iter()
-                .find(|(_, waiting)| waits(waiting))
-                .map(|(id, _)| *id);
-            if let Some(request) = first {
-                // Told when the request that made the change is done: one answer for all of it.
-                self.ready.insert(request);
-            }
+            // Told when the request that made the change is done: one answer for all of it.
+            self.ready.extend(self.waiting.on_open(id).first());
         }
     }
 }
+
+/// Bytes of a change beside its path.
+const CHANGE: usize = 64;
 
 /// FILE_NOTIFY_INFORMATION records. [MS-FSCC] 2.7.1.
 fn encode(changes: &[(u32, String)]) -> Vec<u8> {

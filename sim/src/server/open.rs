@@ -1,10 +1,13 @@
 //! The table of opens, and what a file knows of those that have it open. [MS-SMB2] 3.3.1.10.
 
+use std::collections::BTreeMap;
+
 use smbench_core::smb2::{
     AccessMask, CreateOptions, FileId, Guid, NtStatus, OplockLevel, ShareAccess,
 };
 
 use super::answer::Cx;
+use super::caching::Caching;
 use super::directory::Scan;
 use super::durable::Durable;
 use super::fs::{NodeId, StreamId};
@@ -20,6 +23,8 @@ pub(super) type OpenId = u64;
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) volatile: u64,
+    /// Goes up from open to open: which came first.
+    pub(super) number: u64,
     /// None while a durable open waits to be reclaimed.
     pub(super) conn: Option<ConnKey>,
     pub(super) session: u64,
@@ -47,21 +52,121 @@ pub(super) struct Open {
 }
 
 impl Open {
+    pub(super) fn mode(&self) -> Mode {
+        Mode::new(self.access, self.share_access)
+    }
+
     pub(super) fn may(&self, any: AccessMask) -> bool {
         self.access.intersects(any)
     }
 }
 
-/// What the opens of one stream share.
+/// Access and sharing as far as they decide who stands in whose way. [MS-FSA] 2.1.5.1.2.2.
+///
+/// Of each three bits: reading, writing, deleting.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Mode {
+    does: u8,
+    allows: u8,
+}
+
+const READS: u8 = 1;
+const WRITES: u8 = 2;
+const DELETES: u8 = 4;
+
+impl Mode {
+    pub(super) fn new(access: AccessMask, share: ShareAccess) -> Self {
+        let read = AccessMask::READ_DATA | AccessMask::EXECUTE;
+        let write = AccessMask::WRITE_DATA | AccessMask::APPEND_DATA;
+        let bits = |read: bool, write: bool, delete: bool| {
+            let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+            bit(read, READS) | bit(write, WRITES) | bit(delete, DELETES)
+        };
+        Self {
+            does: bits(
+                access.intersects(read),
+                access.intersects(write),
+                access.intersects(AccessMask::DELETE),
+            ),
+            allows: bits(
+                share.contains(ShareAccess::READ),
+                share.contains(ShareAccess::WRITE),
+                share.contains(ShareAccess::DELETE),
+            ),
+        }
+    }
+
+    /// Whether two opens cannot be at the same time: who does nothing is in nobody's way.
+    pub(super) fn conflicts(self, other: Self) -> bool {
+        let denied = self.does & !other.allows | other.does & !self.allows;
+        self.does != 0 && other.does != 0 && denied != 0
+    }
+
+    pub(super) fn allows_delete(self) -> bool {
+        self.allows & DELETES != 0
+    }
+}
+
+/// What the opens of one stream share. Of many opens what matters is known without a look at each.
 #[derive(Debug, Default)]
 pub(super) struct FileState {
     /// In the order they were opened.
-    pub(super) opens: Vec<OpenId>,
+    pub(super) opens: BTreeMap<u64, OpenId>,
+    /// How many opens have which mode.
+    pub(super) modes: BTreeMap<Mode, usize>,
+    /// Opens without a lease.
+    pub(super) unleased: usize,
+    /// Opens whose client is gone.
+    pub(super) disconnected: usize,
+    pub(super) caching: Caching,
     pub(super) locks: Vec<ByteLock>,
     /// The stream goes with its last open.
     pub(super) delete_pending: bool,
     /// For a planted bug: bytes before the last write, and by which open it was.
     pub(super) stale: Option<(u64, Vec<u8>, OpenId)>,
+}
+
+impl FileState {
+    pub(super) fn is_open(&self) -> bool {
+        !self.opens.is_empty()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.opens.len()
+    }
+
+    /// Modes that some open has.
+    pub(super) fn modes(&self) -> impl Iterator<Item = Mode> + '_ {
+        self.modes.keys().copied()
+    }
+
+    fn enter(&mut self, id: OpenId, open: &Open) {
+        self.opens.insert(open.number, id);
+        let count = self.modes.entry(open.mode()).or_default();
+        *count = count.saturating_add(1);
+        self.unleased = self.unleased.saturating_add(1); // leases come later
+    }
+
+    /// Takes an open out, and its locks and caching.
+    pub(super) fn leave(&mut self, id: OpenId, open: &Open) {
+        self.opens.remove(&open.number);
+        if let Some(count) = self.modes.get_mut(&open.mode()) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.modes.remove(&open.mode());
+            }
+        }
+        if open.lease.is_none() {
+            self.unleased = self.unleased.saturating_sub(1);
+            self.caching.remove(open.number);
+        }
+        if open.conn.is_none() {
+            self.disconnected = self.disconnected.saturating_sub(1);
+        }
+        if !self.locks.is_empty() {
+            self.locks.retain(|lock| lock.open != id);
+        }
+    }
 }
 
 impl Server {
@@ -109,7 +214,12 @@ impl Server {
             id = u64::from(self.rng.id());
         }
         open.volatile = self.new_volatile(id);
-        self.files.entry(open.stream).or_default().opens.push(id);
+        self.next_open = self.next_open.saturating_add(1);
+        open.number = self.next_open;
+        self.files.entry(open.stream).or_default().enter(id, &open);
+        if let Some(conn) = open.conn {
+            self.attach(conn, open.session, id);
+        }
         self.opens.insert(id, open);
         id
     }
@@ -124,20 +234,48 @@ impl Server {
         volatile
     }
 
-    /// The opens of a stream.
+    /// Notes that an open belongs to a session of a connection.
+    pub(super) fn attach(&mut self, conn: ConnKey, session: u64, id: OpenId) {
+        self.in_session.insert((session, id));
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.opens = conn.opens.saturating_add(1);
+        }
+    }
+
+    /// Takes that back.
+    pub(super) fn unattach(&mut self, conn: ConnKey, session: u64, id: OpenId) {
+        self.in_session.remove(&(session, id));
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.opens = conn.opens.saturating_sub(1);
+        }
+    }
+
+    /// The opens of a session, or of one of its trees; not the disconnected ones.
+    pub(super) fn opens_in(&self, session: u64, tree: Option<u32>) -> Vec<OpenId> {
+        let range = self.in_session.range((session, 0)..=(session, OpenId::MAX));
+        let ids = range.map(|(_, id)| *id);
+        let within = |id: &OpenId| {
+            let open = self.opens.get(id);
+            open.is_some_and(|open| tree.is_none_or(|tree| open.tree == tree))
+        };
+        ids.filter(within).collect()
+    }
+
+    /// The opens of a stream, in the order they were opened.
     pub(super) fn opens_of(&self, stream: StreamId) -> Vec<OpenId> {
-        self.files
-            .get(&stream)
-            .map_or_else(Vec::new, |file| file.opens.clone())
+        let file = self.files.get(&stream);
+        file.map_or_else(Vec::new, |file| file.opens.values().copied().collect())
+    }
+
+    /// Whether a stream is open.
+    pub(super) fn is_stream_open(&self, stream: StreamId) -> bool {
+        self.files.get(&stream).is_some_and(FileState::is_open)
     }
 
     /// Whether a file or one of its streams is open.
     pub(super) fn is_open(&self, node: NodeId) -> bool {
-        self.streams_of(node).iter().any(|stream| {
-            self.files
-                .get(stream)
-                .is_some_and(|file| !file.opens.is_empty())
-        })
+        let mut streams = self.streams_of(node).into_iter();
+        streams.any(|stream| self.is_stream_open(stream))
     }
 
     /// The unnamed stream's id, then those of the named ones.
@@ -149,28 +287,5 @@ impl Server {
         let mut streams = vec![node];
         streams.extend(named.into_iter().flatten());
         streams
-    }
-
-    /// Whether two opens cannot be at the same time. [MS-FSA] 2.1.5.1.2.2.
-    pub(super) fn conflicts(
-        have: (AccessMask, ShareAccess),
-        want: (AccessMask, ShareAccess),
-    ) -> bool {
-        let counted = AccessMask::READ_DATA
-            | AccessMask::WRITE_DATA
-            | AccessMask::APPEND_DATA
-            | AccessMask::EXECUTE
-            | AccessMask::DELETE;
-        if !have.0.intersects(counted) || !want.0.intersects(counted) {
-            return false;
-        }
-        let denies = |access: AccessMask, share: ShareAccess| {
-            let read = AccessMask::READ_DATA | AccessMask::EXECUTE;
-            let write = AccessMask::WRITE_DATA | AccessMask::APPEND_DATA;
-            (access.intersects(read) && !share.contains(ShareAccess::READ))
-                || (access.intersects(write) && !share.contains(ShareAccess::WRITE))
-                || (access.intersects(AccessMask::DELETE) && !share.contains(ShareAccess::DELETE))
-        };
-        denies(want.0, have.1) || denies(have.0, want.1)
     }
 }

@@ -57,7 +57,7 @@ impl Server {
         // As Samba: a file whose streams are open keeps its name.
         let streams = self.streams_of(node).into_iter();
         let mut named = streams.filter(|stream| *stream != node);
-        if named.any(|stream| !self.opens_of(stream).is_empty()) {
+        if named.any(|stream| self.is_stream_open(stream)) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
         // As Samba: a rename by a handle with a lease waits until nobody else caches the handle
@@ -115,7 +115,7 @@ impl Server {
         self.fs.rename(node, parent, name, now);
         if self.has(Plant::RenameLosesStream) {
             for stream in self.streams_of(node) {
-                if stream != node && self.opens_of(stream).is_empty() {
+                if stream != node && !self.is_stream_open(stream) {
                     self.fs.remove_stream(node, stream);
                 }
             }
@@ -170,17 +170,12 @@ impl Server {
             if !replace {
                 return Err(NtStatus::OBJECT_NAME_COLLISION);
             }
-            if !self.opens_of(other).is_empty() {
+            if self.is_stream_open(other) {
                 return Err(NtStatus::ACCESS_DENIED);
             }
             self.fs.remove_stream(node, other);
         }
-        let found = self.fs.node_mut(node)?;
-        for named in &mut found.named {
-            if named.id == stream {
-                name.clone_into(&mut named.name);
-            }
-        }
+        self.fs.rename_stream(node, stream, name);
         debug_assert!(self.fs.stream(node, &fold(name)).is_some());
         Ok(())
     }
@@ -194,10 +189,7 @@ impl Server {
 
     /// Tells who watches a directory that it is about to go. [MS-FSA] 2.1.5.15.3.
     pub(super) fn finish_watch(&mut self, open: OpenId) {
-        let waits = |waiting: &super::waiting::Waiting| waiting.wait == Wait::Notify(open);
-        let found = self.waiting.iter().filter(|(_, waiting)| waits(waiting));
-        let ids: Vec<_> = found.map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in self.waiting.on_open(open) {
             self.finish(id, Err(NtStatus::DELETE_PENDING.into()));
         }
     }

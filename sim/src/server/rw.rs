@@ -8,6 +8,7 @@ use smbench_core::smb2::{
 use super::answer::{Answer, Cx, Handled};
 use super::data::{Data, len32, len64};
 use super::fs::{NodeId, StreamId};
+use super::limits::Limit;
 use super::notify::Change;
 use super::open::OpenId;
 use super::{Plant, Server};
@@ -35,7 +36,7 @@ impl Server {
             return Err(NtStatus::FILE_LOCK_CONFLICT.into());
         }
         let data = self.fs.data(node, stream).ok_or(NtStatus::FILE_DELETED)?;
-        let bytes = data.read(body.offset, length);
+        let bytes = data.read(body.offset, length)?;
         let bytes = self.stale(id, stream, body.offset, bytes);
         // [MS-SMB2] 3.3.5.12: nothing where something was asked for is the end of file.
         let short = len32(bytes.len()) < body.minimum_count;
@@ -107,16 +108,21 @@ impl Server {
         }
         let end = offset.saturating_add(length);
         let limits = self.config.limits;
-        let total = self.fs.total().saturating_add(length);
-        if end > limits.file_bytes || total > limits.total_bytes {
-            return Err(NtStatus::DISK_FULL);
+        if end > limits.file_bytes {
+            return Err(self.limited(Limit::FileSize));
+        }
+        let data = self.fs.data(node, stream).ok_or(NtStatus::FILE_DELETED)?;
+        let held = self
+            .fs
+            .held()
+            .saturating_add(data.cost_of_write(offset, length));
+        if held > limits.total_bytes {
+            return Err(self.limited(Limit::Content));
         }
         self.break_readers(id);
         if self.has(Plant::StaleRead) {
             let old = self.fs.data(node, stream);
-            let old = old
-                .map(|data| data.read(offset, length))
-                .unwrap_or_default();
+            let old = old.map_or(Ok(Vec::new()), |data| data.read(offset, length))?;
             if let Some(file) = self.files.get_mut(&stream) {
                 file.stale = Some((offset, old, id));
             }
@@ -127,7 +133,7 @@ impl Server {
             .filter(|_| torn)
             .map_or(bytes, |(_, kept)| kept);
         self.fs
-            .change(node, stream, |data| data.write(offset, kept))?;
+            .change(node, stream, |data| data.write(offset, kept))??;
         self.open_mut(id)?.position = end;
         self.written(node, stream, None)
     }

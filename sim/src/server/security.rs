@@ -132,7 +132,8 @@ impl Server {
             parts.control = new.control;
         }
         let node = self.open(id)?.node;
-        self.fs.node_mut(node)?.security = Some(parts.encode());
-        Ok(())
+        self.check_room(parts.encode().len())?;
+        let eas = self.fs.node(node)?.eas.clone();
+        self.fs.set_extras(node, eas, Some(parts.encode()))
     }
 }

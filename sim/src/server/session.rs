@@ -10,6 +10,7 @@ use smbench_core::smb2::{
 
 use super::answer::{Answer, Cx, Handled, Req, Stop};
 use super::auth::{Login, Step};
+use super::limits::{Limit, may_share};
 use super::tree::Tree;
 use super::{ConnKey, Server};
 
@@ -86,8 +87,10 @@ impl Server {
     }
 
     fn new_session(&mut self, cx: &Cx) -> Result<u64, Stop> {
-        if self.sessions.len() >= self.config.limits.sessions {
-            return Err(NtStatus::INSUFFICIENT_RESOURCES.into());
+        let conn = self.conns.get(&cx.conn).ok_or(Stop::Hangup)?;
+        let (own, all) = (conn.sessions.len(), self.sessions.len());
+        if !may_share(own, all, self.config.limits.sessions) {
+            return Err(self.limited(Limit::Sessions).into());
         }
         let mut id = u64::from(self.rng.id());
         while self.sessions.contains_key(&id) {
@@ -104,6 +107,8 @@ impl Server {
             trees: BTreeMap::new(),
         };
         self.sessions.insert(id, session);
+        let conn = self.conns.get_mut(&cx.conn).ok_or(Stop::Hangup)?;
+        conn.sessions.insert(id);
         Ok(id)
     }
 
@@ -162,30 +167,28 @@ impl Server {
     /// Ends a session: its requests, opens and trees. Durable opens outlive it, disconnected.
     /// [MS-SMB2] 3.3.4.12, 3.3.7.1.
     pub(super) fn end_session(&mut self, id: u64) {
-        let of = |open: &super::open::Open| open.session == id && open.conn.is_some();
-        let opens = self.opens.iter().filter(|(_, open)| of(open));
-        let opens: Vec<_> = opens.map(|(id, _)| *id).collect();
-        for open in opens {
-            if self.can_survive(open) {
-                self.detach(open);
-            } else {
-                self.close_open(open);
-            }
+        for open in self.opens_in(id, None) {
+            self.abandon(open);
         }
-        self.cancel_session(id, None);
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let conn = session.conn;
+        self.cancel_session(conn, id, None);
         self.sessions.remove(&id);
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.sessions.remove(&id);
+        }
     }
 
     /// A connection is gone. [MS-SMB2] 3.3.7.1.
     pub(super) fn drop_connection(&mut self, key: ConnKey) {
-        if self.conns.remove(&key).is_none() {
+        let Some(conn) = self.conns.remove(&key) else {
             return;
-        }
+        };
+        self.clients.remove(&(conn.client_guid, key));
         self.drop_waiting(key);
-        let of = |session: &Session| session.conn == key;
-        let ids = self.sessions.iter().filter(|(_, session)| of(session));
-        let ids: Vec<u64> = ids.map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in conn.sessions {
             self.end_session(id);
         }
     }

@@ -7,8 +7,10 @@ use smbench_core::smb2::{
 
 use super::answer::{Answer, Cx, Handled};
 use super::create::{SETTABLE, may_delete};
-use super::data::Data;
+use super::data::{Data, len_of};
+use super::file_info::{check_eas, ea_size, parse_eas};
 use super::info::{u32_at, u64_at};
+use super::limits::Limit;
 use super::notify::Change;
 use super::open::OpenId;
 use super::{Plant, Server};
@@ -141,7 +143,7 @@ impl Server {
             return Err(NtStatus::ACCESS_DENIED);
         }
         if wanted > self.config.limits.file_bytes {
-            return Err(NtStatus::DISK_FULL);
+            return Err(self.limited(Limit::FileSize));
         }
         let size = self.fs.data(node, stream).map_or(0, Data::size);
         if wanted < size {
@@ -162,7 +164,7 @@ impl Server {
             return Err(NtStatus::ACCESS_DENIED);
         }
         if size > self.config.limits.file_bytes {
-            return Err(NtStatus::DISK_FULL);
+            return Err(self.limited(Limit::FileSize));
         }
         self.break_readers(id);
         let before = self.fs.data(node, stream).map_or(0, Data::size);
@@ -183,20 +185,18 @@ impl Server {
             return Err(NtStatus::ACCESS_DENIED);
         }
         let node = open.node;
-        let new = super::file_info::parse_eas(bytes)?;
-        let found = self.fs.node_mut(node)?;
+        let new = parse_eas(bytes)?;
+        let found = self.fs.node(node)?;
+        let (mut eas, security) = (found.eas.clone(), found.security.clone());
         for (name, value) in new {
-            found
-                .eas
-                .retain(|(old, _)| !old.eq_ignore_ascii_case(&name));
+            eas.retain(|(old, _)| !old.eq_ignore_ascii_case(&name));
             if !value.is_empty() {
-                found.eas.push((name, value));
+                eas.push((name, value));
             }
         }
-        if found.eas.len() > 4_096 || super::file_info::ea_size(&found.eas) > 65_536 {
-            found.eas.clear();
-            return Err(NtStatus::EA_TOO_LARGE);
-        }
+        check_eas(&eas)?;
+        self.check_room(len_of(ea_size(&eas)))?;
+        self.fs.set_extras(node, eas, security)?;
         self.changed(node, Change::modified(CompletionFilter::EA));
         Ok(())
     }

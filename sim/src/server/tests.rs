@@ -3,8 +3,10 @@
 mod basics;
 mod client;
 mod files;
+mod floods;
 mod hostile;
 mod login;
 mod replay;
 mod sharing;
+mod tables;
 mod waits;

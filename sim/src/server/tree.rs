@@ -6,7 +6,7 @@ use smbench_core::smb2::{
 };
 
 use super::answer::{Answer, Cx, Handled};
-use super::open::Open;
+use super::limits::Limit;
 use super::{Server, ShareKind};
 
 /// A tree connect.
@@ -26,12 +26,15 @@ impl Server {
         let named = |known: &super::Share| known.name.eq_ignore_ascii_case(share);
         let index = self.shares.iter().position(named);
         let index = index.ok_or(NtStatus::BAD_NETWORK_NAME)?;
+        let most = self.config.limits.trees_per_session;
+        let session = self.sessions.get(&cx.session);
+        let session = session.ok_or(NtStatus::USER_SESSION_DELETED)?;
+        if session.trees.len() >= most {
+            return Err(self.limited(Limit::Trees).into());
+        }
         let share = self.shares.get(index).ok_or(NtStatus::BAD_NETWORK_NAME)?;
         let session = self.sessions.get_mut(&cx.session);
         let session = session.ok_or(NtStatus::USER_SESSION_DELETED)?;
-        if session.trees.len() >= self.config.limits.trees_per_session {
-            return Err(NtStatus::INSUFFICIENT_RESOURCES.into());
-        }
         // [MS-SMB2] 3.3.5.7: a share that encrypts needs a connection that can.
         let conn = self.conns.get(&cx.conn);
         let can = conn.is_some_and(|conn| conn.seal.cipher().is_some());
@@ -65,14 +68,10 @@ impl Server {
     }
 
     pub(super) fn tree_disconnect(&mut self, cx: &Cx) -> Handled {
-        let of =
-            |open: &Open| open.session == cx.session && open.tree == cx.tree && open.conn.is_some();
-        let opens = self.opens.iter().filter(|(_, open)| of(open));
-        let opens: Vec<_> = opens.map(|(id, _)| *id).collect();
-        for open in opens {
+        for open in self.opens_in(cx.session, Some(cx.tree)) {
             self.close_open(open);
         }
-        self.cancel_session(cx.session, Some(cx.tree));
+        self.cancel_session(cx.conn, cx.session, Some(cx.tree));
         if let Some(session) = self.sessions.get_mut(&cx.session) {
             session.trees.remove(&cx.tree);
         }

@@ -1,6 +1,7 @@
 //! Requests that wait, and the timers of what they wait for. [MS-SMB2] 3.3.4.2, 3.3.4.4.
 
-use smbench_core::ids::LogicalTime;
+mod table;
+
 use smbench_core::smb2::NtStatus;
 
 use super::answer::{Answer, Handled, Req, Stop};
@@ -9,6 +10,8 @@ use super::fs::StreamId;
 use super::leases::LeaseId;
 use super::open::OpenId;
 use super::{ConnKey, Server};
+
+pub(super) use self::table::{Timers, WaitTable};
 
 /// AsyncId of a request that waits.
 pub(super) type AsyncId = u64;
@@ -43,14 +46,13 @@ pub(super) enum Timer {
 }
 
 impl Server {
-    pub(super) fn set_timer(&mut self, after_ms: u64, timer: Timer) -> LogicalTime {
+    pub(super) fn set_timer(&mut self, after_ms: u64, timer: Timer) {
         let at = self.now.plus_nanos(after_ms.saturating_mul(1_000_000));
-        self.timers.insert((at, timer));
-        at
+        self.timers.set(at, timer);
     }
 
     pub(super) fn clear_timer(&mut self, timer: Timer) {
-        self.timers.retain(|(_, other)| *other != timer);
+        self.timers.clear(timer);
     }
 
     pub(super) fn on_timer(&mut self, timer: Timer) {
@@ -66,38 +68,32 @@ impl Server {
 
     /// Something about a file changed: those that wait for it try again.
     pub(super) fn touch(&mut self, stream: StreamId) {
-        for (id, waiting) in &self.waiting {
-            let concerned = match waiting.wait {
-                Wait::Break(file) | Wait::Lock(file, _) => file == stream,
-                Wait::Notify(_) => false,
-            };
-            if concerned {
-                self.ready.insert(*id);
-            }
-        }
+        self.ready.extend(self.waiting.on_stream(stream));
     }
 
     /// Runs what became ready, until nothing is.
     pub(super) fn settle(&mut self) {
         while let Some(id) = self.ready.pop_first() {
-            if let Some(waiting) = self.waiting.remove(&id) {
-                self.uncount(waiting.chain.conn);
+            if let Some(waiting) = self.waiting.remove(id) {
+                self.uncount(&waiting);
                 self.run(waiting.chain);
             }
         }
     }
 
-    fn uncount(&mut self, conn: ConnKey) {
-        if let Some(conn) = self.conns.get_mut(&conn) {
+    fn uncount(&mut self, waiting: &Waiting) {
+        if let Some(conn) = self.conns.get_mut(&waiting.chain.conn) {
             conn.pending = conn.pending.saturating_sub(1);
+            let bytes = waiting.chain.bytes();
+            conn.pending_bytes = conn.pending_bytes.saturating_sub(bytes);
         }
     }
 
     /// Ends a request that waits.
     pub(super) fn finish(&mut self, id: AsyncId, handled: Handled) {
-        if let Some(mut waiting) = self.waiting.remove(&id) {
+        if let Some(mut waiting) = self.waiting.remove(id) {
             self.ready.remove(&id);
-            self.uncount(waiting.chain.conn);
+            self.uncount(&waiting);
             if let Some(req) = waiting.chain.requests.pop_front() {
                 self.conclude(&mut waiting.chain, &req, handled);
             }
@@ -107,21 +103,16 @@ impl Server {
 
     /// Ends what waits on an open that is closed.
     pub(super) fn finish_waiting_on(&mut self, open: OpenId) {
-        let mut ended = Vec::new();
-        for (id, waiting) in &self.waiting {
-            match waiting.wait {
+        for id in self.waiting.on_open(open) {
+            let Some(waiting) = self.waiting.get(id) else {
+                continue; // one before it took it along
+            };
+            let status = match waiting.wait {
                 // [MS-SMB2] 3.3.5.10: a pending CHANGE_NOTIFY ends with NOTIFY_CLEANUP.
-                Wait::Notify(other) if other == open => {
-                    ended.push((*id, NtStatus::NOTIFY_CLEANUP));
-                }
+                Wait::Notify(_) => NtStatus::NOTIFY_CLEANUP,
                 // Samba: a LOCK that waits on a closed handle ends with RANGE_NOT_LOCKED.
-                Wait::Lock(_, other) if other == open => {
-                    ended.push((*id, NtStatus::RANGE_NOT_LOCKED));
-                }
-                _ => {}
-            }
-        }
-        for (id, status) in ended {
+                Wait::Lock(..) | Wait::Break(_) => NtStatus::RANGE_NOT_LOCKED,
+            };
             self.finish(id, Ok(Answer::error(status)));
         }
     }
@@ -129,16 +120,17 @@ impl Server {
     /// CANCEL: by AsyncId, or by message id. [MS-SMB2] 3.3.5.16.
     pub(super) fn cancel(&mut self, conn: ConnKey, req: &Req) -> Stop {
         let (by_id, message) = (req.header.async_id(), req.header.message_id);
-        let mut found = None;
-        for (id, waiting) in &self.waiting {
-            let same = match by_id {
-                Some(wanted) => *id == wanted,
+        let same = |id: &AsyncId| {
+            let waiting = self.waiting.get(*id);
+            waiting.is_some_and(|waiting| match by_id {
+                Some(wanted) => *id == wanted && waiting.chain.conn == conn,
                 None => waiting.chain.message_id() == Some(message),
-            };
-            if same && waiting.chain.conn == conn {
-                found = Some(*id);
-            }
-        }
+            })
+        };
+        let found = match by_id {
+            Some(wanted) => Some(wanted).filter(same),
+            None => self.waiting.of_conn(conn).into_iter().rev().find(same),
+        };
         match found {
             Some(id) => self.finish(id, Err(NtStatus::CANCELLED.into())),
             None => {
@@ -150,19 +142,18 @@ impl Server {
 
     /// Forgets what waits for a connection that is gone.
     pub(super) fn drop_waiting(&mut self, conn: ConnKey) {
-        self.waiting.retain(|_, waiting| waiting.chain.conn != conn);
+        for id in self.waiting.of_conn(conn) {
+            self.waiting.remove(id);
+        }
     }
 
-    /// Ends what waits in a session or tree that ends.
-    pub(super) fn cancel_session(&mut self, session: u64, tree: Option<u32>) {
-        let ids: Vec<AsyncId> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| waiting.chain.belongs(session, tree))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            self.finish(id, Err(NtStatus::CANCELLED.into()));
+    /// Ends what waits in a session of a connection, or in a tree of it, that ends.
+    pub(super) fn cancel_session(&mut self, conn: ConnKey, session: u64, tree: Option<u32>) {
+        for id in self.waiting.of_conn(conn) {
+            let belongs = |waiting: &Waiting| waiting.chain.belongs(session, tree);
+            if self.waiting.get(id).is_some_and(belongs) {
+                self.finish(id, Err(NtStatus::CANCELLED.into()));
+            }
         }
     }
 }

@@ -160,6 +160,17 @@ impl Net {
         bodies: Vec<Request>,
         related: bool,
     ) -> Vec<MessageId> {
+        self.compound_with(client, bodies, related, &[])
+    }
+
+    /// The same, with the data of the last one.
+    pub(super) fn compound_with(
+        &mut self,
+        client: &mut Client,
+        bodies: Vec<Request>,
+        related: bool,
+        bulk: &[u8],
+    ) -> Vec<MessageId> {
         let (mut frame, mut ids) = (Vec::new(), Vec::new());
         let last = bodies.len() - 1;
         for (index, body) in bodies.into_iter().enumerate() {
@@ -168,9 +179,13 @@ impl Net {
                 header.flags |= HeaderFlags::RELATED;
             }
             header.next_command = u32::from(index != last);
+            let charge = body.credit_payload().saturating_sub(1) / 65_536;
+            header.credit_charge += u16::try_from(charge).unwrap();
+            client.mid += u64::from(charge);
             ids.push(header.message_id);
             let start = frame.len();
-            Message::new(header, Body::Request(body)).encode(&[], &mut frame);
+            let bulk = if index == last { bulk } else { &[] };
+            Message::new(header, Body::Request(body)).encode(bulk, &mut frame);
             if index != last {
                 let len = u32::try_from(frame.len() - start).unwrap();
                 frame[start + 20..start + 24].copy_from_slice(&len.to_le_bytes());

@@ -138,6 +138,9 @@ fn random_frames_never_panic() {
                     files.push(body.file_id);
                 }
             }
+            if step % 10 == 9 {
+                net.server.check_tables();
+            }
             if step % 50 == 49 {
                 net.wake_at(LogicalTime(net.now.0 + 31_000_000_000));
             }
@@ -148,6 +151,7 @@ fn random_frames_never_panic() {
         while let Some(at) = net.server.next_wake() {
             net.wake_at(at);
         }
+        net.server.check_tables();
         assert_eq!(net.server.open_count(), 0, "seed {seed}");
     }
     assert!(answered > 5_000, "{answered}");
@@ -181,9 +185,9 @@ fn noise_closes_the_connection() {
 fn limits_hold() {
     let limits = Limits {
         connections: 2,
-        opens: 3,
+        opens: 5,
         pending_per_connection: 1,
-        locks_per_open: 2,
+        locks_per_file: 2,
         nodes: 6,
         file_bytes: 1_000,
         ..Limits::default()
