@@ -1,9 +1,10 @@
 //! The calls that change nothing, interface by interface, in order.
 //!
-//! Numbers and sections are those of the documents named, as looked up in them. On the list is what
-//! reads, what opens something for it without making it, and what closes that again. Not on it is what
-//! changes something, carries or returns a secret, makes the server open a path or connect to a server
-//! that its arguments name (which gives away its credentials), or waits for something to happen.
+//! Numbers and sections are those of the documents named; some sections are those of a group of calls.
+//! On the list is what reads, what opens something for it without making it, and what closes that
+//! again. Not on it is what changes something, carries or returns a secret, makes the server open a
+//! path or connect to a server that its arguments name (which gives away its credentials, and recorded
+//! names are of machines that have no part in a replay), or waits for something to happen.
 
 use super::{KnownCall, KnownInterface};
 use crate::rpc::Uuid;
