@@ -16,6 +16,7 @@ mod fragment;
 mod framing;
 mod link;
 mod pcapng;
+mod reset;
 mod stats;
 mod step;
 mod tcp;

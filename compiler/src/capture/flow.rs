@@ -9,24 +9,28 @@
 //! | none   | any                          | open   | a connection, from its middle without SYN  |
 //! | open   | SYN with the known ISN       | open   | nothing (retransmitted)                    |
 //! | open   | SYN with another ISN         | open   | Closed(Reuse), another connection          |
-//! | open   | RST                          | closed | Closed(Rst)                                |
+//! | open   | RST that its receiver takes  | closed | Closed(Rst)                                |
+//! | open   | other RST                    | open   | nothing, or what follows tells: `reset`    |
 //! | open   | FINs of both sides, no holes | closed | Closed(Fin)                                |
 //! | closed | SYN, or data far away        | open   | another connection                         |
 //! | closed | other bytes that are new     | closed | counted as late                            |
 //! | closed | anything else                | closed | nothing: the last ACK, repetitions         |
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::emit::{End, Ident, Out, Side, Stamp};
 use super::event::CloseKind;
 use super::link::Segment;
+use super::reset::{Doubt, Verdict};
+use super::stats::problem;
 use super::step::{finish, step};
 use super::tcp::Half;
+use crate::map::Map;
 
 /// All connections of a capture.
 pub(super) struct Flows {
-    index: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
+    /// By ends and network.
+    index: Map<(Key, u32), usize>,
+    /// The latest between two ends, in whatever network.
+    latest: Map<Key, usize>,
     flows: Vec<Flow>,
     /// Which one the last segment was of, and its network.
     last: Option<(Key, u32, usize)>,
@@ -35,7 +39,7 @@ pub(super) struct Flows {
     enough: usize,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct Key {
     low: End,
     high: End,
@@ -85,6 +89,8 @@ struct Flow {
     high: Half,
     last: Stamp,
     first_fin: Option<Side>,
+    /// A reset that may have ended it.
+    doubt: Option<Doubt>,
     closed: bool,
 }
 
@@ -92,7 +98,8 @@ impl Flows {
     /// Room for `limit` connections at once.
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            index: HashMap::default(),
+            index: Map::default(),
+            latest: Map::default(),
             flows: Vec::new(),
             last: None,
             limit: limit.max(2),
@@ -130,6 +137,7 @@ impl Flows {
         }
         self.flows.clear();
         self.index.clear();
+        self.latest.clear();
         self.last = None;
     }
 
@@ -152,7 +160,8 @@ impl Flows {
         let place = self.flows.len();
         let mut flow = Flow::new(key, from, segment, at, out);
         *flow.network(from) = Some(segment.network);
-        flow.next = self.index.insert(key, place);
+        flow.next = self.latest.insert(key, place);
+        self.index.insert((key, segment.network), place);
         self.flows.push(flow);
         place
     }
@@ -160,22 +169,21 @@ impl Flows {
     /// The connection of a segment: that of its network, or else one of which only the other
     /// direction was seen, in another network, and whose bytes it acknowledges.
     fn known(&mut self, key: &Key, from: Side, segment: &Segment<'_>) -> Option<usize> {
-        let first = *self.index.get(key)?;
-        let mut joins = None;
-        let mut next = Some(first);
-        while let Some(place) = next {
-            let flow = self.flows.get(place)?;
-            if flow.is_in(segment.network) {
-                return Some(place);
-            }
+        if let Some(place) = self.index.get(&(*key, segment.network)) {
+            return Some(*place);
+        }
+        let mut next = self.latest.get(key).copied();
+        for _ in 0..NETWORKS {
+            let place = next?;
+            let flow = self.flows.get_mut(place)?;
             if flow.lacks(from) && flow.is_answered_by(from, segment) {
-                joins.get_or_insert(place);
+                *flow.network(from) = Some(segment.network);
+                self.index.insert((*key, segment.network), place);
+                return next;
             }
             next = flow.next;
         }
-        let flow = self.flows.get_mut(joins?)?;
-        *flow.network(from) = Some(segment.network);
-        joins
+        None
     }
 
     /// Forgets a quarter of the connections: ended ones first, then those still for longest.
@@ -205,8 +213,12 @@ impl Flows {
 
     fn number(&mut self) {
         self.index.clear();
+        self.latest.clear();
         for (place, flow) in self.flows.iter_mut().enumerate() {
-            flow.next = self.index.insert(flow.key, place);
+            flow.next = self.latest.insert(flow.key, place);
+            for network in [flow.low_network, flow.high_network].into_iter().flatten() {
+                self.index.insert((flow.key, network), place);
+            }
         }
         self.last = None;
     }
@@ -257,6 +269,7 @@ impl Flow {
             high: Half::default(),
             last: at,
             first_fin: None,
+            doubt: None,
             closed: false,
         }
     }
@@ -277,10 +290,6 @@ impl Flow {
             Side::Low => &mut self.low_network,
             Side::High => &mut self.high_network,
         }
-    }
-
-    fn is_in(&self, network: u32) -> bool {
-        self.low_network == Some(network) || self.high_network == Some(network)
     }
 
     /// Whether nothing of a side was seen.
@@ -328,6 +337,12 @@ impl Flow {
             }
             return;
         }
+        if segment.has(Segment::RST) {
+            return self.reset(from, segment, at, out);
+        }
+        if self.doubt.is_some() {
+            self.resolve(from, segment, at, out);
+        }
         let ident = &mut self.ident;
         let (own, peer) = match from {
             Side::Low => (&mut self.low, &mut self.high),
@@ -348,8 +363,48 @@ impl Flow {
         if own.is_waiting() || peer.is_waiting() {
             step(ident, from, (own, peer), at, out);
         }
-        if segment.has(Segment::FIN | Segment::RST) || self.first_fin.is_some() {
+        if segment.has(Segment::FIN) || self.first_fin.is_some() {
             self.ending(from, segment, at, out);
+        }
+        if let Some(doubt) = self.doubt
+            && self.half(doubt.from).judge_reset(doubt.seq) == Verdict::Ends
+        {
+            self.close(doubt.from, CloseKind::Rst, doubt.at, out);
+        }
+    }
+
+    /// A reset. What it carries is no part of the stream.
+    fn reset(&mut self, from: Side, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
+        let seq = segment.seq;
+        match self.half(from).judge_reset(seq) {
+            Verdict::Ends => self.close(from, CloseKind::Rst, at, out),
+            Verdict::Ignored => out.stats.problem(problem::VAIN_RESET),
+            Verdict::Doubtful => {
+                self.doubt.get_or_insert(Doubt {
+                    from,
+                    seq,
+                    at,
+                    waits: false,
+                });
+            }
+        }
+    }
+
+    /// A connection that may have been reset goes on, where the sender of the reset has more to say
+    /// than bytes before it that come late.
+    fn resolve(&mut self, from: Side, segment: &Segment<'_>, at: Stamp, out: &mut Out<'_>) {
+        let Some(doubt) = self.doubt.filter(|doubt| doubt.from == from) else {
+            return;
+        };
+        let len = segment.wire_len + usize::from(segment.has(Segment::FIN));
+        let is_new = self.half(from).lacks(segment.seq, len);
+        let is_late = at.time_ns.saturating_sub(doubt.at.time_ns) <= LATE_NS;
+        if is_new {
+            let waits = is_late && doubt.is_behind(segment.seq, len);
+            self.doubt = waits.then_some(Doubt { waits, ..doubt });
+            if !waits {
+                out.stats.problem(problem::VAIN_RESET);
+            }
         }
     }
 
@@ -363,6 +418,9 @@ impl Flow {
             None => !half.is_started() || half.is_late_syn(isn),
         };
         if !same || (self.closed && half_is_fresh(self.half(from), isn)) {
+            if self.doubt.is_some_and(|doubt| !doubt.waits) {
+                self.end(out);
+            }
             if !self.closed {
                 self.close(from, CloseKind::Reuse, at, out);
             }
@@ -395,9 +453,7 @@ impl Flow {
         if segment.has(Segment::FIN) && self.first_fin.is_none() {
             self.first_fin = Some(from);
         }
-        if segment.has(Segment::RST) {
-            self.close(from, CloseKind::Rst, at, out);
-        } else if self.low.is_finished() && self.high.is_finished() {
+        if self.low.is_finished() && self.high.is_finished() {
             self.close(self.first_fin.unwrap_or(from), CloseKind::Fin, at, out);
         }
     }
@@ -418,6 +474,12 @@ impl Flow {
     fn end(&mut self, out: &mut Out<'_>) {
         if self.closed {
             return;
+        }
+        if let Some(doubt) = self.doubt.take() {
+            if !doubt.waits {
+                return self.close(doubt.from, CloseKind::Rst, doubt.at, out);
+            }
+            out.stats.problem(problem::VAIN_RESET);
         }
         let how = if self.low.has_fin() || self.high.has_fin() {
             CloseKind::Fin
@@ -446,38 +508,11 @@ fn half_is_fresh(half: &Half, isn: u32) -> bool {
     half.isn() != Some(isn)
 }
 
-impl std::hash::Hash for Key {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        for (ip, port) in [self.low, self.high] {
-            state.write_u64((ip.high ^ ip.low).rotate_left(16) ^ u64::from(port));
-        }
-    }
-}
-
-/// A multiplicative hasher: the same order in every run, and fast on the two words of a key.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    #[inline]
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 ^= self.0 >> 29;
-    }
-}
-
 /// How many connections that have ended are known at most, in case that they go on.
 const ENDED: usize = 2048;
+/// How long after a reset bytes that were sent before it may come.
+const LATE_NS: u64 = 100_000_000;
+/// Networks in which the other direction of a connection is looked for: those seen last.
+const NETWORKS: usize = 64;
 /// A segment without SYN this far from where a connection is, or ended, is of another one.
 const RESTART_DISTANCE: u32 = 16 * 1024 * 1024;

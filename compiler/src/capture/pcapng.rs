@@ -24,7 +24,7 @@ pub(super) struct Section {
 struct Interface {
     link: u16,
     snaplen: u32,
-    ticks_per_second: u64,
+    resolution: Resolution,
     offset_seconds: i64,
 }
 
@@ -157,7 +157,7 @@ impl Interface {
     const UNKNOWN: Self = Self {
         link: u16::MAX,
         snaplen: 0,
-        ticks_per_second: 1_000_000,
+        resolution: Resolution::MICROS,
         offset_seconds: 0,
     };
 
@@ -165,22 +165,16 @@ impl Interface {
         Some(Self {
             link: u16::try_from(block.linktype.0).ok()?,
             snaplen: block.snaplen,
-            ticks_per_second: block.ts_resolution().filter(|&ticks| ticks > 0)?,
+            // Not the crate's, which knows none of the powers of two.
+            resolution: Resolution(block.if_tsresol),
             offset_seconds: block.ts_offset(),
         })
     }
 
     fn time_ns(&self, high: u32, low: u32) -> u64 {
-        const NANOS: u64 = 1_000_000_000;
-        let ticks = (u64::from(high) << 32) | u64::from(low);
-        let time_ns = match self.ticks_per_second {
-            1_000_000 => ticks.saturating_mul(1000),
-            NANOS => ticks,
-            per_second => {
-                let wide = u128::from(ticks) * u128::from(NANOS) / u128::from(per_second);
-                u64::try_from(wide).unwrap_or(u64::MAX)
-            }
-        };
+        let time_ns = self
+            .resolution
+            .nanos((u64::from(high) << 32) | u64::from(low));
         let offset = self.offset_seconds.unsigned_abs().saturating_mul(NANOS);
         if self.offset_seconds < 0 {
             time_ns.saturating_sub(offset)
@@ -190,6 +184,28 @@ impl Interface {
     }
 }
 
+/// The unit of time stamps as `if_tsresol` says it: a negative power of ten, or of two if the highest
+/// bit is set.
+#[derive(Clone, Copy, Debug)]
+struct Resolution(u8);
+
+impl Resolution {
+    const MICROS: Self = Self(6);
+
+    /// How long so many units are, in ns.
+    fn nanos(self, ticks: u64) -> u64 {
+        let wide = u128::from(ticks);
+        let nanos = match (self.0 & 0x80 != 0, u32::from(self.0 & 0x7f)) {
+            (true, power) => (wide * u128::from(NANOS)) >> power,
+            (false, power @ 0..=9) => wide * 10_u128.pow(9 - power),
+            // So fine a unit that 64 bits of it are nothing.
+            (false, power) => 10_u128.checked_pow(power - 9).map_or(0, |unit| wide / unit),
+        };
+        u64::try_from(nanos).unwrap_or(u64::MAX)
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
 const BLOCK_MIN: usize = 12;
 /// Where the bytes of a packet begin in a block with two times and two lengths before them.
 const PACKET: usize = 28;
@@ -199,3 +215,28 @@ const INTERFACE: u32 = 1;
 const OBSOLETE: u32 = 2;
 const SIMPLE: u32 = 3;
 const ENHANCED: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_powers_of_ten_and_of_two() {
+        let second = |resolution: u8, ticks| Resolution(resolution).nanos(ticks);
+        assert_eq!(second(0, 3), 3 * NANOS);
+        assert_eq!(second(6, 1_234_567), 1_234_567_000);
+        assert_eq!(second(9, 5), 5);
+        assert_eq!(second(12, 5_999), 5);
+        assert_eq!(second(0x80, 3), 3 * NANOS);
+        assert_eq!(second(0x80 | 10, 1536), NANOS * 3 / 2);
+        assert_eq!(
+            second(0x80 | 32, (7 << 32) + (1 << 31)),
+            7 * NANOS + NANOS / 2
+        );
+        assert_eq!(second(0x80 | 63, u64::MAX), 2 * NANOS - 1);
+        // No unit is refused, however odd, and none overflows.
+        assert_eq!(second(0x80 | 127, u64::MAX), 0);
+        assert_eq!(second(127, u64::MAX), 0);
+        assert_eq!(second(1, u64::MAX), u64::MAX);
+    }
+}

@@ -134,6 +134,8 @@ pub mod problem {
     pub const OUT_OF_STEP: &str = "directions of a connection out of step";
     /// Frames of a connection left out as the same traffic as another, which that one did not have.
     pub const ONLY_IN_COPY: &str = "frame left out that only a copy of its connection has";
+    /// A TCP reset that its receiver ignores, or that its sender went on after: RFC 5961.
+    pub const VAIN_RESET: &str = "reset that ended no connection";
     /// Packets whose time is before that of the packet before.
     pub const TIME_BACKWARDS: &str = "packet time runs backwards";
 }

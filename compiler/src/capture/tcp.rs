@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::emit::{Ident, Out, Side, Stamp};
 use super::framing::Framer;
 use super::link::Segment;
+use super::reset::Verdict;
 use super::stats::problem;
 
 /// One direction of a connection.
@@ -107,6 +108,26 @@ impl Half {
     /// Whether some of `len` bytes from `seq` on were not handed on yet.
     pub(super) fn lacks(&self, seq: u32, len: usize) -> bool {
         len > 0 && (!self.started || self.position(seq) + wide(len) > self.next)
+    }
+
+    /// What a reset in this direction does.
+    pub(super) fn judge_reset(&self, seq: u32) -> Verdict {
+        if !self.started {
+            return Verdict::Ends; // nothing tells against it: the answer to a SYN
+        }
+        let at = self.position(seq);
+        let waiting = self.waiting.last_key_value();
+        let seen = waiting.map(|(&last, chunk)| last + wide(chunk.wire_len));
+        // The FIN counts as a byte.
+        let fin = self.fin.map(|fin| fin + 1);
+        let ends = [Some(self.next), Some(self.acked), seen, fin];
+        if ends.contains(&Some(at)) {
+            Verdict::Ends
+        } else if at < self.acked || at.abs_diff(self.next) > NEEDED_BYTES_MAX {
+            Verdict::Ignored
+        } else {
+            Verdict::Doubtful
+        }
     }
 
     /// The SYN of this direction: the stream begins right after it.
@@ -520,7 +541,7 @@ const ACKED_OPEN_NS_MAX: u64 = 100_000_000;
 const OPEN_SEGMENTS_MAX: u32 = 1024;
 const OPEN_NS_MAX: u64 = 30_000_000_000;
 /// Segments of the connection that bytes wait for what they acknowledge while nobody has
-/// acknowledged them, and how far away that may be.
+/// acknowledged them, and how far away that may be: further than any window reaches.
 const NEEDED_SEGMENTS_MAX: u32 = 256;
 const NEEDED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes that may wait behind one hole.

@@ -3,6 +3,7 @@
 mod clocks;
 mod input;
 mod links;
+mod resets;
 mod step;
 mod twice;
 mod wraps;

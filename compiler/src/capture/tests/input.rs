@@ -350,11 +350,12 @@ fn too_many_connections_forget_the_stillest() {
 #[test]
 fn connections_that_have_ended_are_forgotten_after_many_others() {
     let message = framed(&smb2(64, false));
-    let of = |port: u16, flags, payload: &[u8]| {
-        let segment = tcp(port, 445, 1, 0, flags, payload);
+    let at = |seq, port: u16, flags, payload: &[u8]| {
+        let segment = tcp(port, 445, seq, 0, flags, payload);
         ether(0x0800, &ipv4(CLIENT.0, SERVER.0, 6, &segment))
     };
-    let end = |port| [of(port, ACK, &message), of(port, RST, &[])];
+    let of = |port, flags, payload: &[u8]| at(1, port, flags, payload);
+    let end = |port| [of(port, ACK, &message), at(69, port, RST, &[])];
     let mut packets: Vec<_> = (1..=5_000).flat_map(end).collect();
     // One that is known says no more, one that is forgotten is another connection.
     let more = [message.as_slice(), &message].concat();

@@ -1,0 +1,139 @@
+//! Captures that went wrong once, held against what tshark says of them: see
+//! tests/captures/trials/README.md.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a failed test is a panic"
+)]
+
+use std::{collections::BTreeMap, env, fs, fs::File, path::Path};
+
+use smbench_compiler::{CompileOptions, compile, folder::FolderReader};
+use smbench_core::{
+    smb2::Command,
+    workload::{Entry, Operation, Workload},
+};
+
+struct Compiled {
+    operations: Vec<Operation>,
+    entries: Vec<Entry>,
+    workload: Workload,
+    /// Bytes of the folder.
+    size: u64,
+}
+
+fn compiled(capture: &str) -> Compiled {
+    let trials = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures/trials");
+    let input = Box::new(File::open(trials.join(capture)).unwrap());
+    let out = env::temp_dir().join(format!("smbench-trial-{capture}-{}", std::process::id()));
+    let inputs = vec![(capture.to_owned(), input as _)];
+    compile(inputs, CompileOptions::default(), &out).unwrap();
+    let reader = FolderReader::open(&out).unwrap();
+    let files = fs::read_dir(&out).unwrap();
+    let compiled = Compiled {
+        operations: reader.operations().unwrap().map(Result::unwrap).collect(),
+        entries: reader.namespace().unwrap().map(Result::unwrap).collect(),
+        size: files.map(|it| it.unwrap().metadata().unwrap().len()).sum(),
+        workload: reader.into_workload(),
+    };
+    fs::remove_dir_all(&out).unwrap();
+    compiled
+}
+
+impl Compiled {
+    fn requests(&self) -> usize {
+        let disconnect = Command(u16::MAX);
+        let operations = self.operations.iter();
+        operations.filter(|op| op.cmd != disconnect).count()
+    }
+
+    fn problems(&self) -> BTreeMap<&str, u64> {
+        let problems = &self.workload.coverage.problems;
+        problems
+            .iter()
+            .map(|(what, count)| (what.as_str(), *count))
+            .collect()
+    }
+}
+
+/// RFC 5961, section 3.2: these resets are far away and old.
+#[test]
+fn resets_that_their_receiver_ignores_end_nothing() {
+    for capture in ["A4_bogus_reset.pcap", "A4c_old_reset.pcap"] {
+        let it = compiled(capture);
+        assert_eq!(
+            (it.requests(), it.workload.connections.len()),
+            (22, 1),
+            "{capture}"
+        );
+        let answered = it.operations.iter().filter(|op| op.expect.is_some());
+        assert_eq!(answered.count(), 22, "{capture}");
+        let expected = BTreeMap::from([("reset that ended no connection", 1)]);
+        assert_eq!(it.problems(), expected, "{capture}");
+    }
+}
+
+#[test]
+fn times_in_powers_of_two() {
+    let it = compiled("P1_resolution_2pow32.pcapng");
+    let times = it
+        .operations
+        .iter()
+        .filter(|op| op.cmd != Command(u16::MAX));
+    let times: Vec<(u64, u64)> = times.map(|op| (op.frame, op.at_us)).collect();
+    assert_eq!(times, TIMES);
+    // tshark: 1795416858.112009999
+    assert_eq!(it.workload.provenance.epoch_ns, 1_795_416_858_112_009_999);
+}
+
+/// Frames of requests and their times in µs since the first packet, as tshark tells them.
+const TIMES: [(u64, u64); 28] = [
+    (4, 173),
+    (8, 17_272),
+    (10, 21_771),
+    (12, 26_506),
+    (14, 28_612),
+    (16, 33_553),
+    (18, 33_664),
+    (20, 34_504),
+    (22, 35_644),
+    (26, 37_279),
+    (28, 37_420),
+    (30, 37_646),
+    (32, 37_736),
+    (34, 37_872),
+    (36, 37_943),
+    (38, 38_103),
+    (40, 38_270),
+    (42, 41_258),
+    (44, 41_333),
+    (46, 41_457),
+    (48, 41_715),
+    (50, 41_771),
+    (52, 41_921),
+    (54, 42_002),
+    (56, 42_129),
+    (58, 42_268),
+    (60, 42_305),
+    (62, 42_349),
+];
+
+#[test]
+fn a_name_of_16_000_folders_makes_a_small_folder() {
+    let it = compiled("N8_deep_path.pcap");
+    let problem = "namespace: path of more than 255 names (first: operation 4)";
+    assert_eq!(it.problems(), BTreeMap::from([(problem, 1)]));
+    assert!(it.size < 1_000_000, "{} bytes", it.size);
+}
+
+#[test]
+fn a_listing_that_leads_elsewhere() {
+    let it = compiled("S2_dotdot_listing.pcap");
+    let paths: Vec<&str> = it.entries.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(paths, ["", "good.txt"]);
+    let problem = "namespace: name that leads elsewhere: empty, `.`, `..`, or with a separator or \
+                   NUL in it (first: operation 5)";
+    assert_eq!(it.problems(), BTreeMap::from([(problem, 1)]));
+}
