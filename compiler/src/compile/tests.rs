@@ -156,6 +156,11 @@ fn zeros_for_the_same_length_are_kept_once() {
     let op: serde_json::Value = serde_json::from_slice(first).unwrap();
     assert_eq!(op["do"]["request"]["WRITE"]["length"], 900_000);
     assert_eq!(op["data"]["len"], 900_000);
+    let workload: Workload = serde_json::from_slice(&files[3]).unwrap();
+    let coverage = &workload.coverage;
+    let cut = coverage.problems.get("request cut: what it lacks is zero");
+    let missing = coverage.inferred.get("bytes of cut requests");
+    assert_eq!((cut, missing), (Some(&500), Some(&(500 * 900_000))));
 }
 
 #[test]

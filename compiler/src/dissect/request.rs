@@ -84,6 +84,9 @@ impl Dissector {
         };
         if piece.is_cut() {
             self.problem("request cut: what it lacks is zero");
+            let missing = piece.wire_len.saturating_sub(piece.bytes.len());
+            let missing = u64::try_from(missing).unwrap_or(u64::MAX);
+            *self.inferred.entry("bytes of cut requests").or_default() += missing;
             trim(&mut request);
         }
         let seq = self.tick();
