@@ -12,6 +12,7 @@
 //! | doubted: both go on, with different frames                 | one of its own                 |
 //! | doubted: one does not have what the other had a second ago | one of its own                 |
 //! | doubted: it ends, or 16 MiB wait                           | one of its own                 |
+//! | doubted: it ends, same frames, addresses and ports         | a copy, in another network     |
 //!
 //! A capture that is played twice, one after the other, is no copy: when the second begins, the
 //! first has had answers to more than that. Frames are compared by their length and by what they
@@ -67,6 +68,8 @@ struct Doubt {
     conn: u32,
     /// Of which it may be a copy, once its first frame has come.
     pairs: Option<Vec<Pair>>,
+    /// There is no more to come: what is left of `pairs` is it a copy of.
+    is_over: bool,
 }
 
 /// A connection that is a copy.
@@ -151,10 +154,10 @@ impl<'s> Twice<'s> {
             has_frames: false,
             is_closed: false,
         });
-        let pairs = None;
         self.doubts.push(Doubt {
             conn: info.conn,
-            pairs,
+            pairs: None,
+            is_over: false,
         });
     }
 
@@ -220,10 +223,14 @@ impl<'s> Twice<'s> {
             conn.is_closed = true;
         }
         self.copies_of.remove(&ended);
-        for doubt in &mut self.doubts {
-            if doubt.conn == ended {
-                doubt.pairs = Some(Vec::new());
-            }
+        let ends = |conn: u32| {
+            let conn = self.conns.get(conn as usize)?;
+            Some((conn.info.client, conn.info.server))
+        };
+        for doubt in self.doubts.iter_mut().filter(|it| it.conn == ended) {
+            doubt.is_over = true;
+            let pairs = doubt.pairs.get_or_insert_default();
+            pairs.retain(|pair| pair.is_even() && ends(pair.original) == ends(ended));
         }
         self.settle();
     }
@@ -239,11 +246,16 @@ impl<'s> Twice<'s> {
     /// Decides what can be decided, and tells what need not wait any more.
     fn settle(&mut self) {
         let (conns, copies, copies_of) = (&mut self.conns, &mut self.copies, &mut self.copies_of);
-        self.doubts.retain_mut(|Doubt { conn, pairs }| {
+        self.doubts.retain_mut(|doubt| {
+            let Doubt {
+                conn,
+                pairs,
+                is_over,
+            } = doubt;
             let Some(pairs) = pairs else {
                 return true;
             };
-            let shown = pairs.iter().position(Pair::is_shown);
+            let shown = pairs.iter().position(|pair| *is_over || pair.is_shown());
             if shown.is_none() && !pairs.is_empty() {
                 return true;
             }

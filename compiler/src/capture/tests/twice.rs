@@ -235,6 +235,25 @@ fn in_two_networks_of_a_router_and_with_and_without_a_tag() {
     }
 }
 
+/// Nothing but a NEGOTIATE: only what has other addresses may be somebody else.
+#[test]
+fn a_connection_without_a_session_is_a_copy_in_another_network_only() {
+    let messages = talk(1000, 0, 0)[..2].to_vec();
+    let tagged = Leg {
+        vlan: Some(3),
+        delay_us: (10, 10),
+        ..FRONT
+    };
+    told_once(
+        &[FRONT, tagged].map(|leg| packets(leg, &messages)),
+        &messages,
+    );
+    told_each(&[FRONT, BEHIND].map(|leg| packets(leg, &messages)));
+    let mut other = messages.clone();
+    other[1].2[90] ^= 1;
+    told_each(&[packets(FRONT, &messages), packets(tagged, &other)]);
+}
+
 #[test]
 fn two_pairs_that_begin_with_the_same_frames() {
     let (one, other) = (talk(1000, 5, 10), talk(1100, 6, 10));

@@ -362,12 +362,12 @@ fn a_network_for_each_direction_is_one_connection() {
         assert_eq!(ethernet(&packets).events, expected);
     }
     // Both ways of two connections: which belong together, the numbers tell.
-    let ways = |client: u8, server: u8, seqs| {
-        exchange(seqs, &smb2(80, true), move |is_up, packet| {
+    let ways = |client: u8, server: u8, seqs, len| {
+        exchange(seqs, &smb2(len, true), move |is_up, packet| {
             vlan(if is_up { client } else { server }, packet)
         })
     };
-    let seen = ethernet(&in_turns(&[ways(3, 4, 0), ways(5, 6, 0x5000_0000)]));
+    let seen = ethernet(&in_turns(&[ways(3, 4, 0, 80), ways(5, 6, 0x5000_0000, 90)]));
     let conns: Vec<_> = seen.frames.iter().map(|frame| frame.0).collect();
     assert_eq!(conns, [0, 1, 0, 1], "{:?}", seen.events);
 }

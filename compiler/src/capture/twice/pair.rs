@@ -90,6 +90,12 @@ impl Pair {
         self.in_common >= IN_COMMON
     }
 
+    /// Whether both have had the same frames.
+    pub(super) fn is_even(&self) -> bool {
+        let mut lanes = [&self.requests, &self.answers].into_iter();
+        lanes.all(|lane| lane.original.is_empty() && lane.copy.is_empty())
+    }
+
     /// Whether the two are no copies of each other, as far as is known at a time.
     pub(super) fn differs(&self, now_ns: u64) -> bool {
         let is_old = |waiting: &VecDeque<(u64, u64)>| {
