@@ -26,5 +26,5 @@ pub use auth::{Authenticator, Credentials, CredentialsSource};
 pub use driver::{Driver, DriverConfig, DriverHandle};
 pub use metrics::Metrics;
 pub use network::{Endpoint, Network};
-pub use service::{FrameService, ServiceOutput};
+pub use service::{FrameService, ServiceHost, ServiceOutput};
 pub use timer::{Timer, TokioTimer};

@@ -35,7 +35,7 @@ use self::intake::{Event, Intake};
 use self::outlet::Unsent;
 use self::room::Room;
 use crate::link::MAX_WIRE_FRAME;
-use crate::service::{FrameService, ServiceOutput};
+use crate::service::{FrameService, ServiceHost};
 use crate::timer::{PreciseTimer, Timer};
 
 /// What a listener did.
@@ -76,6 +76,9 @@ pub async fn serve<S: FrameService>(
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let wake = host.settle();
+        while let Some(complaint) = host.service.complaint() {
+            tracing::warn!("{complaint}");
+        }
         let deadline = wake.map(|at| host.start + Duration::from_nanos(at.0));
         let (accepts, now) = (host.accepts_from, Instant::now());
         // Clients that send without end must not keep others from connecting, nor the other way
@@ -135,6 +138,36 @@ struct Host<'a, S> {
     stats: ServeStats,
 }
 
+impl<S: FrameService> ServiceHost for Host<'_, S> {
+    type Service = S;
+
+    fn service(&mut self) -> &mut S {
+        self.service
+    }
+
+    fn now(&mut self) -> LogicalTime {
+        let elapsed = self.start.elapsed().as_nanos();
+        self.last = self
+            .last
+            .max(LogicalTime(u64::try_from(elapsed).unwrap_or(u64::MAX)));
+        self.last
+    }
+
+    fn send(&mut self, conn: u64, frame: Vec<u8>) {
+        self.deliver(conn, &frame);
+    }
+
+    fn close(&mut self, conn: u64) {
+        if let Some(peer) = self.peers.remove(&conn) {
+            peer.reader.abort();
+            drop(peer.queue); // its task goes on until everything has left
+            self.count(Ending::Service);
+            let now = self.now();
+            self.service.closed(now, conn);
+        }
+    }
+}
+
 impl<'a, S: FrameService> Host<'a, S> {
     fn new(service: &'a mut S, limits: ListenLimits, to_events: mpsc::Sender<Event>) -> Self {
         let start = Instant::now();
@@ -151,14 +184,6 @@ impl<'a, S: FrameService> Host<'a, S> {
             to_events,
             stats: ServeStats::default(),
         }
-    }
-
-    fn now(&mut self) -> LogicalTime {
-        let elapsed = self.start.elapsed().as_nanos();
-        self.last = self
-            .last
-            .max(LogicalTime(u64::try_from(elapsed).unwrap_or(u64::MAX)));
-        self.last
     }
 
     fn accept(&mut self, stream: TcpStream) {
@@ -260,31 +285,7 @@ impl<'a, S: FrameService> Host<'a, S> {
         }
     }
 
-    /// Does what the service wants, until it wants to wait.
-    fn settle(&mut self) -> Option<LogicalTime> {
-        loop {
-            let now = self.now();
-            match self.service.poll(now) {
-                ServiceOutput::WakeAt(at) => {
-                    while let Some(complaint) = self.service.complaint() {
-                        tracing::warn!("{complaint}");
-                    }
-                    return at;
-                }
-                ServiceOutput::Close { conn } => {
-                    if let Some(peer) = self.peers.remove(&conn) {
-                        peer.reader.abort();
-                        drop(peer.queue); // its task goes on until everything has left
-                        self.count(Ending::Service);
-                        self.service.closed(now, conn);
-                    }
-                }
-                ServiceOutput::Send { conn, frame } => self.send(conn, &frame),
-            }
-        }
-    }
-
-    fn send(&mut self, conn: u64, frame: &[u8]) {
+    fn deliver(&mut self, conn: u64, frame: &[u8]) {
         let Some(peer) = self.peers.get(&conn) else {
             self.stats.undeliverable += 1;
             return;

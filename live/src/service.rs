@@ -49,3 +49,30 @@ pub trait FrameService {
         None
     }
 }
+
+/// Whoever carries out what a service wants: over sockets, or in a simulation.
+pub trait ServiceHost {
+    /// The service.
+    type Service: FrameService;
+
+    /// The service.
+    fn service(&mut self) -> &mut Self::Service;
+    /// Time since the service began.
+    fn now(&mut self) -> LogicalTime;
+    /// Sends a frame on a connection.
+    fn send(&mut self, conn: u64, frame: Vec<u8>);
+    /// Closes a connection after what was sent before has left.
+    fn close(&mut self, conn: u64);
+
+    /// Does what the service wants, until it wants to wait; until when.
+    fn settle(&mut self) -> Option<LogicalTime> {
+        loop {
+            let now = self.now();
+            match self.service().poll(now) {
+                ServiceOutput::WakeAt(at) => return at,
+                ServiceOutput::Send { conn, frame } => self.send(conn, frame),
+                ServiceOutput::Close { conn } => self.close(conn),
+            }
+        }
+    }
+}

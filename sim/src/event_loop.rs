@@ -21,7 +21,7 @@ use smbench_core::event::{
 use smbench_core::frame::{Content, Frame};
 use smbench_core::ids::{ConnId, LogicalTime, SessionRef};
 use smbench_live::auth::TrustAuthenticator;
-use smbench_live::{FrameService, ServiceOutput};
+use smbench_live::{FrameService, ServiceHost};
 
 use self::ear::Ear;
 use self::link::{Link, Phase};
@@ -202,7 +202,7 @@ where
     fn perform(&mut self, effect: Effect) -> Result<(), Failure<R>> {
         match effect {
             Effect::Connect { conn } => self.connect(conn),
-            Effect::Send { conn, frame, login } => self.send(conn, &frame, login)?,
+            Effect::Send { conn, frame, login } => self.send_up(conn, &frame, login)?,
             Effect::Authenticate {
                 conn,
                 session,
@@ -215,7 +215,7 @@ where
                     outcome,
                 });
             }
-            Effect::Close { conn, reset } => self.close(conn, Some(reset)),
+            Effect::Close { conn, reset } => self.hang_up(conn, Some(reset)),
             Effect::Report(report) => {
                 (self.on_report)(self.now, &report);
                 if report == Report::Done {
@@ -240,7 +240,7 @@ where
         self.queue.push(at, Event::Opened { conn, life });
     }
 
-    fn send(
+    fn send_up(
         &mut self,
         conn: ConnId,
         frame: &Frame,
@@ -284,7 +284,7 @@ where
 
     /// The client ends a connection, by a reset or not, or has learnt that it is at its end: the
     /// server hears of it after all that was sent before.
-    fn close(&mut self, conn: ConnId, reset: Option<bool>) {
+    fn hang_up(&mut self, conn: ConnId, reset: Option<bool>) {
         let Some(link) = self.links.get_mut(conn.index()) else {
             return;
         };
@@ -309,7 +309,7 @@ where
         match phase {
             Some(Phase::Open) => {
                 let own = reason != NetFailure::Eof;
-                self.close(conn, own.then_some(true));
+                self.hang_up(conn, own.then_some(true));
                 self.inputs.push_back(Input::Closed { conn, reason });
             }
             Some(Phase::Connecting) => {
@@ -427,46 +427,59 @@ where
 
     /// Takes everything the server wants done.
     fn drain_server(&mut self) {
-        loop {
-            match self.server.poll(self.now) {
-                ServiceOutput::WakeAt(at) => {
-                    self.server_wake = at;
-                    return;
-                }
-                ServiceOutput::Send { conn, frame } => {
-                    let (conn, life) = unkey(conn);
-                    if let Some(wire) = self.wires.get_mut(conn.index()) {
-                        wire.down.add(&frame);
-                    }
-                    let now = self.now;
-                    let Some(link) = self.current(conn, life) else {
-                        self.counters.lost_frames += 1;
-                        continue;
-                    };
-                    let at = link.arrival(Direction::Down, now, frame.len());
-                    let (id, down) = (LinkId { conn, life }, Direction::Down);
-                    self.ear.frame(Vantage::Server, now, id, down, &frame);
-                    self.queue.push(at, Event::Down { conn, life, frame });
-                }
-                ServiceOutput::Close { conn } => {
-                    let (conn, life) = unkey(conn);
-                    let now = self.now;
-                    if let Some(link) = self.current(conn, life) {
-                        link.served = false;
-                        let at = link.arrival(Direction::Down, now, 0);
-                        self.queue.push(at, Event::Closed { conn, life });
-                        let id = LinkId { conn, life };
-                        self.ear.closed(Vantage::Server, now, id, BY_SERVER);
-                    }
-                }
-            }
-        }
+        self.server_wake = self.settle();
     }
 
     /// The link of a connection, unless `life` is over.
     fn current(&mut self, conn: ConnId, life: u32) -> Option<&mut Link> {
         let link = self.links.get_mut(conn.index())?;
         (link.life == life).then_some(link)
+    }
+}
+
+impl<S, R, B, F> ServiceHost for EventLoop<'_, S, R, B, F>
+where
+    S: FrameService,
+    R: Recorder,
+    B: Blobs,
+    F: FnMut(LogicalTime, &Report),
+{
+    type Service = S;
+
+    fn service(&mut self) -> &mut S {
+        &mut self.server
+    }
+
+    fn now(&mut self) -> LogicalTime {
+        self.now
+    }
+
+    fn send(&mut self, conn: u64, frame: Vec<u8>) {
+        let (conn, life) = unkey(conn);
+        if let Some(wire) = self.wires.get_mut(conn.index()) {
+            wire.down.add(&frame);
+        }
+        let now = self.now;
+        let Some(link) = self.current(conn, life) else {
+            self.counters.lost_frames += 1;
+            return;
+        };
+        let at = link.arrival(Direction::Down, now, frame.len());
+        let (id, down) = (LinkId { conn, life }, Direction::Down);
+        self.ear.frame(Vantage::Server, now, id, down, &frame);
+        self.queue.push(at, Event::Down { conn, life, frame });
+    }
+
+    fn close(&mut self, conn: u64) {
+        let (conn, life) = unkey(conn);
+        let now = self.now;
+        if let Some(link) = self.current(conn, life) {
+            link.served = false;
+            let at = link.arrival(Direction::Down, now, 0);
+            self.queue.push(at, Event::Closed { conn, life });
+            let id = LinkId { conn, life };
+            self.ear.closed(Vantage::Server, now, id, BY_SERVER);
+        }
     }
 }
 

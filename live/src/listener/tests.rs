@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::*;
+use crate::service::ServiceOutput;
 
 /// Sends every frame back, the second one of a connection late; closes after the third.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use smbench_core::ids::LogicalTime;
-use smbench_live::{FrameService, ServiceOutput};
+use smbench_live::{FrameService, ServiceHost};
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -35,6 +35,34 @@ pub(super) struct Served<S> {
     frames: u64,
     lost: u64,
     wake: Option<LogicalTime>,
+}
+
+impl<S: FrameService> ServiceHost for Served<S> {
+    type Service = S;
+
+    fn service(&mut self) -> &mut S {
+        &mut self.service
+    }
+
+    fn now(&mut self) -> LogicalTime {
+        elapsed(*self.start.get_or_insert_with(Instant::now))
+    }
+
+    fn send(&mut self, conn: u64, frame: Vec<u8>) {
+        self.frames += 1;
+        if let Some(wire) = self.wire(conn) {
+            wire.down.add(&frame);
+        }
+        let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let framed = [&len.to_be_bytes(), frame.as_slice()].concat();
+        let writer = self.conns.get(&conn);
+        let sent = writer.is_some_and(|writer| writer.send(framed).is_ok());
+        self.lost += u64::from(!sent);
+    }
+
+    fn close(&mut self, conn: u64) {
+        self.conns.remove(&conn);
+    }
 }
 
 impl<S: FrameService> Served<S> {
@@ -81,10 +109,6 @@ impl<S: FrameService> Served<S> {
         self.conns.len()
     }
 
-    fn now(&mut self) -> LogicalTime {
-        elapsed(*self.start.get_or_insert_with(Instant::now))
-    }
-
     fn wire(&mut self, conn: u64) -> Option<&mut Wire> {
         let name = self.names.get(self.origins.get(&conn)?)?;
         self.wires.get_mut(name.index())
@@ -124,29 +148,7 @@ impl<S: FrameService> Served<S> {
     }
 
     fn drain(&mut self) {
-        let now = self.now();
-        loop {
-            match self.service.poll(now) {
-                ServiceOutput::WakeAt(at) => {
-                    self.wake = at;
-                    return;
-                }
-                ServiceOutput::Send { conn, frame } => {
-                    self.frames += 1;
-                    if let Some(wire) = self.wire(conn) {
-                        wire.down.add(&frame);
-                    }
-                    let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-                    let framed = [&len.to_be_bytes(), frame.as_slice()].concat();
-                    let writer = self.conns.get(&conn);
-                    let sent = writer.is_some_and(|writer| writer.send(framed).is_ok());
-                    self.lost += u64::from(!sent);
-                }
-                ServiceOutput::Close { conn } => {
-                    self.conns.remove(&conn);
-                }
-            }
-        }
+        self.wake = self.settle();
     }
 
     /// The next connection's number, and how what is sent on it is cut.
