@@ -12,7 +12,7 @@ use crate::codec::CodecError;
 #[non_exhaustive]
 pub enum JournalError {
     /// Reading or writing failed.
-    #[error("{action} {}", path.display())]
+    #[error("{action}{}{}", if path.as_os_str().is_empty() { "" } else { " " }, path.display())]
     Io {
         /// What was being done.
         action: &'static str,

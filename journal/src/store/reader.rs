@@ -325,5 +325,12 @@ impl StoreReader {
 
 /// A key for people.
 fn words(key: &[u8]) -> String {
-    String::from_utf8_lossy(key).replace('\0', ", piece ")
+    match key.split_last_chunk() {
+        Some((name, index)) if name.last() == Some(&0) => {
+            let name = name.get(..name.len() - 1).unwrap_or_default();
+            let index = u32::from_be_bytes(*index);
+            format!("{}, piece {index}", String::from_utf8_lossy(name))
+        }
+        _ => String::from_utf8_lossy(key).into_owned(),
+    }
 }

@@ -19,7 +19,8 @@ use crate::error::{Damage, JournalError};
 
 /// The values of a folder.
 pub(super) struct Values {
-    files: Vec<(PathBuf, File)>,
+    /// They are opened when they are read: sled may keep pages in thousands of files.
+    files: Vec<PathBuf>,
     found: BTreeMap<(u32, Vec<u8>), Place>,
     /// Bytes of all files, the marker included.
     pub(super) bytes: u64,
@@ -56,7 +57,7 @@ impl Values {
             values
                 .look_through(&file, about.len())
                 .map_err(io_error("reading", &path))?;
-            values.files.push((path, file));
+            values.files.push(path);
         }
         Ok(values)
     }
@@ -157,8 +158,9 @@ impl Values {
             return Err(damage.clone());
         }
         let mut bytes = vec![0; place.len];
-        let (_, file) = self.files.get(place.file).ok_or(Damage::Missing)?;
-        file.read_exact_at(&mut bytes, place.at)
+        let path = self.files.get(place.file).ok_or(Damage::Missing)?;
+        File::open(path)
+            .and_then(|file| file.read_exact_at(&mut bytes, place.at))
             .map_err(|_| Damage::Missing)?;
         let head = value::head(&bytes).ok_or(Damage::Missing)?;
         head.content(&bytes).map(|content| Some(content.to_vec()))

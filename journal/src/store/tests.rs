@@ -435,6 +435,22 @@ fn a_lost_piece_of_an_attachment_is_told_and_not_carried_over() {
     }
 }
 
+#[test]
+fn a_damaged_piece_of_an_attachment_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("j");
+    journal(&path, 100);
+    let spots = spots(&path);
+    let piece = attachment_piece_key("ops.jsonl", 0);
+    let pieces: Vec<&Spot> = spots.iter().filter(|it| it.key == piece).collect();
+    flip(&path, pieces.iter().map(|it| it.at + it.len - 6), 3);
+    let journal = Journal::open(&path).unwrap();
+    let problems = verify(&journal).unwrap().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let named = problems[0].starts_with("attachment/ops.jsonl, piece 0: checksum");
+    assert!(named, "{problems:?}");
+}
+
 /// The content of every file in a folder.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let files = scan::files_in(folder).unwrap();
