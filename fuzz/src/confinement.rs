@@ -225,12 +225,21 @@ impl Made {
 
 /// A buffer that may be that of a rename. [MS-FSCC] 2.4.42.2.
 fn rename(bytes: &mut Bytes<'_>) -> Vec<u8> {
-    if bytes.byte() % 4 == 0 {
+    if bytes.byte().is_multiple_of(4) {
         return bytes.some();
     }
     let name = bytes.name();
     let mut buffer = vec![1, 0, 0, 0, 0, 0, 0, 0];
-    buffer.extend_from_slice(&[u8::from(bytes.byte() % 16 == 0), 0, 0, 0, 0, 0, 0, 0]);
+    buffer.extend_from_slice(&[
+        u8::from(bytes.byte().is_multiple_of(16)),
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
     buffer.extend_from_slice(&u32::try_from(name.len()).unwrap().to_le_bytes());
     buffer.extend_from_slice(&name);
     buffer
@@ -238,7 +247,7 @@ fn rename(bytes: &mut Bytes<'_>) -> Vec<u8> {
 
 /// A buffer that may be that of a symbolic link. [MS-FSCC] 2.1.2.4.
 fn link(bytes: &mut Bytes<'_>) -> Vec<u8> {
-    if bytes.byte() % 4 == 0 {
+    if bytes.byte().is_multiple_of(4) {
         return bytes.some();
     }
     let (target, tag) = (
@@ -395,7 +404,7 @@ impl Granting {
             }
             14 => {
                 let name = part(pdu, u16_at(pdu, 88).into(), u16_at(pdu, 90).into());
-                let pattern = text(name).expect("a pattern of UTF-16");
+                let pattern = text(name).unwrap();
                 let path = pattern.contains(['\\', '/']);
                 assert!(!path || stays_below(&pattern), "pattern {pattern:?}");
             }
@@ -418,7 +427,7 @@ fn look_at_set(kind: u8, class: u8, buffer: &[u8], pipe: bool) {
             assert!(stream || is_below_root(name), "new name {:?}", text(name));
         }
         40 => {
-            let name = text(part(buffer, 4, u32_at(buffer, 0))).expect("UTF-16");
+            let name = text(part(buffer, 4, u32_at(buffer, 0))).unwrap();
             assert!(
                 !name.contains(['\\', '/', ':', '\0']),
                 "short name {name:?}"
@@ -448,7 +457,7 @@ fn look_at_control(code: u32, input: &[u8], pipe: bool) {
             assert_eq!(u32_at(input, 16) & 1, 1, "an absolute link");
             for at in [8, 12] {
                 let from = 20 + u32::from(u16_at(input, at));
-                let target = text(part(input, from, u16_at(input, at + 2).into())).expect("UTF-16");
+                let target = text(part(input, from, u16_at(input, at + 2).into())).unwrap();
                 let rooted = target.starts_with(['\\', '/']) || target.contains(':');
                 let up = target.split(['\\', '/']).any(|part| part == "..");
                 assert!(!rooted && !up && stays_below(&target), "link to {target:?}");
@@ -498,7 +507,7 @@ fn stays_below(rest: &str) -> bool {
 }
 
 fn text(name: &[u8]) -> Option<String> {
-    let even = name.len() % 2 == 0;
+    let even = name.len().is_multiple_of(2);
     let units = name
         .chunks_exact(2)
         .map(|unit| u16::from_le_bytes([unit[0], unit[1]]));

@@ -161,7 +161,7 @@ impl Smb {
         let mid = self.mid;
         assert!(self.send(body, bulk), "the connection has ended");
         loop {
-            let answer = self.receive().expect("an answer");
+            let answer = self.receive().unwrap();
             if answer.header.message_id.0 == mid {
                 return answer;
             }
