@@ -323,7 +323,7 @@ fn same_content(path: &Path, entry: &Entry, blobs: &BlobReader) {
     let name = format!("{}\\{}", entry.share, entry.path);
     let gap = |from: u64, to: u64| {
         let there = &bytes[usize::try_from(from).unwrap()..usize::try_from(to).unwrap()];
-        if to - from > LONGEST_FILLED_BYTES {
+        if to - from > u64::from(LONGEST_FILLED_BYTES) {
             assert!(
                 there.iter().all(|byte| *byte == 0),
                 "{name}: {from} to {to}"

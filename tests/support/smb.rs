@@ -147,7 +147,7 @@ impl Smb {
         let Body::Response(body) = decoded.message.body else {
             panic!("a request from a server: {:?}", decoded.message);
         };
-        let bulk = decoded.bulk.map(|range| frame[range].to_vec());
+        let bulk = decoded.bulk.map(|range| frame.get(range).unwrap().to_vec());
         Some(Answer {
             header: decoded.message.header,
             body,
