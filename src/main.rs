@@ -9,6 +9,7 @@ mod policy;
 mod record;
 mod report;
 mod root;
+mod secrets;
 mod tally;
 mod target;
 mod terminal;

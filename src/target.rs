@@ -10,12 +10,12 @@ use smbench_core::confine::RecordedName;
 use smbench_core::engine::TreeTarget;
 use smbench_core::frame::Digest;
 use smbench_core::ids::{PrincipalRef, SessionRef};
-use smbench_core::seal::Secret;
 use smbench_core::workload::{Tree, Workload};
 use smbench_live::Credentials;
 
 use crate::exit::{Failure, OrFail, toml_error};
 use crate::live_run::KnownUsers;
+use crate::secrets::Users;
 
 /// Where to replay.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -29,7 +29,7 @@ pub(crate) struct TargetArgs {
     /// User for every recorded one; default: the recorded names
     #[arg(long, value_name = "[DOMAIN\\]USER")]
     pub(crate) user: Option<String>,
-    /// File with the password, or with lines USER=PASSWORD (*=PASSWORD for anyone)
+    /// File with the password, or with lines [DOMAIN\]USER=PASSWORD (*=PASSWORD for anyone)
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// Server, shares, roots and users in a file; the options above win over it
@@ -74,25 +74,6 @@ pub(crate) struct Target {
     users: Users,
 }
 
-#[derive(Debug)]
-struct Users {
-    one: Option<String>,
-    renamed: BTreeMap<String, String>,
-    passwords: Passwords,
-}
-
-enum Passwords {
-    None,
-    One(Secret),
-    Each(BTreeMap<String, Secret>),
-}
-
-impl std::fmt::Debug for Passwords {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Passwords")
-    }
-}
-
 impl Target {
     /// Puts arguments and mapping file together. `fresh` makes up a root that nobody has used.
     pub(crate) fn resolve(
@@ -125,12 +106,9 @@ impl Target {
         };
         let (trees, places) = ground.places(workload)?;
         let password_file = args.password_file.clone().or(mapping.password_file);
-        let users = Users {
-            one: args.user.clone().or(mapping.user),
-            renamed: mapping.users,
-            passwords: read_passwords(password_file.as_deref())?,
-        };
-        unknown_users(workload, &users.renamed)?;
+        unknown_users(workload, &mapping.users)?;
+        let one = args.user.clone().or(mapping.user);
+        let users = Users::read(workload, one, mapping.users, password_file.as_ref())?;
         Ok(Self {
             host,
             address,
@@ -168,26 +146,7 @@ impl Target {
 
     /// The credentials of a recorded user; `None` where there is no password.
     pub(crate) fn credentials(&self, recorded: &str) -> Option<Credentials> {
-        let renamed = self.users.renamed.get(recorded).map(String::as_str);
-        let name = renamed.or(self.users.one.as_deref()).unwrap_or(recorded);
-        let (domain, user) = name.split_once('\\').unwrap_or(("", name));
-        if user.is_empty() {
-            // Anonymous in the recording, or a login that the capture does not hold.
-            return None;
-        }
-        // Recorded domains are those of another network: the server's own users are meant.
-        let named = renamed.is_some() || self.users.one.is_some();
-        let domain = if named { domain } else { "" };
-        let password = match &self.users.passwords {
-            Passwords::None => return None,
-            Passwords::One(password) => password.clone(),
-            Passwords::Each(each) => each.get(user).or_else(|| each.get("*"))?.clone(),
-        };
-        Some(Credentials {
-            user: user.to_owned(),
-            domain: domain.to_owned(),
-            password,
-        })
+        self.users.credentials(recorded)
     }
 
     /// The credentials of every user and session of a workload.
@@ -322,33 +281,6 @@ fn unknown_users(workload: &Workload, renamed: &BTreeMap<String, String>) -> Res
             ))
             .remedy(format!("its users are: {}", names.join(", "))))
         }
-    }
-}
-
-fn read_passwords(path: Option<&Path>) -> Result<Passwords, Failure> {
-    let Some(path) = path else {
-        return Ok(Passwords::None);
-    };
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let each: Option<BTreeMap<String, Secret>> = lines
-        .iter()
-        .map(|line| {
-            let (user, password) = line.split_once('=')?;
-            Some((user.trim().to_owned(), Secret::new(password.as_bytes())))
-        })
-        .collect();
-    match (lines.as_slice(), each) {
-        ([], _) => Err(Failure::usage(format!("{shown} holds no password"))),
-        (_, Some(each)) => Ok(Passwords::Each(each)),
-        ([one], None) => Ok(Passwords::One(Secret::new(one.trim_end().as_bytes()))),
-        _ => Err(Failure::usage(format!(
-            "{shown} holds neither one password nor lines USER=PASSWORD"
-        ))),
     }
 }
 

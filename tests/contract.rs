@@ -236,7 +236,7 @@ fn a_replay_over_tcp_is_recorded_and_rerun() {
 fn users_log_in_with_ntlm() {
     let scratch = Scratch::new();
     scratch.compile(SMALL, "w");
-    let password = scratch.file("password", "pass word=1\n");
+    let password = scratch.file("password", "*=pass word=1\n");
     let lines = scratch.file("lines", "other=no\nalice=pass word=1\n");
     let user = ["--share", "data", "--user", "alice", "--password-file"];
     let server = |more: &[&str]| {

@@ -141,7 +141,7 @@ fn compiling_with_keys_and_passwords_is_discreet() {
     for (out, with, code) in [
         ("a", ["--password-file", "passwords"], 0),
         ("b", ["--keys", "keys"], 0),
-        ("c", ["--password-file", "two"], 2),
+        ("c", ["--password-file", "two"], 3),
         ("d", ["--keys", "list"], 3),
         ("e", ["--keys", "row"], 3),
     ] {

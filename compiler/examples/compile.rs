@@ -2,8 +2,7 @@
 
 use std::{env, error::Error, fs, fs::File, path::Path};
 
-use smbench_compiler::{CompileOptions, SessionKeys, compile};
-use smbench_core::seal::Secret;
+use smbench_compiler::{CompileOptions, Passwords, SessionKeys, compile};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = env::args().skip(1);
@@ -14,8 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match option.as_str() {
             "--keys" => options.keys = SessionKeys::read_list(&fs::read(value)?)?,
             "--password" => {
-                let everybody = ("*".to_owned(), Secret::new(value.as_bytes()));
-                options.passwords.push(everybody);
+                options.passwords = Passwords::of_everybody(&value);
             }
             other => return Err(format!("unknown option {other}").into()),
         }

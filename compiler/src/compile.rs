@@ -9,10 +9,7 @@ mod tests;
 
 use std::{collections::BTreeMap, io::Read, path::Path, sync::Arc, thread};
 
-use smbench_core::{
-    seal::Secret,
-    workload::{Provenance, Workload},
-};
+use smbench_core::workload::{Provenance, Workload};
 use thiserror::Error;
 
 use self::{
@@ -27,7 +24,7 @@ use crate::{
     order::{self, Counts},
     paged::Scratch,
     scribe::Scribe,
-    secrets::{Secrets, SessionKeys},
+    secrets::{Passwords, Secrets, SessionKeys, Unfit},
     threads::{in_turns, joined},
 };
 
@@ -36,8 +33,10 @@ use crate::{
 pub struct CompileOptions<'a> {
     /// Keys of encrypted sessions.
     pub keys: Vec<SessionKeys>,
-    /// Passwords (UTF-8) of users that logged in by NTLM; `*` stands for every user.
-    pub passwords: Vec<(String, Secret)>,
+    /// Passwords of users that logged in by NTLM.
+    pub passwords: Passwords,
+    /// Whether keys or passwords of which none is good for anything are an error.
+    pub must_fit: bool,
     /// How captures are read.
     pub capture: CaptureOptions,
     /// Told now and then how far it is.
@@ -75,6 +74,9 @@ pub enum CompileError {
         #[from]
         source: CaptureError,
     },
+    /// Keys or passwords that are good for nothing, where they must be.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// The workload could not be written.
     #[error("the workload cannot be written")]
     Folder {
@@ -130,6 +132,9 @@ fn compile_with(
             });
         }
     })?;
+    if let (true, Some(unfit)) = (options.must_fit, dissector.unfit()) {
+        return Err(unfit.into());
+    }
     let mut dissected = dissector.finish(&stats)?;
     let workload = &mut dissected.workload;
     workload.provenance = Provenance {

@@ -45,7 +45,7 @@ use crate::{
     order::Table,
     paged::Scratch,
     scribe::Scribe,
-    secrets::{Secrets, Unsealer},
+    secrets::{Secrets, Unfit, Unsealer},
 };
 
 pub(crate) use self::finish::{Disowned, OpenNames};
@@ -201,6 +201,11 @@ impl Dissector {
     /// Operations so far.
     pub(crate) fn len(&self) -> usize {
         self.live.total()
+    }
+
+    /// Keys or passwords that have been good for nothing.
+    pub(crate) fn unfit(&self) -> Option<Unfit> {
+        self.secrets.unfit(self.sealed.keys().copied())
     }
 
     fn connection(&mut self, info: &ConnInfo) {

@@ -24,5 +24,5 @@ mod threads;
 pub mod wire_span;
 
 pub use compile::{CompileError, CompileOptions, Compiled, Progress, compile};
-pub use secrets::{KeysError, SessionKeys};
+pub use secrets::{Account, KeysError, Passwords, PasswordsError, SessionKeys, Unfit};
 pub use wire_span::WireSpan;

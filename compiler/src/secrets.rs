@@ -1,8 +1,17 @@
 //! What opens encrypted captures: session keys from a file, and passwords of users.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `text` | byte order marks of files that people wrote |
+//! | `passwords` | password files, for all verbs |
+//! | `uat` | rows of Wireshark's table of session keys |
 
+mod passwords;
+mod text;
 mod uat;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use serde::Deserialize;
 use smbench_core::{
@@ -16,10 +25,13 @@ use smbench_core::{
 };
 use thiserror::Error;
 
+pub use self::passwords::{Account, Passwords, PasswordsError};
+
 /// Keys of one session.
 #[derive(Clone, Debug, Default)]
 pub struct SessionKeys {
-    /// The session on the wire.
+    /// The session on the wire, or its bytes the other way round: tshark prints the id as a number,
+    /// and has its bytes in the table of keys, so what a file has may be either.
     pub session_id: SessionId,
     /// What the authentication ended with, whole.
     pub session_key: Option<Secret>,
@@ -64,6 +76,9 @@ pub enum KeysError {
     /// Nothing in it, in either form.
     #[error("it is empty")]
     Empty,
+    /// A byte order mark, and no text behind it.
+    #[error("it begins with a byte order mark of UTF-16, and is no UTF-16")]
+    BadUtf16,
 }
 
 #[derive(Deserialize)]
@@ -77,20 +92,24 @@ struct Line {
 }
 
 impl SessionKeys {
+    /// What a key file is, to be told where nothing of it fits.
+    pub const FORMS: &str = "a line is sesid,seskey,s2ckey,c2skey in hex, what is not known left empty; \
+        sesid is as tshark prints it (0x...) or as its bytes are on the wire";
+
     /// Reads a key file of either form, told apart by its first character: [`Self::read_list`]'s
     /// JSON begins with a bracket, everything else is rows of Wireshark's `smb2_seskey_list`.
     ///
-    /// A row is `sesid,seskey,s2ckey,c2skey` in hex, the session id as its bytes are on the wire;
-    /// fields may be quoted or empty, `#` begins a comment.
+    /// A row is `sesid,seskey,s2ckey,c2skey` in hex, the session id as its bytes are on the wire or
+    /// as tshark prints it; fields may be quoted or empty, `#` begins a comment.
     ///
     /// # Errors
     ///
     /// [`KeysError`]; [`KeysError::Empty`] when there is no key at all.
     pub fn read(file: &[u8]) -> Result<Vec<Self>, KeysError> {
-        let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+        let file = text::unmarked(file).map_err(|_| KeysError::BadUtf16)?;
         let keys = match file.trim_ascii_start().first() {
-            Some(b'[' | b'{') => Self::read_list(file)?,
-            _ => uat::read(file)?,
+            Some(b'[' | b'{') => Self::read_list(&file)?,
+            _ => uat::read(&file)?,
         };
         if keys.is_empty() {
             return Err(KeysError::Empty);
@@ -98,8 +117,7 @@ impl SessionKeys {
         Ok(keys)
     }
 
-    /// Reads a key file: a JSON list of objects with `session_id` (hex of the eight bytes as they
-    /// are on the wire) and any of `session_key`, `full_session_key`, `c2s_key`, `s2c_key` (hex),
+    /// Reads a key file: a JSON list of objects with `session_id` (hex) and any of `session_key`, `full_session_key`, `c2s_key`, `s2c_key` (hex),
     /// `cipher` (number of SMB2_ENCRYPTION_CAPABILITIES, [MS-SMB2] 2.2.3.1.2).
     ///
     /// # Errors
@@ -124,8 +142,7 @@ impl SessionKeys {
                     .ok_or(KeysError::BadField { entry, field, want })
             }
         };
-        let id = hex(&line.session_id).and_then(|bytes| bytes.try_into().ok());
-        let id = id.ok_or(KeysError::BadField {
+        let id = session_id(&line.session_id).ok_or(KeysError::BadField {
             entry,
             field: "session_id",
             want: "16 hex digits",
@@ -133,7 +150,7 @@ impl SessionKeys {
         let whole = key("full_session_key", &line.full_session_key)?;
         let cipher = line.cipher.as_ref().and_then(|text| text.parse().ok());
         Ok(Self {
-            session_id: SessionId(u64::from_le_bytes(id)),
+            session_id: id,
             session_key: match whole {
                 Some(whole) => Some(whole),
                 None => key("session_key", &line.session_key)?,
@@ -145,7 +162,22 @@ impl SessionKeys {
     }
 }
 
+/// A session id as bytes, or as a number behind `0x`, of which zeros in front may be missing.
+fn session_id(text: &str) -> Option<SessionId> {
+    if let Some(digits) = text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        return u64::from_str_radix(digits, 16).ok().map(SessionId);
+    }
+    let bytes = hex(text)?.try_into().ok()?;
+    Some(SessionId(u64::from_le_bytes(bytes)))
+}
+
+/// Bytes in hex, with or without `0x` in front and colons, hyphens or spaces between them.
 fn hex(text: &str) -> Option<Vec<u8>> {
+    let text = text
+        .strip_prefix("0x")
+        .or(text.strip_prefix("0X"))
+        .unwrap_or(text);
+    let text: String = text.chars().filter(|it| !SEPARATORS.contains(it)).collect();
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let pairs = text.as_bytes().chunks_exact(2);
     if !pairs.remainder().is_empty() {
@@ -159,26 +191,97 @@ fn hex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// All that may open something.
+/// All that may open something, and whether it did.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Secrets {
     keys: HashMap<u64, Vec<SessionKeys>>,
-    /// By user in lower case; `*` for everybody else.
-    passwords: BTreeMap<String, Secret>,
+    passwords: Passwords,
+    /// Whether a key has opened something.
+    key_fits: bool,
+    /// Whether a password was a login's.
+    password_fits: bool,
+    /// NTLM logins that were tried, and whether there was a password for them.
+    logins: BTreeMap<String, bool>,
+}
+
+/// Keys or passwords of which none was good for anything.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// None of the passwords is one of those that users logged in with.
+    #[error(
+        "no line is the password of a login in the capture; {}",
+        Found("logins by NTLM", logins)
+    )]
+    Passwords {
+        /// Who logged in, and whether there was a line for them.
+        logins: Vec<(String, bool)>,
+    },
+    /// None of the keys opens one of the encrypted sessions.
+    #[error(
+        "no line opens a session of the capture; {}",
+        Found("encrypted sessions", sessions)
+    )]
+    Keys {
+        /// Sessions that stay closed, and whether there was a line for them.
+        sessions: Vec<(String, bool)>,
+    },
+}
+
+/// What there is in a capture, and whether a line was for it.
+struct Found<'a>(&'static str, &'a [(String, bool)]);
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(what, found) = self;
+        if found.is_empty() {
+            return write!(f, "there are no {what}");
+        }
+        write!(f, "there are, as {what}: ")?;
+        for (at, (name, is_meant)) in found.iter().take(SHOWN).enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            let meant = if *is_meant { " (by another line)" } else { "" };
+            write!(f, "{comma}{name}{meant}")?;
+        }
+        match found.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
 }
 
 impl Secrets {
-    pub(crate) fn new(keys: &[SessionKeys], passwords: &[(String, Secret)]) -> Self {
-        let mut secrets = Self::default();
+    pub(crate) fn new(keys: &[SessionKeys], passwords: &Passwords) -> Self {
+        let mut secrets = Self {
+            passwords: passwords.clone(),
+            ..Self::default()
+        };
         for key in keys {
-            let list = secrets.keys.entry(key.session_id.0).or_default();
-            list.push(key.clone());
-        }
-        for (user, password) in passwords {
-            let user = user.to_lowercase();
-            secrets.passwords.insert(user, password.clone());
+            // Whichever way round the id was written: the key itself proves that it is the one.
+            let id = key.session_id.0;
+            for id in BTreeSet::from([id, id.swap_bytes()]) {
+                secrets.keys.entry(id).or_default().push(key.clone());
+            }
         }
         secrets
+    }
+
+    /// What of it was good for nothing, where it could have been good for something: a capture
+    /// without logins proves no password wrong, one without `closed` sessions no key.
+    pub(crate) fn unfit(&self, closed: impl Iterator<Item = u64>) -> Option<Unfit> {
+        let closed: BTreeSet<u64> = closed.collect();
+        if !self.keys.is_empty() && !self.key_fits && !closed.is_empty() {
+            let closed = closed.into_iter();
+            let sessions = closed.map(|id| (format!("{id:#018x}"), self.keys.contains_key(&id)));
+            let sessions = sessions.collect();
+            return Some(Unfit::Keys { sessions });
+        }
+        let tried = !self.logins.is_empty() || !closed.is_empty();
+        if !self.passwords.is_empty() && !self.password_fits && tried {
+            let logins = self.logins.clone().into_iter().collect();
+            return Some(Unfit::Passwords { logins });
+        }
+        None
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -186,12 +289,23 @@ impl Secrets {
     }
 
     /// The session key that a login ended with, when a password is known that fits.
-    fn session_key(&self, login: &ntlm::Authenticate<'_>, challenge: &[u8; 8]) -> Option<Secret> {
-        let named = self.passwords.get(&login.user.to_lowercase());
-        let passwords = named.into_iter().chain(self.passwords.get("*"));
-        passwords
+    fn session_key(
+        &mut self,
+        login: &ntlm::Authenticate<'_>,
+        challenge: &[u8; 8],
+    ) -> Option<Secret> {
+        if login.is_anonymous() || self.passwords.is_empty() {
+            return None;
+        }
+        let account = Account::of_login(&login.domain, &login.user);
+        let mut passwords = self.passwords.of(&account).peekable();
+        let is_meant = passwords.peek().is_some();
+        let key = passwords
             .filter_map(|password| std::str::from_utf8(password.expose()).ok())
-            .find_map(|password| ntlm::verify(login, password, challenge).ok())
+            .find_map(|password| ntlm::verify(login, password, challenge).ok());
+        self.password_fits |= key.is_some();
+        self.logins.insert(account.to_string(), is_meant);
+        key
     }
 }
 
@@ -233,7 +347,7 @@ impl Unsealer {
     /// The client proved itself.
     pub(crate) fn login(
         &mut self,
-        secrets: &Secrets,
+        secrets: &mut Secrets,
         session_id: u64,
         login: &ntlm::Authenticate<'_>,
     ) {
@@ -258,7 +372,7 @@ impl Unsealer {
     /// The plain frame inside an encrypted one.
     pub(crate) fn open(
         &mut self,
-        secrets: &Secrets,
+        secrets: &mut Secrets,
         direction: Direction,
         frame: &[u8],
     ) -> Result<Vec<u8>, SealError> {
@@ -274,7 +388,8 @@ impl Unsealer {
         }
         *tries += 1;
         for keys in secrets.keys.get(&session_id).into_iter().flatten() {
-            if self.try_keys(keys, direction, frame) {
+            if self.try_keys(session_id, keys, direction, frame) {
+                secrets.key_fits = true;
                 self.tried.remove(&session_id);
                 return self
                     .conn
@@ -285,8 +400,13 @@ impl Unsealer {
         Err(error)
     }
 
-    fn try_keys(&mut self, keys: &SessionKeys, direction: Direction, frame: &[u8]) -> bool {
-        let id = keys.session_id.0;
+    fn try_keys(
+        &mut self,
+        id: u64,
+        keys: &SessionKeys,
+        direction: Direction,
+        frame: &[u8],
+    ) -> bool {
         if let Some(key) = &keys.session_key
             && self.installed.insert(id)
             && self.conn.install_session_key(id, key.clone()).is_ok()
@@ -324,6 +444,10 @@ impl Unsealer {
 
 /// A session whose keys have failed so often has other keys.
 const TRIES: u32 = 8;
+/// Logins and sessions that an error names.
+const SHOWN: usize = 8;
+/// What people put between bytes in hex.
+const SEPARATORS: &[char] = &[':', '-', ' '];
 const CIPHERS: [Cipher; 4] = [
     Cipher::Aes128Gcm,
     Cipher::Aes128Ccm,

@@ -17,9 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use smbench_compiler::{CompileOptions, compile, folder::FolderReader};
+use smbench_compiler::{CompileOptions, Passwords, compile, folder::FolderReader};
 use smbench_core::{
-    seal::Secret,
     smb2::{
         Command, ContextTag, CreateRequest, CreateResponse, FileId, Fsctl, HeaderFlags,
         IoctlRequest, IoctlResponse, Name, NtStatus, Request, Response, WriteRequest,
@@ -47,9 +46,10 @@ fn the_corpus_shows_every_feature() {
         let name = capture.file_name().unwrap().to_string_lossy().into_owned();
         let folder = format!("smbench-coverage-{}-{name}", std::process::id());
         let folder = std::env::temp_dir().join(folder);
-        let mut options = CompileOptions::default();
-        let everybody = ("*".to_owned(), Secret::new(b"Passw0rd!"));
-        options.passwords.push(everybody);
+        let options = CompileOptions {
+            passwords: Passwords::of_everybody("Passw0rd!"),
+            ..CompileOptions::default()
+        };
         let input = Box::new(File::open(capture).unwrap());
         compile(vec![(name.clone(), input)], options, &folder).unwrap();
         let reader = FolderReader::open(&folder).unwrap();

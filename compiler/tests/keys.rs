@@ -115,7 +115,8 @@ fn a_key_file_of_neither_form_is_refused() {
         (b"\n# nothing\n", "empty"),
         (b"[]", "empty"),
         (b"{}", "not a list"),
-        (b"\xff\xfe\x00keys", "line 1"),
+        (b"\xff\xfe\x00keys", "UTF-16"),
+        (b"\xffkeys", "line 1"),
     ] {
         let error = SessionKeys::read(file).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

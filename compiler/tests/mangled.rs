@@ -14,8 +14,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use smbench_compiler::{CompileOptions, compile};
-use smbench_core::seal::Secret;
+use smbench_compiler::{CompileOptions, Passwords, compile};
 
 /// Answers before their requests, segments before those that they follow: nothing is lost, not even
 /// what takes the order of a login to decrypt.
@@ -106,7 +105,7 @@ fn found(pcap: &Pcap) -> Found {
     let folder = format!("smbench-mangled-{}-{test}", std::process::id());
     let folder = std::env::temp_dir().join(folder);
     let options = CompileOptions {
-        passwords: vec![("*".into(), Secret::new(b"Passw0rd!"))],
+        passwords: Passwords::of_everybody("Passw0rd!"),
         ..CompileOptions::default()
     };
     let input = Box::new(Cursor::new(pcap.bytes()));

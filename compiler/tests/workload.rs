@@ -15,10 +15,9 @@ use std::{
 };
 
 use serde_json::Value;
-use smbench_compiler::{CompileOptions, SessionKeys, compile, folder::FolderReader};
+use smbench_compiler::{CompileOptions, Passwords, SessionKeys, compile, folder::FolderReader};
 use smbench_core::{
     engine::{Plan, RunConfig},
-    seal::Secret,
     smb2::Command,
     workload::{Action, Expect, Operation, Rule, Workload},
 };
@@ -77,8 +76,7 @@ fn work(capture: &Path, summary: &Value, test: &str) -> Work {
                 options.keys = SessionKeys::read_list(&json).unwrap();
             }
             ["--nt-password", password] => {
-                let everybody = ("*".to_owned(), Secret::new(password.as_bytes()));
-                options.passwords.push(everybody);
+                options.passwords = Passwords::of_everybody(password);
             }
             _ => {}
         }

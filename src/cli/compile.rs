@@ -8,14 +8,14 @@ use std::time::Instant;
 use serde::Serialize;
 use smbench_compiler::capture::{CaptureError, Duplicate, clocks};
 use smbench_compiler::slice::{Filters, SliceOptions};
-use smbench_compiler::{CompileError, CompileOptions, SessionKeys, compile};
-use smbench_core::seal::Secret;
+use smbench_compiler::{CompileError, CompileOptions, Passwords, SessionKeys, Unfit, compile};
 use smbench_core::workload::{CaptureFile, Workload};
 
 use crate::cli::inspect::{Overview, next_steps};
 use crate::cli::slice;
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
 use crate::report::{self, say};
+use crate::secrets;
 
 /// Packet captures -> a workload folder.
 #[derive(clap::Args)]
@@ -29,8 +29,8 @@ pub(crate) struct Args {
     /// Session keys of encrypted sessions: JSON, or rows of Wireshark's smb2_seskey_list
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// Passwords of users that log in within the capture, in lines USER=PASSWORD (*=PASSWORD for
-    /// anyone)
+    /// Passwords of users that log in within the capture, in lines [DOMAIN\]USER=PASSWORD
+    /// (*=PASSWORD for anyone), or one password
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Only what this client did: its address (* and ? stand for anything); may be repeated
@@ -186,17 +186,17 @@ fn tell_duplicates(duplicates: &[Left]) {
 
 /// Compiles the whole of the captures into the folder `to`; and what was left out.
 fn compiled(args: &Args, to: &Path) -> Result<(Workload, Vec<Left>), Failure> {
-    let mut options = CompileOptions::default();
+    let mut options = CompileOptions {
+        must_fit: true,
+        ..CompileOptions::default()
+    };
     options.capture.keep_duplicates = args.keep_duplicates;
-    options.capture.clocks_ns = agreed_clocks(&args.captures)?;
+    options.capture.clocks_ns = agreed_clocks(args)?;
     if let Some(path) = &args.keys {
-        let shown = path.display();
-        let bytes = std::fs::read(path).or_environment(format!("cannot read {shown}"))?;
-        options.keys =
-            SessionKeys::read(&bytes).or_environment(format!("{shown} holds no session keys"))?;
+        options.keys = secrets::keys(path)?;
     }
     if let Some(path) = &args.password_file {
-        options.passwords = read_passwords(path)?;
+        options.passwords = secrets::passwords(path)?;
     }
     let (inputs, total) = open_inputs(&args.captures)?;
     let bar = report::progress(total, "{bar:40} {bytes}/{total_bytes} {msg}");
@@ -205,7 +205,7 @@ fn compiled(args: &Args, to: &Path) -> Result<(Workload, Vec<Left>), Failure> {
         bar.set_message(format!("{} operations", progress.operations));
     };
     options.progress = Some(&mut tell);
-    let compiled = compile(inputs, options, to).map_err(|error| explain(error, &args.captures))?;
+    let compiled = compile(inputs, options, to).map_err(|error| explain(error, args))?;
     bar.finish_and_clear();
     let duplicates = compiled.stats.duplicates.iter().map(Left::new).collect();
     Ok((compiled.workload, duplicates))
@@ -276,7 +276,8 @@ fn is_empty_folder(path: &Path) -> bool {
 }
 
 /// What to add to the times of several captures so that their clocks agree.
-fn agreed_clocks(paths: &[PathBuf]) -> Result<Vec<i64>, Failure> {
+fn agreed_clocks(args: &Args) -> Result<Vec<i64>, Failure> {
+    let paths = &args.captures;
     if paths.len() < 2 {
         return Ok(Vec::new());
     }
@@ -287,7 +288,7 @@ fn agreed_clocks(paths: &[PathBuf]) -> Result<Vec<i64>, Failure> {
         Some(Box::new(file))
     };
     let inputs = paths.iter().map(again).collect();
-    clocks(inputs).map_err(|source| explain(CompileError::Capture { source }, paths))
+    clocks(inputs).map_err(|source| explain(CompileError::Capture { source }, args))
 }
 
 type Inputs = Vec<(String, Box<dyn Read + Send>)>;
@@ -321,24 +322,19 @@ fn open_inputs(paths: &[PathBuf]) -> Result<(Inputs, u64), Failure> {
     Ok((inputs, total))
 }
 
-fn read_passwords(path: &Path) -> Result<Vec<(String, Secret)>, Failure> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines
-        .map(|line| match line.split_once('=') {
-            Some((user, password)) => {
-                Ok((user.trim().to_owned(), Secret::new(password.as_bytes())))
-            }
-            None => Err(Failure::usage(format!(
-                "{shown} holds a line that is not USER=PASSWORD"
-            ))),
-        })
-        .collect()
-}
-
-fn explain(error: CompileError, captures: &[PathBuf]) -> Failure {
-    let names: Vec<String> = captures
+fn explain(error: CompileError, args: &Args) -> Failure {
+    let unfit = match &error {
+        CompileError::Unfit(Unfit::Keys { .. }) => Some((&args.keys, SessionKeys::FORMS)),
+        CompileError::Unfit(_) => Some((&args.password_file, Passwords::FORMS)),
+        _ => None,
+    };
+    if let Some((Some(path), forms)) = unfit {
+        let context = format!("{} is of no use", path.display());
+        return Failure::new(ENVIRONMENT, anyhow::Error::from(error).context(context))
+            .remedy(forms);
+    }
+    let names: Vec<String> = args
+        .captures
         .iter()
         .map(|path| path.display().to_string())
         .collect();

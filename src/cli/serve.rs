@@ -6,13 +6,15 @@ use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use smbench_compiler::Account;
+use smbench_core::seal::Secret;
 use smbench_live::listener::{self, ListenLimits, ServeStats};
 use smbench_sim::ModelService;
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::report::{note, say};
-use crate::terminal;
+use crate::{secrets, terminal};
 
 /// Put the model server on a real port.
 #[derive(clap::Args)]
@@ -157,25 +159,27 @@ fn server(args: &Args) -> Result<Server, Failure> {
     Ok(server)
 }
 
-fn users(args: &Args) -> Result<Vec<(String, String)>, Failure> {
+fn users(args: &Args) -> Result<Vec<(String, Secret)>, Failure> {
     let Some(path) = &args.password_file else {
         return Ok(Vec::new());
     };
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+    let passwords = secrets::passwords(path)?;
     if let Some(user) = &args.user {
-        let line = text.lines().next().unwrap_or_default();
-        let password = line.strip_prefix(&format!("{user}=")).unwrap_or(line);
-        return Ok(vec![(user.clone(), password.to_owned())]);
+        let account = Account::of(user);
+        let password = passwords.of(&account).next();
+        let password = password.ok_or_else(|| secrets::fits_nobody(path, &[user]))?;
+        return Ok(vec![(account.user, password.clone())]);
     }
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines
-        .map(|line| match line.split_once('=') {
-            Some((user, password)) => Ok((user.to_owned(), password.to_owned())),
-            None => Err(
-                Failure::usage(format!("{shown} holds a line that is not USER=PASSWORD"))
-                    .remedy("name the user with --user"),
-            ),
-        })
-        .collect()
+    let named = passwords.named();
+    let named: Vec<_> = named
+        .map(|(it, password)| (it.user.clone(), password.clone()))
+        .collect();
+    if named.is_empty() {
+        let shown = path.display();
+        return Err(
+            Failure::usage(format!("{shown} does not say whose password it is"))
+                .remedy("name the user with --user, or in lines USER=PASSWORD"),
+        );
+    }
+    Ok(named)
 }

@@ -106,7 +106,7 @@ impl Dissector {
         let first = state.map_or(principal, |it| *it.principal.get_or_insert(principal));
         let unsealer = self.conns.get_mut(conn).and_then(|it| it.unsealer.as_mut());
         if let Some(unsealer) = unsealer {
-            unsealer.login(&self.secrets, header.session_id.0, &login);
+            unsealer.login(&mut self.secrets, header.session_id.0, &login);
         }
         (principal != first).then_some(PrincipalRef(principal))
     }
@@ -185,7 +185,7 @@ impl Dissector {
         bytes: &[u8],
     ) -> Option<Vec<u8>> {
         let unsealer = self.conns.get_mut(conn)?.unsealer.as_mut()?;
-        let opened = unsealer.open(&self.secrets, seal_direction(info.dir), bytes);
+        let opened = unsealer.open(&mut self.secrets, seal_direction(info.dir), bytes);
         opened.ok().filter(|_| info.complete)
     }
 

@@ -1,13 +1,14 @@
 //! Wireshark's table of SMB2 session keys: rows of `smb2_seskey_list`.
 //!
 //! A row is `sesid,seskey,s2ckey,c2skey`, each field in hex, in a quoted text, or empty; what is
-//! missing at its end is empty. The session id stands as its eight bytes are on the wire. What a
+//! missing at its end is empty. The session id stands as its eight bytes are on the wire, or behind
+//! `0x` as tshark prints it. What a
 //! row may be given behind on the command line, `uat:smb2_seskey_list:`, is taken off. Blank lines
 //! and lines that begin with `#` are no rows.
 
 use smbench_core::{seal::Secret, smb2::SessionId};
 
-use super::{KeysError, SessionKeys, hex};
+use super::{KeysError, SEPARATORS, SessionKeys, hex, session_id};
 
 /// Reads the table.
 pub(super) fn read(text: &[u8]) -> Result<Vec<SessionKeys>, KeysError> {
@@ -32,8 +33,7 @@ fn row(line: &[u8]) -> Result<SessionKeys, &'static str> {
     if fields.len() > 4 {
         return Err("more than the four fields sesid,seskey,s2ckey,c2skey");
     }
-    let id = bytes(field(0), &[8]).ok_or("sesid is not 16 hex digits")?;
-    let id = id.try_into().map_err(|_| "sesid is not 16 hex digits")?;
+    let id = wire_id(field(0)).ok_or("sesid is not 16 hex digits")?;
     let key = |at, wrong| match field(at) {
         b"" => Ok(None),
         text => bytes(text, &[16, 32])
@@ -41,7 +41,7 @@ fn row(line: &[u8]) -> Result<SessionKeys, &'static str> {
             .ok_or(wrong),
     };
     let keys = SessionKeys {
-        session_id: SessionId(u64::from_le_bytes(id)),
+        session_id: id,
         session_key: key(1, "seskey is not 32 or 64 hex digits")?,
         cipher: None,
         server_to_client: key(2, "s2ckey is not 32 or 64 hex digits")?,
@@ -62,6 +62,13 @@ fn row(line: &[u8]) -> Result<SessionKeys, &'static str> {
         return Err("s2ckey and c2skey differ in length");
     }
     Ok(keys)
+}
+
+/// The id in hex, or its bytes as a quoted text can hold them.
+fn wire_id(field: &[u8]) -> Option<SessionId> {
+    let written = std::str::from_utf8(field).ok().and_then(session_id);
+    let bytes = || Some(u64::from_le_bytes(field.try_into().ok()?));
+    written.or_else(|| bytes().map(SessionId))
 }
 
 /// Hex, or the bytes themselves as a quoted text can hold them.
@@ -86,7 +93,10 @@ fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
                 let end = rest.iter().position(|byte| *byte == b',');
                 let (field, after) = rest.split_at(end.unwrap_or(rest.len()));
                 let field = field.trim_ascii_end();
-                if !field.iter().all(u8::is_ascii_hexdigit) {
+                let is_hex =
+                    |byte: &u8| byte.is_ascii_hexdigit() || SEPARATORS.contains(&char::from(*byte));
+                let digits = field.strip_prefix(b"0x").or(field.strip_prefix(b"0X"));
+                if !digits.unwrap_or(field).iter().all(is_hex) {
                     return Err("a field that is neither hex nor quoted");
                 }
                 (field.to_vec(), after)
@@ -171,6 +181,32 @@ uat:smb2_seskey_list:0100000000000000,f1fa528d3cd182cca67bd4596dabd885
     }
 
     #[test]
+    fn ids_and_keys_are_read_however_they_are_printed() {
+        let key = "f1fa528d3cd182cca67bd4596dabd885";
+        for (id, number) in [
+            ("2900009c003c0000", 0x3c00_9c00_0029),
+            ("0x00003c009c000029", 0x3c00_9c00_0029),
+            ("0x3c009c000029", 0x3c00_9c00_0029),
+            ("0X3C009C000029", 0x3c00_9c00_0029),
+            ("29:00:00:9c:00:3c:00:00", 0x3c00_9c00_0029),
+            ("29 00 00 9C 00 3C 00 00", 0x3c00_9c00_0029),
+        ] {
+            for key in [
+                key,
+                "0xF1FA528D3CD182CCA67BD4596DABD885",
+                "f1 fa 52 8d 3c d1 82 cc-a6 7b d4 59 6d ab d8 85",
+            ] {
+                let keys = read(format!("{id},{key}").as_bytes()).unwrap();
+                assert_eq!(keys[0].session_id.0, number, "{id}");
+                assert_eq!(
+                    keys[0].session_key.as_ref().unwrap().expose()[..2],
+                    [0xf1, 0xfa]
+                );
+            }
+        }
+    }
+
+    #[test]
     fn bad_rows_are_named_by_line_and_reason_and_never_shown() {
         let key = "f1fa528d3cd182cca67bd4596dabd885";
         for (row, reason) in [
@@ -183,7 +219,9 @@ uat:smb2_seskey_list:0100000000000000,f1fa528d3cd182cca67bd4596dabd885
             ("2900009c003c0000,,,".to_owned(), "no key"),
             ("2900009c003c0000".to_owned(), "no key"),
             (format!("2900009c003c0000,{key},,,"), "four fields"),
-            (format!("0x2900009c003c0000,{key}"), "neither hex"),
+            (format!("session,{key}"), "neither hex"),
+            (format!("0x2900009c003c00001,{key}"), "sesid"),
+            (format!("0x,{key}"), "sesid"),
             (format!("2900009c003c0000,\"{key}"), "does not end"),
             (format!("2900009c003c0000,\"{key}\"x"), "no comma"),
             ("2900009c003c0000,\"\\xzz\"".to_owned(), "two hex digits"),

@@ -200,7 +200,7 @@ impl Server {
             self.set_user(id, String::new(), false, true)?;
             return Ok(None);
         }
-        let known = |user: &&(String, String)| user.0.eq_ignore_ascii_case(&message.user);
+        let known = |user: &&(String, Secret)| user.0.eq_ignore_ascii_case(&message.user);
         let Some((user, password)) = self.config.users.iter().find(known).cloned() else {
             if !self.config.guest_ok {
                 return Err(NtStatus::LOGON_FAILURE);
@@ -209,7 +209,9 @@ impl Server {
             self.set_user(id, "guest".to_owned(), true, false)?;
             return Ok(None);
         };
-        let key = ntlm::verify(message, &password, &login.challenge)
+        let password = std::str::from_utf8(password.expose());
+        let password = password.map_err(|_| NtStatus::LOGON_FAILURE)?;
+        let key = ntlm::verify(message, password, &login.challenge)
             .map_err(|_| NtStatus::LOGON_FAILURE)?;
         let parts = (&login.negotiate, &login.challenge_message);
         if ntlm::check_mic(&key, parts.0, parts.1, raw, message) == MicVerdict::Invalid {

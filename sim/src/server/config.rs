@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use smbench_core::smb2::Dialect;
+use smbench_core::{seal::Secret, smb2::Dialect};
 
 use super::limits::Limits;
 use super::plant::Plant;
@@ -71,12 +71,12 @@ impl ShareConfig {
 }
 
 /// Configuration of a [`Server`](super::Server).
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Shares, looked up without case.
     pub shares: Vec<ShareConfig>,
-    /// Users and their passwords.
-    pub users: Vec<(String, String)>,
+    /// Users and their passwords, in UTF-8.
+    pub users: Vec<(String, Secret)>,
     /// Whether unknown users are guests and anonymous logins let in; else the former get
     /// LOGON_FAILURE and the latter ACCESS_DENIED.
     pub guest_ok: bool,

@@ -3,7 +3,7 @@
 use smbench_core::ids::LogicalTime;
 use smbench_core::seal::ntlm::{self, AuthenticateParams, flags};
 use smbench_core::seal::spnego::{self, OID_NTLMSSP, Resp};
-use smbench_core::seal::{ClientSecurity, EncryptPolicy, SigningPolicy};
+use smbench_core::seal::{ClientSecurity, EncryptPolicy, Secret, SigningPolicy};
 use smbench_core::smb2::*;
 
 use super::client::{Client, Net, create};
@@ -137,7 +137,7 @@ fn log_in(
 fn with_alice() -> ServerConfig {
     ServerConfig {
         shares: vec![ShareConfig::disk("share")],
-        users: vec![("alice".into(), "right".into())],
+        users: vec![("alice".into(), Secret::new(b"right"))],
         guest_ok: false,
         ..ServerConfig::default()
     }
@@ -264,7 +264,7 @@ fn ntlm_signs_and_encrypts() {
     secret.encrypt = true;
     let config = ServerConfig {
         shares: vec![ShareConfig::disk("share"), secret],
-        users: vec![("alice".into(), "right".into())],
+        users: vec![("alice".into(), Secret::new(b"right"))],
         signing_required: true,
         ..ServerConfig::default()
     };
