@@ -148,6 +148,14 @@ fn a_bundle_that_is_cut_or_flipped_is_sound_to_no_verb() {
     let scratch = Scratch::new();
     let whole = recorded(&scratch);
     let sound = scratch.run(["show", "--salvage", "whole.smbj"]);
+    // A damaged head costs nothing but itself.
+    for at in [0, 9, 14] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        scratch.file("bad.smbj", bytes);
+        let ran = scratch.run(["show", "--salvage", "bad.smbj"]);
+        assert_eq!(ran.expect(DAMAGED).out, sound.out, "{at}");
+    }
     let lines: Vec<&str> = sound.expect(0).out.lines().collect();
     let verbs: [&[&str]; 8] = [
         &["rerun", "bad.smbj"],

@@ -61,17 +61,19 @@ impl Journal {
     /// process writes it, [`JournalError::UnknownFormat`] when it is from the future, and damage
     /// to the metadata.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
-        Self::of(Container::open(path.as_ref())?, |_, error| Err(error))
+        Self::of(Container::open(path.as_ref(), false)?, |_, error| {
+            Err(error)
+        })
     }
 
-    /// As [`Self::open`], but metadata that are damaged are made up from what else is there: for
-    /// [`Self::salvage`].
+    /// As [`Self::open`], but metadata that are damaged are made up from what else is there, and a
+    /// bundle may begin with damage: for [`Self::salvage`].
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
     pub fn open_damaged(path: impl AsRef<Path>) -> Result<Self, JournalError> {
-        Self::of(Container::open(path.as_ref())?, |container, error| {
+        Self::of(Container::open(path.as_ref(), true)?, |container, error| {
             if !error.is_damage() {
                 return Err(error);
             }
@@ -322,14 +324,19 @@ impl Journal {
 }
 
 impl Container {
-    fn open(path: &Path) -> Result<Self, JournalError> {
+    fn open(path: &Path, damaged: bool) -> Result<Self, JournalError> {
         let about = std::fs::metadata(path).map_err(|source| JournalError::Io {
             action: "opening journal",
             path: path.into(),
             source,
         })?;
         if !about.is_dir() {
-            return Ok(Self::Bundle(Box::new(BundleReader::open(path)?)));
+            let bundle = if damaged {
+                BundleReader::open_damaged(path)?
+            } else {
+                BundleReader::open(path)?
+            };
+            return Ok(Self::Bundle(Box::new(bundle)));
         }
         if !StoreReader::is_store(path) {
             return Err(JournalError::NotAJournal {

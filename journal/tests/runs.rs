@@ -66,6 +66,7 @@ fn runs_of_older_engines_rerun_identically() {
         let journal = Journal::open(&path).unwrap();
         let found = rerun::check(&journal).unwrap();
         assert!(found.identical && found.complete, "{}", path.display());
+        assert_eq!(found.engine.recorded, 1, "{}", path.display());
         count += 1;
     }
     assert!(count >= 2, "{count} runs");
@@ -147,6 +148,16 @@ fn another_engine_version_is_told_apart() {
         assert!(notes[0].contains("other engine version"), "{notes:?}");
         let shown = show(&journal(&other), &Filter::default(), |_| true).unwrap();
         assert!(shown.notes[0].contains("other engine version"), "{shown:?}");
+        // An operation that names a connection which the tables do not have.
+        let lines = String::from_utf8(ops.clone()).unwrap();
+        let lines = lines.replacen("\"conn\":0", "\"conn\":77", 1).into_bytes();
+        assert_ne!(lines, ops);
+        let bytes = bundle(meta, &workload, &lines, &run);
+        let error = rerun::check(&Journal::from_bundle_bytes(bytes).unwrap()).unwrap_err();
+        let RerunError::OtherEnginePlan { engine, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(engine, versions);
         // What it does alike is alike.
         let found = rerun::check(&journal(&run)).unwrap();
         assert_eq!(

@@ -52,21 +52,14 @@ impl BundleReader {
     /// [`JournalError::NotAJournal`] when it is none, [`JournalError::UnknownFormat`] when it is
     /// from the future, [`JournalError::Io`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
-        let path = path.as_ref();
-        let opened = File::open(path).and_then(|file| {
-            let len = file.metadata()?.len();
-            Ok((file, len))
-        });
-        let (file, len) = opened.map_err(|source| JournalError::Io {
-            action: "opening bundle",
-            path: path.into(),
-            source,
-        })?;
-        let source = Source::File {
-            file: Mutex::new(file),
-            path: path.into(),
-        };
-        Self::read(source, len)
+        let (source, len) = source_of(path.as_ref())?;
+        Self::read(source, len, false)
+    }
+
+    /// As [`Self::open`], but for a file whose first bytes are damaged.
+    pub(crate) fn open_damaged(path: &Path) -> Result<Self, JournalError> {
+        let (source, len) = source_of(path)?;
+        Self::read(source, len, true)
     }
 
     /// Opens a bundle that is in memory.
@@ -76,10 +69,10 @@ impl BundleReader {
     /// As [`Self::open`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, JournalError> {
         let len = bytes.len() as u64;
-        Self::read(Source::Memory(bytes), len)
+        Self::read(Source::Memory(bytes), len, false)
     }
 
-    fn read(source: Source, len: u64) -> Result<Self, JournalError> {
+    fn read(source: Source, len: u64, damaged: bool) -> Result<Self, JournalError> {
         let mut reader = Self {
             source,
             len,
@@ -87,26 +80,41 @@ impl BundleReader {
             trailer: None,
             tail: None,
         };
-        reader.check_head()?;
-        let index = reader.read_trailer()?;
-        let indexed = index.map(|trailer| {
-            reader.trailer = Some(trailer);
-            reader.read_index(trailer)
-        });
-        match indexed {
-            Some(Ok(rows)) => reader.rows = rows,
-            Some(Err(error)) => {
-                reader.walk()?;
-                reader.tail.get_or_insert(TornTail {
-                    shard: None,
-                    from: index.map_or(len, |trailer| trailer.index),
-                    bytes: 0,
-                    reason: format!("the index is damaged: {error}"),
-                });
+        match reader.check_head() {
+            Ok(()) => reader.find_parts()?,
+            Err(error) if !damaged || matches!(error, JournalError::UnknownFormat { .. }) => {
+                return Err(error);
             }
-            None => reader.walk()?,
+            // Damaged, or something else altogether: that shows in what is behind.
+            Err(error) => {
+                reader.find_parts()?;
+                if reader.rows.is_empty() {
+                    return Err(error);
+                }
+            }
         }
         Ok(reader)
+    }
+
+    /// By the index or, when that is missing, by walking.
+    fn find_parts(&mut self) -> Result<(), JournalError> {
+        let Some(trailer) = self.read_trailer()? else {
+            return self.walk();
+        };
+        self.trailer = Some(trailer);
+        match self.read_index(trailer) {
+            Ok(rows) => self.rows = rows,
+            Err(error) => {
+                self.walk()?;
+                self.tail = Some(TornTail {
+                    shard: None,
+                    from: trailer.index,
+                    bytes: 0,
+                    reason: format!("the index is damaged: {}", error.words()),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn check_head(&self) -> Result<(), JournalError> {
@@ -451,6 +459,23 @@ impl BundleReader {
         }
         Ok(*hasher.finalize().as_bytes())
     }
+}
+
+fn source_of(path: &Path) -> Result<(Source, u64), JournalError> {
+    let opened = File::open(path).and_then(|file| {
+        let len = file.metadata()?.len();
+        Ok((file, len))
+    });
+    let (file, len) = opened.map_err(|source| JournalError::Io {
+        action: "opening bundle",
+        path: path.into(),
+        source,
+    })?;
+    let source = Source::File {
+        file: Mutex::new(file),
+        path: path.into(),
+    };
+    Ok((source, len))
 }
 
 /// The blocks of one shard in order.

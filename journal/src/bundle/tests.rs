@@ -67,6 +67,33 @@ fn every_flipped_byte_is_seen() {
 }
 
 #[test]
+fn a_flip_anywhere_costs_a_block_at_most() {
+    let shards = [entries(0, 40, 10), entries(1, 10, 100)];
+    let whole = bundle(&shards);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flipped.smbj");
+    // All of the file's head and of the first frames, which hold the metadata; then here and there.
+    let places = (0..400).chain((400..whole.len()).step_by(7));
+    for at in places {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(&path, bytes).unwrap();
+        let journal = Journal::open_damaged(&path).unwrap();
+        let read: usize = journal
+            .shards()
+            .map(|shard| journal.salvage(shard).unwrap().flatten().count())
+            .sum();
+        assert!(read >= 50 - 10, "byte {at}: {read} events");
+        assert!(!verify(&journal).unwrap().is_sound(), "byte {at}");
+    }
+    // What is no bundle is none to it either.
+    for text in [&b"hello, this is no journal"[..], b"", &whole[..8]] {
+        std::fs::write(&path, text).unwrap();
+        Journal::open_damaged(&path).unwrap_err();
+    }
+}
+
+#[test]
 fn every_truncation_leaves_a_prefix() {
     let shards = [entries(0, 40, 15), entries(1, 10, 100)];
     let whole = bundle(&shards);

@@ -11,6 +11,7 @@ use smbench_core::{
 };
 use thiserror::Error;
 
+use super::EngineVersions;
 use crate::{Journal, JournalError};
 
 /// Attachment: `workload.json` of the workload.
@@ -76,6 +77,15 @@ pub enum RerunError {
     /// The workload contradicts itself.
     #[error("the journal's workload cannot be run: {0}")]
     Plan(#[from] PlanError),
+    /// The workload could be run by the engine that did, and cannot be by this one.
+    #[error("{engine}, which cannot run the workload: {source}")]
+    OtherEnginePlan {
+        /// Both.
+        engine: EngineVersions,
+        /// Why not.
+        #[source]
+        source: PlanError,
+    },
 }
 
 /// A journal's workload and configuration, as they were given to its engine.
@@ -87,6 +97,8 @@ pub struct Recipe {
     pub config: RunConfig,
     /// How many shards the run has.
     pub shards: u32,
+    /// Which engine made the run.
+    pub(crate) engine: EngineVersions,
     /// The digest that both runs of a diff must share.
     pub(crate) ops_digest: Digest,
     ops: Vec<u8>,
@@ -122,6 +134,7 @@ impl Recipe {
         let mut recipe = Self {
             ops_digest: Digest::of(&ops),
             shards: meta.shards,
+            engine: EngineVersions::of(journal),
             shard_of: Vec::new(),
             workload,
             config,
@@ -159,7 +172,7 @@ impl Recipe {
     ///
     /// # Errors
     ///
-    /// [`RerunError::Json`] and [`RerunError::Plan`].
+    /// [`RerunError::Json`], [`RerunError::Plan`], [`RerunError::OtherEnginePlan`].
     pub fn plan(
         &self,
         owns: impl Fn(ClientId) -> bool,
@@ -179,7 +192,10 @@ impl Recipe {
         let plan = Plan::build(&self.workload, operations, &self.config, owns);
         match failed.into_inner() {
             Some(error) => Err(error),
-            None => Ok(plan?),
+            None => plan.map_err(|source| match self.engine {
+                engine if engine.agree() => RerunError::Plan(source),
+                engine => RerunError::OtherEnginePlan { engine, source },
+            }),
         }
     }
 
