@@ -9,7 +9,8 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Command, Stdio};
 
 use smbench_core::smb2::{NtStatus, ReadRequest, Response, WriteRequest};
 use support::cli::{ModelServer, Scratch};
@@ -115,4 +116,76 @@ fn a_folder_is_read_as_it_is_asked_for_and_never_written_to() {
     assert_eq!(std::fs::read(&outside).unwrap(), b"nobody's business");
     let memory = server.most_memory();
     assert!(memory < 100 << 20, "{memory}");
+}
+
+#[test]
+fn a_limit_that_is_reached_is_told_at_once_and_counted_at_the_end() {
+    let scratch = Scratch::new();
+    let mut server = scratch.start(["serve", "--listen", "127.0.0.1:0", "--content-limit", "1"]);
+    let mut out = BufReader::new(server.stdout.take().unwrap());
+    let mut said = BufReader::new(server.stderr.take().unwrap());
+    let mut address = String::new();
+    out.read_line(&mut address).unwrap();
+    let address = address.trim().strip_prefix("listening on ").unwrap();
+    let mut until = |what: &str| {
+        let mut line = String::new();
+        while !line.contains(what) {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "{what}");
+        }
+    };
+    let mut stranger = Smb::stranger(address);
+    stranger.stream.write_all(&[0, 0x98, 0x96, 0x80]).unwrap();
+    assert!(stranger.is_ended());
+    until("a frame was too long for a client that has not logged in");
+    let mut client = Smb::guest(address);
+    let body = WriteRequest {
+        file_id: client.open("f"),
+        length: 1 << 20,
+        ..WriteRequest::default()
+    };
+    let status = client.call(body, &vec![1; 1 << 20]).status();
+    assert_eq!(status, NtStatus::DISK_FULL);
+    until("too much content");
+    let pid = server.id().to_string();
+    let done = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(done.success());
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    server.wait().unwrap();
+    assert!(
+        rest.contains("1 connections ended: a frame was too long"),
+        "{rest}"
+    );
+    assert!(
+        rest.contains("1 times a limit was reached: too much content"),
+        "{rest}"
+    );
+}
+
+#[test]
+fn a_server_without_descriptors_lets_strangers_go_for_clients() {
+    let scratch = Scratch::new();
+    let line = "ulimit -n 40; exec \"$SMBENCH\" serve --listen 127.0.0.1:0";
+    let mut server = Command::new("bash")
+        .args(["-c", line])
+        .env("SMBENCH", env!("CARGO_BIN_EXE_smbench"))
+        .current_dir(scratch.path("."))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    let mut out = BufReader::new(server.stdout.take().unwrap());
+    out.read_line(&mut address).unwrap();
+    let address = address.trim().strip_prefix("listening on ").unwrap();
+    let mut first = Smb::guest(address);
+    let strangers: Vec<_> = (0..100).map(|_| Smb::stranger(address)).collect();
+    let mut late = Smb::guest(address);
+    for (client, name) in [(&mut first, "a"), (&mut late, "b")] {
+        client.open(name);
+    }
+    drop(strangers);
+    server.kill().unwrap();
+    server.wait().unwrap();
 }

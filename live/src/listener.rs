@@ -230,8 +230,9 @@ impl<'a, S: FrameService> Host<'a, S> {
     fn cannot_accept(&mut self, error: &io::Error) {
         tracing::warn!(%error, "accept failed");
         self.stats.accept_failures += 1;
-        self.accepts_from = Instant::now() + ACCEPT_PAUSE;
-        self.displace();
+        // What is ended here gives its descriptor back at the next turn.
+        let pause = if self.displace() { TURN } else { ACCEPT_PAUSE };
+        self.accepts_from = Instant::now() + pause;
     }
 
     /// Ends the oldest connection whose client has not logged in, if there is one.
@@ -333,6 +334,7 @@ impl<'a, S: FrameService> Host<'a, S> {
 
 const EVENTS: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const TURN: Duration = Duration::from_millis(1);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

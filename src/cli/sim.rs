@@ -14,7 +14,7 @@ use smbench_compiler::folder::FolderError;
 use smbench_compiler::prepare::{Stretch, stretches, synthetic};
 use smbench_core::ids::LogicalTime;
 use smbench_core::workload::{Entry, EntryKind, Workload};
-use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
+use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 use smbench_sim::{
     Cast, DriverKind, ModelService, PcapConfig, PcapTap, Run, Scenario, ScenarioError, SimError,
     Tap, Vantage, simulate,
@@ -281,6 +281,11 @@ pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<S
         trusting: true,
         plants: plants.iter().copied().collect(),
         seed,
+        limits: Limits {
+            // One client of a workload may have as many as it had; no other is to be kept from any.
+            opens: 1_000_000,
+            ..Limits::default()
+        },
         ..ServerConfig::default()
     };
     loaded.check_content()?;

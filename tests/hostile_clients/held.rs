@@ -1,102 +1,19 @@
-//! Twenty-five ways to mean harm to `smbench serve`: each is bounded in memory and in time, and somebody
-//! else, who wants nothing special, is served all the while.
+//! Harm by what the server holds and looks through: opens, locks, sessions, searches, content.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test stops where it fails"
-)]
-
-mod support;
-
-use std::io::Write as _;
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smbench_core::seal::ntlm;
 use smbench_core::smb2::{
-    AccessMask, CancelRequest, ChangeNotifyRequest, CloseRequest, CompletionFilter, ContextData,
-    ContextTag, CreateContext, CreateOptions, CreateRequest, EchoRequest, FileId, FileInfoClass,
-    Guid, InfoClass, InfoType, Lease, LeaseState, LockElement, LockFlags, LockRequest,
-    LogoffRequest, NtStatus, OplockLevel, QueryDirectoryFlags, QueryDirectoryRequest, ReadRequest,
-    Request, Response, SessionId, SetInfoRequest, ShareAccess, WriteRequest,
+    AccessMask, ChangeNotifyRequest, CompletionFilter, ContextData, ContextTag, CreateContext,
+    CreateOptions, CreateRequest, FileId, FileInfoClass, Guid, InfoClass, InfoType, Lease,
+    LeaseState, LockElement, LockFlags, LockRequest, LogoffRequest, NtStatus, OplockLevel,
+    QueryDirectoryFlags, QueryDirectoryRequest, ReadRequest, Response, SessionId, SetInfoRequest,
+    ShareAccess, WriteRequest,
 };
-use support::cli::ModelServer;
-use support::smb::{Smb, create, setup, tree};
 
-/// What a behaviour may cost the server, in bytes: that of a debug build with nothing to do is some
-/// 20 MiB.
-const MEMORY: u64 = 100 << 20;
-/// How long somebody else may wait for an answer, on a machine that does other things as well.
-const WAIT: Duration = Duration::from_secs(5);
-
-/// Lets somebody behave badly, while somebody else works.
-fn while_others_work(memory: u64, behave: impl FnOnce(&str)) {
-    let server = ModelServer::start(["--share", "share"]);
-    let over = AtomicBool::new(false);
-    let address = server.address.as_str();
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| work(address, &over));
-        let behaved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| behave(address)));
-        over.store(true, Ordering::SeqCst);
-        let (rounds, longest) = other.join().unwrap();
-        if let Err(panic) = behaved {
-            std::panic::resume_unwind(panic);
-        }
-        assert!(rounds > 0);
-        println!("somebody else: {rounds} rounds, the longest wait {longest:?}");
-        assert!(longest < WAIT, "somebody else waited for {longest:?}");
-    });
-    let most = server.most_memory();
-    println!("the server: {} MiB at most", most >> 20);
-    assert!(most < memory, "{} MiB", most >> 20);
-}
-
-/// Connects, and works on files: small ones, and once in a while a megabyte. Gives how often, and the
-/// longest wait for an answer.
-fn work(address: &str, over: &AtomicBool) -> (u32, Duration) {
-    let (mut rounds, mut longest) = (0, Duration::ZERO);
-    let mut timed = |act: &mut dyn FnMut()| {
-        let start = Instant::now();
-        act();
-        longest = longest.max(start.elapsed());
-    };
-    while rounds == 0 || !over.load(Ordering::SeqCst) {
-        let mut client = None;
-        timed(&mut || client = Some(Smb::guest(address)));
-        let mut client = client.unwrap();
-        for file in 0..8 {
-            let mut file_id = FileId::default();
-            timed(&mut || file_id = client.open(&format!("somebody's file {file}")));
-            let data = vec![7; if file == 7 { 1 << 20 } else { 1_000 }];
-            let length = u32::try_from(data.len()).unwrap();
-            let write = WriteRequest {
-                file_id,
-                length,
-                ..WriteRequest::default()
-            };
-            timed(&mut || drop(client.expect(write.clone(), &data)));
-            let read = ReadRequest {
-                file_id,
-                length,
-                ..ReadRequest::default()
-            };
-            timed(&mut || assert!(client.expect(read.clone(), &[]).bulk == data));
-            timed(&mut || drop(client.expect(close(file_id), &[])));
-        }
-        rounds += 1;
-    }
-    (rounds, longest)
-}
-
-fn close(file_id: FileId) -> CloseRequest {
-    CloseRequest {
-        file_id,
-        ..CloseRequest::default()
-    }
-}
+use crate::support::cli::ModelServer;
+use crate::support::smb::{Smb, create, setup, tree};
+use crate::{MEMORY, close, while_others_work};
 
 fn directory(name: &str) -> CreateRequest {
     CreateRequest {
@@ -110,22 +27,6 @@ fn created(response: &Response) -> FileId {
         Response::Create(body) => body.file_id,
         other => panic!("{other:?}"),
     }
-}
-
-/// Sends requests without looking at the answers, which something else reads away.
-fn flood(client: &mut Smb, count: u64, mut request: impl FnMut(u64) -> Request) {
-    let mut from = client.stream.try_clone().unwrap();
-    let drain = std::thread::spawn(move || {
-        drop(std::io::copy(&mut from, &mut std::io::sink()));
-    });
-    for number in 0..count {
-        let body = request(number);
-        if !client.send(body, &[]) {
-            break;
-        }
-    }
-    drop(client.stream.shutdown(std::net::Shutdown::Write));
-    drain.join().unwrap();
 }
 
 /// Asks for something until it is refused, at most so many times; gives how often it was granted.
@@ -144,136 +45,6 @@ fn until_refused(most: u64, status: NtStatus, mut ask: impl FnMut(u64) -> NtStat
 }
 
 const REFUSED: NtStatus = NtStatus::INSUFFICIENT_RESOURCES;
-
-#[test]
-fn half_sent_frames_of_strangers() {
-    while_others_work(MEMORY, |address| {
-        let mut strangers: Vec<_> = (0..60).map(|_| Smb::stranger(address)).collect();
-        for stranger in &mut strangers {
-            drop(stranger.stream.write_all(&[0, 0x98, 0x96, 0x80])); // 10 MB
-            drop(stranger.stream.write_all(&vec![7; 100_000]));
-        }
-        assert!(strangers.iter_mut().all(Smb::is_ended));
-    });
-}
-
-#[test]
-fn half_sent_frames_of_clients() {
-    // 60 times half of 10 MB; all together may hold 128 MiB and a frame.
-    while_others_work(MEMORY + (144 << 20), |address| {
-        let mut clients: Vec<_> = (0..60).map(|_| Smb::guest(address)).collect();
-        for client in &mut clients {
-            let short = Duration::from_millis(300);
-            client.stream.set_write_timeout(Some(short)).unwrap();
-            drop(client.stream.write_all(&[0, 0x98, 0x96, 0x80]));
-            drop(client.stream.write_all(&vec![7; 5_000_000]));
-        }
-        // Somebody else's long frame gets through.
-        let mut client = Smb::guest(address);
-        let file_id = client.open("long");
-        let write = WriteRequest {
-            file_id,
-            length: 8 << 20,
-            ..WriteRequest::default()
-        };
-        client.expect(write, &vec![1; 8 << 20]);
-    });
-}
-
-#[test]
-fn frames_without_content() {
-    while_others_work(MEMORY, |address| {
-        for _ in 0..200 {
-            let mut stranger = Smb::stranger(address);
-            drop(stranger.stream.write_all(&[0; 4_000]));
-            assert!(stranger.is_ended());
-        }
-    });
-}
-
-#[test]
-fn types_of_netbios_sessions() {
-    while_others_work(MEMORY, |address| {
-        for kind in [0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0xff] {
-            let mut stranger = Smb::stranger(address);
-            drop(stranger.stream.write_all(&[kind, 0, 0, 1, 9]));
-            assert!(stranger.is_ended(), "{kind:#x}");
-        }
-        // Keep-alives are no frames, and end nothing.
-        let mut stranger = Smb::stranger(address);
-        stranger
-            .stream
-            .write_all(&[0x85, 0, 0, 0].repeat(100_000))
-            .unwrap();
-        stranger.send(EchoRequest {}, &[]);
-        assert!(stranger.is_ended(), "nothing comes before NEGOTIATE");
-    });
-}
-
-#[test]
-fn huge_compounds() {
-    while_others_work(MEMORY, |address| {
-        for count in [129, 10_000, 60_000] {
-            let mut client = Smb::guest(address);
-            let mut frame = Vec::new();
-            for number in 0..count {
-                let mut echo = client.encode(EchoRequest {}, &[]);
-                echo.resize(72, 0);
-                let next = if number + 1 == count { 0_u32 } else { 72 };
-                echo[20..24].copy_from_slice(&next.to_le_bytes());
-                frame.extend(echo);
-            }
-            client.frame(&frame);
-            assert!(client.is_ended(), "{count}");
-        }
-    });
-}
-
-#[test]
-fn compounds_that_lead_back_or_beyond() {
-    while_others_work(MEMORY, |address| {
-        for next in [1_u32, 8, 63, 64, 68, 0x7fff_ffff, u32::MAX] {
-            let mut client = Smb::guest(address);
-            let mut frame = client.encode(EchoRequest {}, &[]);
-            frame[20..24].copy_from_slice(&next.to_le_bytes());
-            frame.extend([0; 100]);
-            client.frame(&frame);
-            assert!(client.is_ended(), "{next:#x}");
-        }
-    });
-}
-
-#[test]
-fn credits_without_end() {
-    while_others_work(MEMORY, |address| {
-        let mut client = Smb::guest(address);
-        for _ in 0..100 {
-            let mut frame = client.encode(EchoRequest {}, &[]);
-            frame[14..16].copy_from_slice(&u16::MAX.to_le_bytes());
-            assert!(client.frame(&frame));
-            client.receive().unwrap();
-        }
-        client.mid += 8_192;
-        client.send(EchoRequest {}, &[]);
-        assert!(client.is_ended(), "an id that was not granted");
-        // Ids that are used in no order, each once, as far as they were granted.
-        let mut client = Smb::guest(address);
-        let first = client.mid;
-        for number in (0..200).rev() {
-            client.mid = first + number;
-            assert!(client.send(EchoRequest {}, &[]));
-        }
-        (0..200).for_each(|_| drop(client.receive().unwrap()));
-    });
-}
-
-#[test]
-fn cancels_without_end() {
-    while_others_work(MEMORY, |address| {
-        let mut client = Smb::guest(address);
-        flood(&mut client, 20_000, |_| CancelRequest {}.into());
-    });
-}
 
 #[test]
 fn locks_without_end() {
@@ -319,30 +90,6 @@ fn watches_without_end() {
 }
 
 #[test]
-fn connections_without_end() {
-    while_others_work(MEMORY, |address| {
-        // As many as a process may have by default, or nearly.
-        let silent: Vec<_> = (0..900)
-            .map_while(|_| TcpStream::connect(address).ok())
-            .collect();
-        assert!(silent.len() > 500);
-        std::thread::sleep(Duration::from_millis(300));
-    });
-}
-
-#[test]
-fn connections_that_come_and_go() {
-    while_others_work(MEMORY, |address| {
-        for number in 0..1_500 {
-            let mut client = Smb::stranger(address);
-            if number % 3 == 0 {
-                drop(client.stream.write_all(&[0, 0]));
-            }
-        }
-    });
-}
-
-#[test]
 fn breaks_that_are_not_acknowledged() {
     while_others_work(MEMORY, |address| {
         let mut holder = Smb::guest(address);
@@ -365,51 +112,6 @@ fn breaks_that_are_not_acknowledged() {
         });
         assert_eq!(granted, 512 - 100);
         drop(holder);
-    });
-}
-
-#[test]
-fn answers_that_nobody_reads() {
-    while_others_work(MEMORY + (100 << 20), |address| {
-        let mut clients = Vec::new();
-        for _ in 0..10 {
-            let mut client = Smb::guest(address);
-            let file_id = client.open("long");
-            let write = WriteRequest {
-                file_id,
-                length: 1 << 20,
-                ..WriteRequest::default()
-            };
-            client.expect(write, &vec![1; 1 << 20]);
-            let short = Duration::from_millis(200);
-            client.stream.set_write_timeout(Some(short)).unwrap();
-            for _ in 0..60 {
-                let read = ReadRequest {
-                    file_id,
-                    length: 1 << 20,
-                    ..ReadRequest::default()
-                };
-                if !client.send(read, &[]) {
-                    break;
-                }
-            }
-            clients.push(client);
-        }
-        std::thread::sleep(Duration::from_millis(500));
-    });
-}
-
-#[test]
-fn echoes_that_nobody_reads() {
-    while_others_work(MEMORY, |address| {
-        let mut client = Smb::guest(address);
-        let short = Duration::from_millis(200);
-        client.stream.set_write_timeout(Some(short)).unwrap();
-        for _ in 0..8_000 {
-            if !client.send(EchoRequest {}, &[]) {
-                break;
-            }
-        }
     });
 }
 
@@ -684,59 +386,5 @@ fn durable_opens_that_are_left_behind() {
             ..create("left 3 7")
         };
         client.expect(body, &[]);
-    });
-}
-
-#[test]
-fn noise_of_every_protocol() {
-    while_others_work(MEMORY, |address| {
-        let mut state = 1_u64;
-        let mut noise = |len: usize| -> Vec<u8> {
-            let bytes = (0..len).map(|_| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                state.to_be_bytes()[0]
-            });
-            bytes.collect()
-        };
-        for round in 0..400 {
-            let mut client = if round % 2 == 0 {
-                Smb::stranger(address)
-            } else {
-                Smb::guest(address)
-            };
-            let start = [
-                &b"\xfeSMB\x40\0"[..],
-                b"\xffSMB\x72",
-                b"\xfdSMB",
-                b"\xfcSMB",
-                b"GET / HTTP/1.1",
-            ];
-            let mut frame = start[round / 2 % start.len()].to_vec();
-            frame.extend(noise(round));
-            client.frame(&frame);
-        }
-    });
-}
-
-#[test]
-fn frames_that_trickle() {
-    while_others_work(MEMORY, |address| {
-        let mut clients: Vec<_> = (0..50).map(|_| Smb::guest(address)).collect();
-        for byte in [0_u8; 40] {
-            for client in &mut clients {
-                drop(client.stream.write_all(&[byte]));
-            }
-        }
-        let mut slow = Smb::guest(address);
-        let frame = slow.encode(EchoRequest {}, &[]);
-        slow.stream
-            .write_all(&[0, 0, 0, u8::try_from(frame.len()).unwrap()])
-            .unwrap();
-        for byte in frame {
-            slow.stream.write_all(&[byte]).unwrap();
-        }
-        assert_eq!(slow.receive().unwrap().status(), NtStatus::SUCCESS);
     });
 }
