@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::conn::Conn;
-use crate::link::{LinkEvent, MAX_WIRE_FRAME};
+use crate::link::{LinkEvent, MAX_WIRE_FRAME, Memory};
 use crate::{Authenticator, Metrics, Network, Timer};
 
 /// How to drive.
@@ -113,6 +113,9 @@ pub struct Driver<M, N, A, B, R, T> {
     events: mpsc::Receiver<LinkEvent>,
     to_events: mpsc::Sender<LinkEvent>,
     outside: mpsc::UnboundedReceiver<Input>,
+    memory: Memory,
+    /// Since when events are heard before a wake that is due.
+    hears_since: Option<Instant>,
     start: Option<Instant>,
     last: LogicalTime,
     done: bool,
@@ -145,6 +148,8 @@ where
             events,
             to_events,
             outside,
+            memory: Memory::default(),
+            hears_since: None,
             start: None,
             last: LogicalTime::ZERO,
             done: false,

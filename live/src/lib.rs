@@ -19,6 +19,7 @@ pub mod timer;
 mod link;
 #[cfg(feature = "sockets")]
 pub mod listener;
+mod room;
 #[cfg(feature = "sockets")]
 pub mod tcp;
 

@@ -4,7 +4,8 @@
 //! one bounded channel. The owner never waits for them, so they may wait for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use smb_transport::{SmbTransportRead, SmbTransportWrite};
 use smbench_core::event::NetFailure;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::network::transport_failure;
+use crate::room::{Lease, Room};
 
 /// One life of one connection; a later life of the same connection has another generation.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -27,28 +29,66 @@ pub(crate) type Halves = (Box<dyn SmbTransportRead>, Box<dyn SmbTransportWrite>)
 pub(crate) enum LinkEvent {
     /// An attempt to connect came to its end.
     Connected(LinkId, Result<Halves, NetFailure>),
-    /// A whole frame came, without its transport header.
-    Frame(LinkId, Vec<u8>),
+    /// A whole frame came, without its transport header; and what holds its memory.
+    Frame(LinkId, Vec<u8>, Lease),
     /// The connection ended.
     Closed(LinkId, NetFailure),
     /// There is room again in the send queue that was full.
     Room(LinkId),
 }
 
+/// The memory that all links of one owner share.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    /// For frames on their way in.
+    incoming: Room,
+    /// Bytes of frames that have not left.
+    unsent: Arc<AtomicUsize>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            incoming: Room::new(MOST_INCOMING, SCARCE),
+            unsent: Arc::default(),
+        }
+    }
+}
+
+/// A frame that has not left.
+struct Unsent {
+    bytes: Vec<u8>,
+    all: Arc<AtomicUsize>,
+}
+
+impl Unsent {
+    fn new(bytes: Vec<u8>, all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(bytes.len(), Ordering::SeqCst);
+        let all = Arc::clone(all);
+        Self { bytes, all }
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes.len(), Ordering::SeqCst);
+    }
+}
+
 /// The owner's end of a running link.
 pub(crate) struct Link {
-    queue: mpsc::Sender<Vec<u8>>,
+    queue: mpsc::Sender<Unsent>,
     stalled: Arc<AtomicBool>,
     reader: JoinHandle<()>,
     writer: JoinHandle<()>,
-    backlog: std::collections::VecDeque<Vec<u8>>,
-    backlog_bytes: usize,
+    backlog: std::collections::VecDeque<Unsent>,
+    unsent: Arc<AtomicUsize>,
 }
 
 /// Why a frame was not taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Refused {
-    /// The backlog is at its limit.
+    /// Too much has not left yet, over all links.
     Full,
     /// The frame is longer than a transport header can say.
     TooLong,
@@ -60,8 +100,10 @@ impl Link {
         id: LinkId,
         halves: Halves,
         max_frame: usize,
+        memory: Memory,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
+        let Memory { incoming, unsent } = memory;
         let (queue, frames) = mpsc::channel(QUEUE);
         let stalled = Arc::new(AtomicBool::new(false));
         let (reader, writer) = halves;
@@ -69,10 +111,10 @@ impl Link {
         Self {
             queue,
             stalled,
-            reader: tokio::spawn(read(id, reader, max_frame, events.clone())),
+            reader: tokio::spawn(read(id, reader, max_frame, incoming, events.clone())),
             writer: tokio::spawn(write(id, writer, frames, flag, events)),
             backlog: std::collections::VecDeque::new(),
-            backlog_bytes: 0,
+            unsent,
         }
     }
 
@@ -82,33 +124,28 @@ impl Link {
             .ok()
             .filter(|len| *len <= MAX_WIRE_FRAME);
         let len = len.ok_or(Refused::TooLong)?;
-        if self.backlog_bytes > MAX_BACKLOG {
+        if self.unsent.load(Ordering::SeqCst) > MOST_UNSENT {
             return Err(Refused::Full);
         }
         let mut framed = Vec::with_capacity(frame.len() + 4);
         framed.extend_from_slice(&len.to_be_bytes());
         framed.extend_from_slice(frame);
-        self.backlog_bytes += framed.len();
-        self.backlog.push_back(framed);
+        self.backlog.push_back(Unsent::new(framed, &self.unsent));
         Ok(!self.flush())
     }
 
     /// Moves the backlog into the queue; whether nothing is left of it.
     pub(crate) fn flush(&mut self) -> bool {
         while let Some(frame) = self.backlog.pop_front() {
-            let len = frame.len();
             match self.queue.try_send(frame) {
-                Ok(()) => self.backlog_bytes -= len,
+                Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(frame)) => {
                     self.backlog.push_front(frame);
                     self.stalled.store(true, Ordering::SeqCst);
                     return false;
                 }
                 // The writer has failed; its reader says why.
-                Err(mpsc::error::TrySendError::Closed(_)) => {
-                    self.backlog.clear();
-                    self.backlog_bytes = 0;
-                }
+                Err(mpsc::error::TrySendError::Closed(_)) => self.backlog.clear(),
             }
         }
         true
@@ -148,12 +185,14 @@ async fn read(
     id: LinkId,
     mut from: Box<dyn SmbTransportRead>,
     max_frame: usize,
+    incoming: Room,
     events: mpsc::Sender<LinkEvent>,
 ) {
     let reason = loop {
-        match frame(&mut *from, max_frame).await {
-            Ok(Some(frame)) => {
-                if events.send(LinkEvent::Frame(id, frame)).await.is_err() {
+        match frame(&mut *from, max_frame, &incoming).await {
+            Ok(Some((frame, memory))) => {
+                let event = LinkEvent::Frame(id, frame, memory);
+                if events.send(event).await.is_err() {
                     return; // nobody listens any more
                 }
             }
@@ -168,7 +207,8 @@ async fn read(
 async fn frame(
     from: &mut dyn SmbTransportRead,
     max_frame: usize,
-) -> Result<Option<Vec<u8>>, NetFailure> {
+    incoming: &Room,
+) -> Result<Option<(Vec<u8>, Lease)>, NetFailure> {
     let mut header = [0; 4];
     let failed = |error| transport_failure(&error);
     from.receive_exact(&mut header).await.map_err(failed)?;
@@ -179,37 +219,67 @@ async fn frame(
         0x85 if len == 0 => return Ok(None),
         _ => return Err(NetFailure::Protocol),
     }
-    // Grow with what arrives: a header alone must not cost 16 MiB.
+    let memory = incoming.begin();
+    let given_up = memory.given_up();
+    tokio::select! {
+        biased;
+        // Others need the memory, and this frame does not move on.
+        () = given_up => Err(NetFailure::Local),
+        body = body(from, len, memory) => body.map(Some),
+    }
+}
+
+/// The frame behind its header. It grows with what arrives: a header alone must not cost 16 MiB.
+async fn body(
+    from: &mut dyn SmbTransportRead,
+    len: usize,
+    mut memory: Lease,
+) -> Result<(Vec<u8>, Lease), NetFailure> {
     let mut body = Vec::new();
     while body.len() < len {
         let start = body.len();
-        body.resize(len.min(start + READ_STEP), 0);
+        let step = READ_STEP.min(len - start);
+        memory.charge(step).await;
+        body.reserve_exact(step);
+        body.resize(start + step, 0);
         let part = body.get_mut(start..).unwrap_or_default();
-        from.receive_exact(part).await.map_err(failed)?;
+        let read = from.receive_exact(part).await;
+        read.map_err(|error| transport_failure(&error))?;
+        memory.moved(step);
     }
-    Ok(Some(body))
+    memory.complete();
+    Ok((body, memory))
 }
 
 async fn write(
     id: LinkId,
     mut to: Box<dyn SmbTransportWrite>,
-    mut frames: mpsc::Receiver<Vec<u8>>,
+    mut frames: mpsc::Receiver<Unsent>,
     stalled: Arc<AtomicBool>,
     events: mpsc::Sender<LinkEvent>,
 ) {
-    while let Some(mut batch) = frames.recv().await {
+    while let Some(first) = frames.recv().await {
         // One write a batch: whatever is queued by now goes out together.
-        while batch.len() < BATCH {
-            match frames.try_recv() {
-                Ok(more) => batch.extend_from_slice(&more),
-                Err(_) => break,
-            }
+        let mut len = first.bytes.len();
+        let mut batch = vec![first];
+        while len < BATCH
+            && let Ok(more) = frames.try_recv()
+        {
+            len += more.bytes.len();
+            batch.push(more);
         }
         if stalled.swap(false, Ordering::SeqCst) && events.send(LinkEvent::Room(id)).await.is_err()
         {
             return;
         }
-        if let Err(error) = to.send_raw(&batch).await {
+        let sent = match batch.as_slice() {
+            [one] => to.send_raw(&one.bytes).await,
+            several => {
+                let frames: Vec<&[u8]> = several.iter().map(|it| it.bytes.as_slice()).collect();
+                to.send_raw(&frames.concat()).await
+            }
+        };
+        if let Err(error) = sent {
             let _ = events
                 .send(LinkEvent::Closed(id, transport_failure(&error)))
                 .await;
@@ -222,8 +292,12 @@ async fn write(
 pub(crate) const MAX_WIRE_FRAME: u32 = 0x00FF_FFFF;
 /// Frames queued for a writer before they wait in the backlog.
 const QUEUE: usize = 64;
-/// Bytes a backlog may reach: several times what the credits of a fast client allow.
-const MAX_BACKLOG: usize = 256 << 20;
+/// Bytes that may not have left, over all links: far more than the credits of fast clients allow.
+const MOST_UNSENT: usize = 512 << 20;
+/// Bytes of frames that are not complete, or that the owner has not taken yet, over all links.
+const MOST_INCOMING: usize = 128 << 20;
+/// How long a frame may make no progress while others wait for memory.
+const SCARCE: Duration = Duration::from_secs(1);
 /// Bytes of small frames that are joined into one write.
 const BATCH: usize = 128 << 10;
 /// Bytes allocated ahead of their arrival.

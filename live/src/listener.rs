@@ -7,14 +7,12 @@
 //! | file      | holds                                                |
 //! |-----------|------------------------------------------------------|
 //! | `limits`  | the limits, and the ways in which a connection ends  |
-//! | `room`    | memory for frames on their way in                    |
 //! | `intake`  | the reading task of a connection                     |
 //! | `outlet`  | the writing task, and what has not left yet          |
 
 mod intake;
 mod limits;
 mod outlet;
-mod room;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -33,8 +31,8 @@ pub use self::limits::{Ending, ListenLimits};
 
 use self::intake::{Event, Intake};
 use self::outlet::Unsent;
-use self::room::Room;
 use crate::link::MAX_WIRE_FRAME;
+use crate::room::Room;
 use crate::service::{FrameService, ServiceHost};
 use crate::timer::{PreciseTimer, Timer};
 

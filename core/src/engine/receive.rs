@@ -48,14 +48,17 @@ impl Engine {
             if self.belongs(conn, pdu)? {
                 belongs = true;
                 self.heard(conn, is_interim(&header))?;
+            } else {
+                self.conn_mut(conn)?.unsolicited.add(bytes.len());
             }
             self.response(conn, pdu, seal)?;
         }
         if malformed {
+            self.conn_mut(conn)?.unsolicited.add(frame.bytes.len());
             self.malformed(conn)?;
         }
-        if !belongs {
-            self.unsolicited(conn, frame)?;
+        if belongs {
+            self.check_share(conn)?;
         }
         self.drain(conn)
     }

@@ -27,7 +27,7 @@ use crate::{
 /// How long the server has been silent, over all connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Silence {
-    /// When something came last, on any connection, that belonged to something.
+    /// When an answer or a notification came last, on any connection, that belonged to something.
     heard_at: LogicalTime,
     /// Until when `waited_ns` counts.
     counted_to: LogicalTime,
@@ -62,7 +62,9 @@ impl Engine {
         let it = self.conn_mut(conn)?;
         it.heard_at = now;
         it.excused &= interim;
-        self.silence.heard_at = now;
+        if !interim {
+            self.silence.heard_at = now;
+        }
         Ok(())
     }
 

@@ -4,12 +4,12 @@
 //! notification or to a holder whose oplock or lease was not broken more often than it was granted
 //! is bounded by the workload. The rest is bounded here: [`Engine::wants`] says no to it once a
 //! connection has had its share. Who drives the engine asks before the input is recorded, so a
-//! journal holds what the engine was given, and runs again as it ran.
+//! journal holds what the engine was given, and runs again as it ran. A connection that goes on, and
+//! puts it into one frame with answers, is lost.
 
-use super::{Engine, EngineError, conn::Owner, receive::Pdu};
+use super::{Engine, EngineError, config::Patience, conn::Owner, receive::Pdu};
 use crate::{
-    event::Input,
-    frame::Frame,
+    event::{Effect, Input, NetFailure},
     ids::ConnId,
     smb2::{Command, Header, NtStatus},
 };
@@ -17,25 +17,30 @@ use crate::{
 /// What came on a connection that belonged to nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unsolicited {
-    frames: u32,
+    pdus: usize,
     bytes: usize,
 }
 
 impl Unsolicited {
-    /// Whether one more frame of so many bytes may be heard.
+    /// Whether one more of so many bytes may be heard.
     fn has_room(self, bytes: usize) -> bool {
-        self.frames < MOST_FRAMES && self.bytes.saturating_add(bytes) <= MOST_BYTES
+        self.pdus < MOST_PDUS && self.bytes.saturating_add(bytes) <= MOST_BYTES
     }
 
-    fn add(&mut self, bytes: usize) {
-        self.frames = self.frames.saturating_add(1);
+    /// Something of so many bytes came.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.pdus = self.pdus.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn is_too_much(self) -> bool {
+        self.pdus > MOST_PDUS || self.bytes > MOST_BYTES
     }
 }
 
 impl Engine {
     /// Whether `input` is to be recorded and handled. What is refused is a frame that belongs to
-    /// nothing, on a connection that had 256 of them, or 1 MiB, before.
+    /// nothing, on a connection that had 256 of that, or 1 MiB, before.
     #[must_use]
     pub fn wants(&self, input: &Input) -> bool {
         let Input::Received { conn, frame, .. } = input else {
@@ -76,9 +81,15 @@ impl Engine {
         })
     }
 
-    /// `frame` came, and nothing in it belonged to anything.
-    pub(super) fn unsolicited(&mut self, conn: ConnId, frame: &Frame) -> Result<(), EngineError> {
-        self.conn_mut(conn)?.unsolicited.add(frame.bytes.len());
+    /// A frame came in which something belonged to something. Where too much did not, its
+    /// connection is lost.
+    pub(super) fn check_share(&mut self, conn: ConnId) -> Result<(), EngineError> {
+        let it = self.conn(conn)?;
+        let lost = it.unsolicited.is_too_much() && it.is_alive();
+        if lost && self.config.patience == Patience::Once {
+            self.out.push_back(Effect::Close { conn, reset: true });
+            return self.connection_lost(conn, NetFailure::Protocol);
+        }
         Ok(())
     }
 }
@@ -93,7 +104,8 @@ pub(super) fn is_interim(header: &Header) -> bool {
     header.is_async() && header.nt_status() == NtStatus::PENDING
 }
 
-/// Frames that belong to nothing, of one connection, that are heard: enough to tell what it sends.
-const MOST_FRAMES: u32 = 256;
+/// Responses and notifications that belong to nothing, of one connection, that are heard: enough to
+/// tell what it sends.
+const MOST_PDUS: usize = 256;
 /// Bytes of them.
 const MOST_BYTES: usize = 1 << 20;

@@ -3,9 +3,9 @@
 use super::desk::*;
 use serde_json::json;
 use smbench_core::{
-    event::{Divergence, Input, Report, Seal},
+    event::{Divergence, Input, NetFailure, Report, Seal},
     frame::Frame,
-    ids::ConnId,
+    ids::{ConnId, OpId},
 };
 
 fn received(bytes: Vec<u8>) -> Input {
@@ -107,6 +107,36 @@ fn large_frames_that_belong_to_nothing_are_heard_up_to_a_mebibyte() {
     };
     let mut desk = Desk::new(&[echo(0, &json!({}))]);
     assert_eq!(flood(&mut desk, 10_000, large), 3);
+}
+
+/// What is in one frame with an answer cannot be refused: the connection is.
+#[test]
+fn a_connection_that_hides_a_flood_among_answers_is_lost() {
+    let mut desk = Desk::new(&[
+        echo(0, &json!({})),
+        echo(1, &json!({})),
+        echo(2, &json!({})),
+        echo(3, &json!({ "conn": 1 })),
+    ]);
+    let mut one = header(ECHO, 0, SUCCESS, 2);
+    one.extend_from_slice(&ECHO_BODY);
+    one.resize(72, 0);
+    one[20] = 72;
+    let mut all = one.repeat(400);
+    let last = all.len() - 72;
+    all[last + 20] = 0;
+    desk.receive(all);
+    let reason = NetFailure::Protocol;
+    assert_eq!(
+        desk.diverged(),
+        [(1, &Divergence::ConnectionLost { reason })]
+    );
+    assert!(desk.reports.contains(&Report::Cascaded {
+        op: OpId(2),
+        cause: OpId(1)
+    }));
+    assert_eq!(desk.closes, [(ConnId(0), true)]);
+    assert_eq!(desk.sent_on, [ConnId(0), ConnId(1)]);
 }
 
 /// Every break of what was granted gets through a flood, as often as it can be broken.

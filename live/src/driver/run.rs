@@ -86,8 +86,10 @@ where
             let deadline = wake.map(|at: LogicalTime| start + Duration::from_nanos(at.0));
             if let Ok(input) = self.outside.try_recv() {
                 self.inputs.push_back(input);
-            } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                self.wake(wake);
+            } else if let Some(late) = deadline.and_then(late) {
+                if late < HELD_UP || !self.hears_first().await {
+                    self.wake(wake);
+                }
             } else if let Ok(event) = self.events.try_recv() {
                 self.happened(event);
             } else {
@@ -101,10 +103,27 @@ where
                 tokio::select! {
                     biased;
                     Some(input) = outside.recv() => self.inputs.push_back(input),
-                    () = timer, if deadline.is_some() => self.wake(wake),
+                    () = timer, if deadline.is_some() => {} // it is due now
                     Some(event) = events.recv() => self.happened(event),
                 }
             }
+        }
+    }
+
+    /// This program was held up (a stop, a slow disk): what has come meanwhile is heard before the
+    /// engine looks at time-outs. Whether something was; not without end.
+    async fn hears_first(&mut self) -> bool {
+        let since = *self.hears_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > LONGEST_HEARD {
+            return false;
+        }
+        // Readers have to run before there is anything to be heard.
+        match tokio::time::timeout(TURN, self.events.recv()).await {
+            Ok(Some(event)) => {
+                self.happened(event);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -121,6 +140,7 @@ where
     fn wake(&mut self, wanted: Option<LogicalTime>) {
         let late = self.now().nanos_since(wanted.unwrap_or_default());
         self.metrics.wake_late_ns.saturating_record(late);
+        self.hears_since = None;
         self.inputs.push_back(Input::Wake);
     }
 
@@ -306,7 +326,7 @@ where
                     self.connected(conn, id, result);
                 }
             }
-            LinkEvent::Frame(id, raw) => {
+            LinkEvent::Frame(id, raw, _memory) => {
                 if let Some(conn) = self.current(id) {
                     self.received(conn, raw);
                 }
@@ -338,7 +358,13 @@ where
                 tracing::debug!(%conn, "connected");
                 self.metrics.connects += 1;
                 let events = self.to_events.clone();
-                let link = Link::start(id, halves, self.config.max_frame_bytes, events);
+                let link = Link::start(
+                    id,
+                    halves,
+                    self.config.max_frame_bytes,
+                    self.memory.clone(),
+                    events,
+                );
                 if let Some(it) = self.conns.get_mut(&conn) {
                     it.link = Some(link);
                 }
@@ -377,3 +403,15 @@ where
         self.inputs.push_back(Input::Closed { conn, reason });
     }
 }
+
+/// How much too late it is for `deadline`; none before it.
+fn late(deadline: Instant) -> Option<Duration> {
+    Instant::now().checked_duration_since(deadline)
+}
+
+/// A wake that is later was held up.
+const HELD_UP: Duration = Duration::from_millis(250);
+/// How long readers are given to read on.
+const TURN: Duration = Duration::from_millis(20);
+/// How long a wake that is due waits for that, at most.
+const LONGEST_HEARD: Duration = Duration::from_millis(500);

@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::limits::{Ending, ListenLimits};
 use super::outlet::Unsent;
-use super::room::{Lease, Room};
 use crate::link::MAX_WIRE_FRAME;
 use crate::network::io_failure;
+use crate::room::{Lease, Room};
 
 /// What a connection's tasks tell the listener.
 pub(super) enum Event {

@@ -1,4 +1,4 @@
-//! Memory for frames on their way in, shared by all connections.
+//! Memory for frames on their way in, shared by all connections of a listener or driver.
 //!
 //! A frame is charged for what has arrived of it, not for what its header claims. When memory is
 //! scarce, frames that hardly move are given up, and the oldest one never waits: so whoever goes on
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 /// The memory there is.
 #[derive(Clone, Debug)]
-pub(super) struct Room(Arc<Shared>);
+pub(crate) struct Room(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -41,7 +41,7 @@ struct Open {
 }
 
 impl Room {
-    pub(super) fn new(limit: usize, scarce: Duration) -> Self {
+    pub(crate) fn new(limit: usize, scarce: Duration) -> Self {
         Self(Arc::new(Shared {
             limit,
             scarce,
@@ -51,7 +51,7 @@ impl Room {
     }
 
     /// A frame begins.
-    pub(super) fn begin(&self) -> Lease {
+    pub(crate) fn begin(&self) -> Lease {
         let give_up = Arc::new(Notify::new());
         let mut state = self.0.state();
         state.begun += 1;
@@ -72,7 +72,7 @@ impl Room {
     }
 
     /// Bytes held now.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.0.state().held
     }
 }
@@ -86,7 +86,7 @@ impl Shared {
 
 /// What one frame holds; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     room: Arc<Shared>,
     id: u64,
     bytes: usize,
@@ -95,7 +95,7 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Takes memory for `bytes` more that have begun to come; waits until there is some.
-    pub(super) async fn charge(&mut self, bytes: usize) {
+    pub(crate) async fn charge(&mut self, bytes: usize) {
         let room = Arc::clone(&self.room);
         loop {
             let freed = room.freed.notified();
@@ -133,7 +133,7 @@ impl Lease {
     }
 
     /// Bytes came.
-    pub(super) fn moved(&self, bytes: usize) {
+    pub(crate) fn moved(&self, bytes: usize) {
         if let Some(open) = self.room.state().open.get_mut(&self.id) {
             open.stride += bytes;
             if open.stride >= STRIDE {
@@ -144,13 +144,13 @@ impl Lease {
     }
 
     /// Waits until the frame has to be given up, because others need the memory.
-    pub(super) fn given_up(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn given_up(&self) -> impl Future<Output = ()> + Send + use<> {
         let give_up = Arc::clone(&self.give_up);
         async move { give_up.notified().await }
     }
 
     /// The frame is complete: it holds its bytes until the service has taken it.
-    pub(super) fn complete(&self) {
+    pub(crate) fn complete(&self) {
         self.room.state().open.remove(&self.id);
         self.room.freed.notify_waiters(); // another one is the oldest now
     }
