@@ -60,7 +60,11 @@ pub(crate) struct Args {
 struct Told<'a> {
     #[serde(flatten)]
     overview: &'a Overview<'a>,
+    /// Only of captures whose times were set right.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     clocks: Vec<Clock<'a>>,
+    /// Only where something was captured twice.
+    #[serde(skip_serializing_if = "<[Left]>::is_empty")]
     duplicates: &'a [Left],
 }
 
