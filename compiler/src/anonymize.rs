@@ -146,7 +146,7 @@ pub fn anonymize(from: &Path, to: &Path, seed: &Seed) -> Result<Anonymized, Anon
         scrub.entry(&mut entry);
     }
     scrub.seal();
-    bulk.seal();
+    bulk.seal(&mut scrub.tally);
     write(&reader, to, scrub, &tables, bulk)
 }
 

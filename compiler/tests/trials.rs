@@ -8,9 +8,20 @@
     reason = "a failed test is a panic"
 )]
 
-use std::{collections::BTreeMap, env, fs, fs::File, path::Path};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    fs::File,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use smbench_compiler::{CompileOptions, compile, folder::FolderReader};
+use smbench_compiler::{
+    CompileOptions,
+    anonymize::{Seed, anonymize},
+    compile,
+    folder::FolderReader,
+};
 use smbench_core::{
     smb2::Command,
     workload::{Entry, Operation, Workload},
@@ -25,21 +36,37 @@ struct Compiled {
 }
 
 fn compiled(capture: &str) -> Compiled {
+    with_folder(capture, |out| {
+        let reader = FolderReader::open(out).unwrap();
+        Compiled {
+            operations: reader.operations().unwrap().map(Result::unwrap).collect(),
+            entries: reader.namespace().unwrap().map(Result::unwrap).collect(),
+            size: size_of(out),
+            workload: reader.into_workload(),
+        }
+    })
+}
+
+/// Bytes of the files in a folder.
+fn size_of(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).unwrap();
+    files.map(|it| it.unwrap().metadata().unwrap().len()).sum()
+}
+
+/// What `work` makes of the folder that a capture is compiled to.
+fn with_folder<T>(capture: &str, work: impl FnOnce(&Path) -> T) -> T {
     let trials = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures/trials");
     let input = Box::new(File::open(trials.join(capture)).unwrap());
-    let out = env::temp_dir().join(format!("smbench-trial-{capture}-{}", std::process::id()));
+    // Each test has a thread of its name.
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    let name = format!("smbench-trial-{test}-{capture}-{}", std::process::id());
+    let out = env::temp_dir().join(name);
     let inputs = vec![(capture.to_owned(), input as _)];
     compile(inputs, CompileOptions::default(), &out).unwrap();
-    let reader = FolderReader::open(&out).unwrap();
-    let files = fs::read_dir(&out).unwrap();
-    let compiled = Compiled {
-        operations: reader.operations().unwrap().map(Result::unwrap).collect(),
-        entries: reader.namespace().unwrap().map(Result::unwrap).collect(),
-        size: files.map(|it| it.unwrap().metadata().unwrap().len()).sum(),
-        workload: reader.into_workload(),
-    };
+    let done = work(&out);
     fs::remove_dir_all(&out).unwrap();
-    compiled
+    done
 }
 
 impl Compiled {
@@ -126,6 +153,29 @@ fn a_name_of_16_000_folders_makes_a_small_folder() {
     let problem = "namespace: path of more than 255 names (first: operation 4)";
     assert_eq!(it.problems(), BTreeMap::from([(problem, 1)]));
     assert!(it.size < 1_000_000, "{} bytes", it.size);
+}
+
+/// A name of 32,767 characters took its cube. This is far more than a debug build takes on a busy
+/// machine.
+#[test]
+fn long_and_deep_names_are_anonymized_at_once() {
+    for capture in ["N1_long.pcap", "N8_deep_path.pcap"] {
+        let begin = Instant::now();
+        with_folder(capture, |folder| {
+            let out = folder.with_extension("anonymous");
+            anonymize(folder, &out, &Seed::from_number(1)).unwrap();
+            let (before, after) = (size_of(folder), size_of(&out));
+            assert!(after < 4 * before, "{before} bytes became {after}");
+            let count = |folder: &Path| {
+                let reader = FolderReader::open(folder).unwrap();
+                reader.operations().unwrap().map(Result::unwrap).count()
+            };
+            assert_eq!(count(&out), count(folder), "{capture}");
+            fs::remove_dir_all(&out).unwrap();
+        });
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(30), "{capture}: {took:?}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use smbench_core::{
 use super::{
     Scrub, Tables,
     content::{Content, FileRef},
-    tally::Kind,
+    tally::{Kind, Tally},
 };
 use crate::folder::{BlobReader, BlobWriter, FolderError};
 
@@ -86,8 +86,10 @@ impl<'a> Bulk<'a> {
     }
 
     /// The first pass is over.
-    pub(super) fn seal(&mut self) {
-        self.content.seal();
+    pub(super) fn seal(&mut self, tally: &mut Tally) {
+        if !self.content.seal() {
+            tally.lossy("renames and copies that were not all followed: there were too many");
+        }
     }
 
     /// The second pass: an operation of the original gets other data.

@@ -13,9 +13,10 @@
 //! Names that a file had one after the other, and files that a server copied into each other,
 //! share their cuts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::key::Key;
+use crate::map::{Map, Set};
 
 /// Number of a file.
 pub(super) type FileRef = usize;
@@ -28,8 +29,19 @@ pub(super) struct Content {
     files: Vec<File>,
     renames: Vec<(String, String)>,
     copies: Vec<Copied>,
-    /// Contents of the shortest cells: file, offset, length; original and synthetic.
-    short: HashMap<(FileRef, u64, usize), Vec<(u64, u64)>>,
+    /// Contents of the shortest cells: file, offset, length.
+    short: Map<(FileRef, u64, usize), Short>,
+    /// What all that may cost; see [`COST`].
+    told: u64,
+    spent: u64,
+}
+
+/// Contents of one of the shortest cells.
+#[derive(Debug, Default)]
+struct Short {
+    /// Synthetic ones by original.
+    made: Map<u64, u64>,
+    taken: Set<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +69,9 @@ struct Copied {
 impl Content {
     /// The file at a path of a share; streams are files of their own.
     pub(super) fn file(&mut self, share: &str, path: &str) -> FileRef {
-        self.by_key(key_of(share, path))
+        let key = key_of(share, path);
+        self.told = self.told.saturating_add(cost(&key));
+        self.by_key(key)
     }
 
     fn by_key(&mut self, key: String) -> FileRef {
@@ -76,6 +90,7 @@ impl Content {
 
     /// A request touches `length` bytes from `offset` on.
     pub(super) fn touched(&mut self, file: FileRef, offset: u64, length: u64) {
+        self.told = self.told.saturating_add(1);
         let Some(file) = self.files.get_mut(file) else {
             return;
         };
@@ -111,8 +126,9 @@ impl Content {
         });
     }
 
-    /// Everything was seen: settles which files are one, and their cuts.
-    pub(super) fn seal(&mut self) {
+    /// Everything was seen: settles which files are one, and their cuts. False where that would
+    /// cost too much: then some of what was renamed or copied is not recognised elsewhere.
+    pub(super) fn seal(&mut self) -> bool {
         self.follow_renames();
         for number in 0..self.copies.len() {
             let Some(copied) = self.copies.get(number).copied() else {
@@ -136,6 +152,17 @@ impl Content {
         }
         self.tidy();
         self.shift_cuts();
+        self.affords()
+    }
+
+    /// Takes the cost of one step more; false when the rest has to be left.
+    fn pays(&mut self, cost: u64) -> bool {
+        self.spent = self.spent.saturating_add(cost);
+        self.affords()
+    }
+
+    fn affords(&self) -> bool {
+        self.spent <= COST.saturating_add(self.told.saturating_mul(COST_TIMES))
     }
 
     /// The synthetic bytes of `data`, found at `offset` of `file`.
@@ -199,20 +226,19 @@ impl Content {
             .short
             .entry((place.0, place.1, cell.len()))
             .or_default();
-        let found = known.iter().find(|(from, _)| *from == original);
-        let made = found.map(|(_, made)| *made).unwrap_or_else(|| {
+        let made = known.made.get(&original).copied().unwrap_or_else(|| {
             let values = 1_u64 << (8 * cell.len().min(7));
             let mut noise = [0; 8];
             let file = to_u64(place.0).to_le_bytes();
-            let count = to_u64(known.len()).to_le_bytes();
+            let count = to_u64(known.made.len()).to_le_bytes();
             let parts: [&[u8]; 3] = [&file, &place.1.to_le_bytes(), &count];
             key.fill("shortest cell", &parts, &mut noise);
             let mut made = u64::from_le_bytes(noise) % values;
             // There are as many as contents, so one is left.
-            while made == 0 || known.iter().any(|(_, taken)| *taken == made) {
+            while made == 0 || !known.taken.insert(made) {
                 made = (made + 1) % values;
             }
-            known.push((original, made));
+            known.made.insert(original, made);
             made
         });
         for (to, from) in room.iter_mut().zip(made.to_le_bytes()) {
@@ -220,17 +246,21 @@ impl Content {
         }
     }
 
-    fn root(&self, file: FileRef) -> FileRef {
+    /// The file that a file is the same as, at last. The way there is made shorter.
+    fn root(&mut self, file: FileRef) -> FileRef {
+        let next = |files: &[File], at: FileRef| files.get(at).map_or(at, |it| it.same_as);
         let mut at = file;
-        while let Some(next) = self
-            .files
-            .get(at)
-            .map(|it| it.same_as)
-            .filter(|it| *it != at)
-        {
-            at = next;
+        loop {
+            let above = next(&self.files, at);
+            let further = next(&self.files, above);
+            if above == further {
+                return above;
+            }
+            if let Some(file) = self.files.get_mut(at) {
+                file.same_as = further;
+            }
+            at = further;
         }
-        at
     }
 
     fn join(&mut self, one: FileRef, other: FileRef) {
@@ -248,6 +278,9 @@ impl Content {
             for (from, to) in self.renames.clone() {
                 for separator in ['\\', ':'] {
                     let prefix = format!("{from}{separator}");
+                    if !self.pays(1) {
+                        return;
+                    }
                     let below: Vec<(String, FileRef)> = self
                         .numbers
                         .range(prefix.clone()..)
@@ -255,6 +288,9 @@ impl Content {
                         .map(|(key, file)| (key.clone(), *file))
                         .collect();
                     for (key, file) in below {
+                        if !self.pays(cost(&key)) {
+                            return;
+                        }
                         let rest = key.get(from.len()..).unwrap_or_default();
                         // A folder moved into itself by name would grow for ever.
                         if key.len() < LONGEST_KEY {
@@ -272,56 +308,73 @@ impl Content {
 
     /// Ranges that were copied to other offsets are cut alike at both ends.
     fn shift_cuts(&mut self) {
-        let moved: Vec<Copied> = self
-            .copies
-            .iter()
-            .map(|it| Copied {
-                from: self.root(it.from),
-                to: self.root(it.to),
-                ..*it
-            })
-            .filter(|it| it.from != it.to || it.source != it.target)
-            .collect();
-        for copied in &moved {
-            for end in [copied.from, copied.to] {
-                if let Some(file) = self.files.get_mut(end) {
-                    file.adrift = true;
-                }
+        let mut moved = Vec::new();
+        for copied in std::mem::take(&mut self.copies) {
+            let (from, to) = (self.root(copied.from), self.root(copied.to));
+            if from != to || copied.source != copied.target {
+                moved.push(Copied { from, to, ..copied });
+            }
+        }
+        let mut cuts: BTreeMap<FileRef, BTreeSet<u64>> = BTreeMap::new();
+        for number in moved.iter().flat_map(|it| [it.from, it.to]) {
+            if let Some(file) = self.files.get_mut(number).filter(|it| !it.adrift) {
+                file.adrift = true;
+                cuts.insert(number, std::mem::take(&mut file.cuts).into_iter().collect());
             }
         }
         for _ in 0..ROUNDS {
             let mut changed = false;
             for it in &moved {
-                changed |= self.shift(it.from, it.source, it.to, it.target, it.length);
-                changed |= self.shift(it.to, it.target, it.from, it.source, it.length);
+                changed |= self.shift(
+                    &mut cuts,
+                    (it.from, it.source),
+                    (it.to, it.target),
+                    it.length,
+                );
+                changed |= self.shift(
+                    &mut cuts,
+                    (it.to, it.target),
+                    (it.from, it.source),
+                    it.length,
+                );
             }
             if !changed {
                 break;
             }
-            self.tidy();
+        }
+        for (number, cuts) in cuts {
+            if let Some(file) = self.files.get_mut(number) {
+                file.cuts = cuts.into_iter().collect();
+            }
         }
     }
 
     /// Takes the cuts of a range over to another; says whether there was a new one.
-    fn shift(&mut self, from: FileRef, start: u64, to: FileRef, target: u64, length: u64) -> bool {
+    fn shift(
+        &mut self,
+        cuts: &mut BTreeMap<FileRef, BTreeSet<u64>>,
+        (from, start): (FileRef, u64),
+        (to, target): (FileRef, u64),
+        length: u64,
+    ) -> bool {
+        if !self.affords() {
+            return false;
+        }
         let end = start.saturating_add(length);
-        let found = self.files.get(from).map(|file| {
-            let cuts = file.cuts.iter().copied();
-            let inside = cuts.filter(|cut| (start..=end).contains(cut));
+        let found = cuts.get(&from).map(|cuts| {
+            let inside = cuts.range(start..=end);
             inside
                 .map(|cut| target.saturating_add(cut - start))
                 .collect::<Vec<u64>>()
         });
-        let Some(file) = self.files.get_mut(to) else {
+        let found = found.unwrap_or_default();
+        self.pays(16 * to_u64(found.len() + 1));
+        let Some(cuts) = cuts.get_mut(&to) else {
             return false;
         };
-        let old = file.cuts.len();
-        for cut in found.unwrap_or_default() {
-            if let Err(place) = file.cuts.binary_search(&cut) {
-                file.cuts.insert(place, cut);
-            }
-        }
-        file.cuts.len() > old
+        let old = cuts.len();
+        cuts.extend(found);
+        cuts.len() > old
     }
 
     fn tidy(&mut self) {
@@ -349,9 +402,17 @@ fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
+fn cost(key: &str) -> u64 {
+    to_u64(key.len()).saturating_add(64)
+}
+
 /// Renames of renames, copies of copies.
 const ROUNDS: usize = 8;
 const LONGEST_KEY: usize = 4096;
+/// What following renames and copies may cost in any case, and how many times what the workload tells:
+/// bytes of names, with something for each. A chain of both has a product of them to follow.
+const COST: u64 = 16 << 20;
+const COST_TIMES: u64 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -437,5 +498,56 @@ mod tests {
         assert_eq!(copied, whole[16..]);
         let read = content.synthetic(&key(), copy, 1_003, &data[19..24]);
         assert_eq!(read, whole[19..24]);
+    }
+
+    /// A chain of renames of a folder of thousands of files, and copies of copies of a file that is
+    /// cut into thousands of pieces: followed as long as that is in proportion.
+    #[test]
+    fn what_is_renamed_and_copied_again_and_again_is_followed_for_a_while() {
+        let mut content = Content::default();
+        for file in 0..5_000 {
+            content.file("data", &format!("at0\\{file}"));
+        }
+        for turn in 0..5_000 {
+            let folder = content.file("data", &format!("at{turn}"));
+            content.renamed(folder, "data", &format!("at{}", turn + 1));
+        }
+        assert!(!content.seal());
+        assert!(content.files.len() < 1_000_000, "{}", content.files.len());
+
+        let mut content = Content::default();
+        let file = content.file("data", "f");
+        for at in 0..20_000 {
+            content.touched(file, 3 * at, 3);
+        }
+        for turn in 0..20_000 {
+            content.copied([file, file], [0, 100_000 + 7 * turn], 60_000);
+        }
+        assert!(!content.seal());
+        assert!(content.files[file].cuts.len() < 2_000_000);
+    }
+
+    #[test]
+    fn a_short_cell_may_hold_anything_any_number_of_times() {
+        let mut content = Content::default();
+        let file = content.file("data", "x");
+        content.touched(file, 0, 4);
+        assert!(content.seal());
+        let made: Set<Vec<u8>> = (1..60_000_u32)
+            .map(|it| content.synthetic(&key(), file, 0, &it.to_le_bytes()))
+            .collect();
+        assert_eq!(made.len(), 59_999);
+    }
+
+    #[test]
+    fn long_chains_of_files_that_are_the_same_are_short_to_follow() {
+        let mut content = Content::default();
+        let files: Vec<FileRef> = (0..60_000)
+            .map(|it| content.file("data", &it.to_string()))
+            .collect();
+        for pair in files.windows(2).rev() {
+            content.join(pair[0], pair[1]);
+        }
+        assert!(files.iter().all(|it| content.root(*it) == 0));
     }
 }

@@ -6,16 +6,24 @@
 //! Words are the same whatever their case; other spellings of a word get other spellings of its
 //! pseudonym.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use super::{key::Key, policy};
+use crate::map::{Map, Set};
 
 /// Words and their pseudonyms.
 pub(super) struct Words {
     key: Key,
-    numbers: HashMap<String, usize>,
+    /// By folded word.
+    numbers: Map<String, usize>,
+    /// By word as spelt: its number, and which of its spellings it is.
+    spellings: Map<String, (usize, usize)>,
     entries: Vec<Entry>,
-    taken: HashSet<String>,
+    taken: Set<String>,
+    /// Lengths of folded words that no pseudonym may hold, in characters.
+    telling: BTreeSet<usize>,
+    /// Candidates that did not fit.
+    wasted: u32,
     sealed: bool,
 }
 
@@ -23,17 +31,20 @@ struct Entry {
     /// As first spelt.
     word: String,
     pseudonym: String,
-    /// The spellings met, in order.
-    spellings: Vec<String>,
+    /// How many spellings were met.
+    spellings: usize,
 }
 
 impl Words {
     pub(super) fn new(key: Key) -> Self {
         Self {
             key,
-            numbers: HashMap::new(),
+            numbers: Map::default(),
+            spellings: Map::default(),
             entries: Vec::new(),
-            taken: HashSet::new(),
+            taken: Set::default(),
+            telling: BTreeSet::new(),
+            wasted: 0,
             sealed: false,
         }
     }
@@ -43,22 +54,26 @@ impl Words {
         if word.chars().all(policy::keeps_meaning) {
             return word.to_owned();
         }
-        let number = self.number(word);
-        let Some(entry) = self.entries.get_mut(number) else {
-            return String::new();
-        };
-        if !self.sealed {
-            if !entry.spellings.iter().any(|it| it == word) {
-                entry.spellings.push(word.to_owned());
-            }
-            return word.to_owned();
+        let (number, variant) = self.spelling(word);
+        match self.entries.get(number) {
+            Some(entry) if self.sealed => respell(&entry.pseudonym, variant),
+            _ => word.to_owned(),
         }
-        let known = entry.spellings.iter().position(|it| it == word);
-        let variant = known.unwrap_or_else(|| {
-            entry.spellings.push(word.to_owned());
-            entry.spellings.len().saturating_sub(1)
-        });
-        respell(&entry.pseudonym, variant)
+    }
+
+    /// Number of a word, and which of its spellings it is, in the order in which they were met.
+    fn spelling(&mut self, word: &str) -> (usize, usize) {
+        if let Some(known) = self.spellings.get(word) {
+            return *known;
+        }
+        let number = self.number(word);
+        let mut variant = 0;
+        if let Some(entry) = self.entries.get_mut(number) {
+            variant = entry.spellings;
+            entry.spellings += 1;
+        }
+        self.spellings.insert(word.to_owned(), (number, variant));
+        (number, variant)
     }
 
     /// All words are known: gives each its pseudonym.
@@ -85,11 +100,15 @@ impl Words {
             return *number;
         }
         let number = self.entries.len();
+        let length = folded.chars().count();
+        if (SHORTEST_TELLING..=LONGEST_TELLING).contains(&length) {
+            self.telling.insert(length);
+        }
         self.numbers.insert(folded, number);
         self.entries.push(Entry {
             word: word.to_owned(),
             pseudonym: String::new(),
-            spellings: vec![word.to_owned()],
+            spellings: 0,
         });
         if self.sealed {
             // The first pass meets every word of the second; were it not so, it would be safe.
@@ -107,13 +126,21 @@ impl Words {
             .get(number)
             .map(|entry| entry.word.clone())
             .unwrap_or_default();
-        for attempt in 0_u32.. {
+        // So many letters hold some short word of the original, unless they are of many kinds.
+        let is_long = word.encode_utf16().count() > LONG;
+        for attempt in if is_long { OF_MANY_KINDS } else { 0 }.. {
             let candidate = self.candidate(&word, number, attempt);
             let folded = fold(&candidate);
             let fits = self.fits(&word, &folded, attempt) && self.taken.insert(folded);
-            if fits || attempt > EXHAUSTED {
+            let last = if self.wasted < WASTED {
+                EXHAUSTED
+            } else {
+                LAST_RESORT
+            };
+            if fits || attempt > last {
                 return candidate;
             }
+            self.wasted = self.wasted.saturating_add(1);
         }
         String::new()
     }
@@ -123,25 +150,21 @@ impl Words {
             return false;
         }
         // One or two letters are soon used up, and say nothing about anybody.
-        let short = word.chars().count() < SHORTEST_TELLING;
+        let short = word.chars().count() <= SHORT;
         if short {
             return attempt > ENOUGH || !self.numbers.contains_key(folded);
         }
         !self.numbers.contains_key(folded) && (attempt > LAST_RESORT || !self.contains_word(folded))
     }
 
-    /// Whether some word of the original stands within `text`.
+    /// Whether some word of the original stands within `text`, as far as one can by chance.
     fn contains_word(&self, text: &str) -> bool {
-        let starts = text.char_indices().map(|(at, _)| at);
-        starts.into_iter().any(|from| {
-            let rest = text.get(from..).unwrap_or_default();
-            let ends = rest
-                .char_indices()
-                .map(|(at, letter)| at + letter.len_utf8());
-            ends.skip(SHORTEST_TELLING).any(|to| {
-                self.numbers
-                    .contains_key(rest.get(..to).unwrap_or_default())
-            })
+        let mut places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        places.push(text.len());
+        let part = |bounds: &[usize]| text.get(*bounds.first()?..*bounds.last()?);
+        self.telling.iter().any(|length| {
+            let mut parts = places.windows(length + 1).filter_map(part);
+            parts.any(|part| self.numbers.contains_key(part))
         })
     }
 
@@ -184,7 +207,7 @@ fn draw(noise: u16, at: usize, attempt: u32, units: usize) -> char {
     match attempt {
         attempt if attempt < syllables && at.is_multiple_of(2) => pick("bdfgklmnprstvz"),
         attempt if attempt < syllables => pick("aeiou"),
-        attempt if attempt < 96 => pick("abcdefghijklmnopqrstuvwxyz0123456789"),
+        attempt if attempt < OF_MANY_KINDS => pick("abcdefghijklmnopqrstuvwxyz0123456789"),
         _ => char::from_u32(0x4e00 + u32::from(noise) % 0x5000).unwrap_or('x'),
     }
 }
@@ -212,15 +235,27 @@ pub(super) fn fold(text: &str) -> String {
     text.to_lowercase()
 }
 
-const SHORTEST_TELLING: usize = 3;
+/// Letters of words that tell nothing.
+const SHORT: usize = 2;
+/// Letters of words that no pseudonym may hold. Longer ones it does not hold by chance.
+const SHORTEST_TELLING: usize = 4;
+const LONGEST_TELLING: usize = 32;
+/// UTF-16 code units of words that are longer than any name of a file.
+const LONG: usize = 255;
+/// The first draw of Chinese letters.
+const OF_MANY_KINDS: u32 = 96;
 /// Draws after which a short word may be called like another one of the original.
 const ENOUGH: u32 = 64;
 const LAST_RESORT: u32 = 200;
 /// More one-letter words than there are letters: two of them share a pseudonym.
 const EXHAUSTED: u32 = 20_000;
+/// Draws of all words together after which each gives up at its last resort.
+const WASTED: u32 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::super::key::{KeyMaker, Seed};
     use super::*;
 
@@ -273,5 +308,34 @@ mod tests {
             let made = words.of(word);
             assert!(!list.iter().any(|it| made.contains(it)), "{made}");
         }
+    }
+
+    /// What took the cube of its length, the square of its spellings, and thousands of draws each.
+    #[test]
+    fn long_words_many_spellings_and_few_letters_take_no_time_at_all() {
+        let long = "abcdefghij".repeat(3_276);
+        let mut list = vec![long.clone(), format!("{long}{long}"), "abcd".to_owned()];
+        list.extend((0..20_000_u32).map(|bits| {
+            let letters = ('a'..='p').zip(0..);
+            let spelt = letters.map(|(letter, at)| match bits >> at & 1 {
+                0 => letter,
+                _ => letter.to_ascii_uppercase(),
+            });
+            spelt.collect()
+        }));
+        list.extend(
+            (0..26_000)
+                .filter_map(|it| char::from_u32(0x0400 + it))
+                .map(String::from),
+        );
+        let refs: Vec<&str> = list.iter().map(String::as_str).collect();
+        let mut words = sealed(&refs);
+        for word in [&list[0], &list[1]] {
+            let made = words.of(word);
+            assert_eq!(made.chars().count(), word.len());
+            assert!(!made.contains("abcd") && made != *word);
+        }
+        let spelt: HashSet<String> = list[3..20_003].iter().map(|word| words.of(word)).collect();
+        assert_eq!(spelt.len(), 20_000);
     }
 }
