@@ -407,28 +407,24 @@ impl Recent {
 
     /// The connections that one which begins with the frame `first` may be a copy of.
     fn pairs(&self, first: &Seen, conns: &[Conn]) -> Vec<Pair> {
+        let is_open = |conn: u32| {
+            let conn = conns.get(conn as usize);
+            conn.is_some_and(|conn| !conn.is_closed && !matches!(conn.state, State::Copy(_)))
+        };
+        let latest = self.all().rev().enumerate();
+        let alike = latest.filter(|(_, seen)| seen.is_like(first) && is_open(seen.conn));
         let mut pairs: Vec<Pair> = Vec::new();
-        for (back, seen) in self.all().rev().enumerate() {
-            if !seen.is_like(first) || pairs.iter().any(|pair| pair.original == seen.conn) {
-                continue;
-            }
-            let conn = conns.get(seen.conn as usize);
-            if conn.is_none_or(|conn| conn.is_closed || matches!(conn.state, State::Copy(_))) {
-                continue;
-            }
+        for (back, seen) in alike.take(PAIRS_MAX) {
             let place = self.frames.len() - 1 - back;
-            let is_of_it = |it: &&Seen| it.conn == seen.conn;
-            let before = self.all().take(place).filter(is_of_it);
-            let after = self.all().skip(place + 1).filter(is_of_it);
-            let answers = after
-                .clone()
-                .filter(|it| it.dir == Direction::ServerToClient);
-            if answers.count() > AHEAD_MAX {
-                continue;
-            }
-            pairs.push(Pair::new(seen.conn, first, seen.is_first, before, after));
-            if pairs.len() >= PAIRS_MAX {
-                break;
+            let of_it = |it: &&Seen| it.conn == seen.conn;
+            let earlier = if seen.is_first { 0 } else { place };
+            let before = self.all().take(earlier).filter(of_it);
+            let after = self.all().skip(place + 1).filter(of_it);
+            let is_answer = |it: &&Seen| it.dir == Direction::ServerToClient;
+            if after.clone().filter(is_answer).count() <= AHEAD_MAX
+                && !pairs.iter().any(|pair| pair.original == seen.conn)
+            {
+                pairs.push(Pair::new(seen.conn, first, seen.is_first, before, after));
             }
         }
         pairs

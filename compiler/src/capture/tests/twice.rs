@@ -414,6 +414,25 @@ fn what_waits_is_bounded_and_in_order() {
     ]);
 }
 
+/// Thousands of connections begin with the same frame at once.
+#[test]
+fn a_storm_of_connections_is_told_as_it_is() {
+    let ends = |n: u16| Leg {
+        client: ([10, 1, n.to_be_bytes()[0], n.to_be_bytes()[1]], 50_000),
+        ends: n.is_multiple_of(2),
+        ..FRONT
+    };
+    let storm: Vec<_> = (0..6_000_u16)
+        .map(|n| {
+            packets(
+                ends(n),
+                &talk(1000 + u32::from(n), 0, 0)[..2 + usize::from(n % 5)],
+            )
+        })
+        .collect();
+    told_each(&storm);
+}
+
 /// What the captures of this repository tell does not depend on it.
 #[test]
 fn captures_without_copies_are_told_as_they_are() {
