@@ -85,9 +85,9 @@ enum Kind {
     SegmentBack,
 }
 
-/// The sample of a capture: what was when there first.
+/// The sample of a capture: when what was there, first and last.
 struct Sketch {
-    times: BTreeMap<(u64, Kind), u64>,
+    times: BTreeMap<(u64, Kind), (u64, u64)>,
     size: usize,
 }
 
@@ -148,7 +148,8 @@ impl Sketch {
         if self.times.len() >= self.size && last.is_some_and(|(last, _)| (hash, kind) > *last) {
             return;
         }
-        self.times.entry((hash, kind)).or_insert(time_ns);
+        let times = self.times.entry((hash, kind)).or_insert((time_ns, time_ns));
+        times.1 = times.1.max(time_ns);
         if self.times.len() > self.size {
             self.times.pop_last();
         }
@@ -175,11 +176,15 @@ struct InCommon {
 
 impl InCommon {
     fn add(&mut self, capture: usize, sketch: Sketch) {
-        let marks = sketch.times.into_iter().map(|((hash, kind), time_ns)| {
-            let time_ns = i64::try_from(time_ns).unwrap_or(i64::MAX);
-            (hash, capture, kind, time_ns)
-        });
-        self.marks.extend(marks);
+        for ((hash, kind), (first_ns, last_ns)) in sketch.times {
+            // What is acknowledged is so until more is. All else comes again where it was lost, or
+            // where a capture is played again: then it tells nothing.
+            let is_one = last_ns.saturating_sub(first_ns) <= AGAIN_NS;
+            if is_one || kind == Kind::Acknowledged {
+                let time_ns = i64::try_from(first_ns).unwrap_or(i64::MAX);
+                self.marks.push((hash, capture, kind, time_ns));
+            }
+        }
     }
 
     /// How far the clocks of two captures are apart, as far as that is known.
@@ -227,7 +232,11 @@ impl Evidence {
 
     fn apart(mut self) -> Option<i64> {
         let [there, back] = &mut self.segments;
+        let agree = [&mut *there, &mut *back].into_iter().all(agrees);
         let count = there.len() + back.len();
+        if !agree {
+            return None;
+        }
         let (one, other) = match [there, back].map(|list| ranked(list, 50)) {
             _ if count < ENOUGH => {
                 if self.at_least.len() < ENOUGH || self.at_most.len() < ENOUGH {
@@ -249,6 +258,15 @@ impl Evidence {
         }
         let middle = low + (high.saturating_sub(low)) / 2;
         (middle.saturating_abs() <= APART_MAX_NS).then_some(middle)
+    }
+}
+
+/// Whether most of a list is about the same.
+fn agrees(list: &mut Vec<i64>) -> bool {
+    let ranks = (ranked(list, 10), ranked(list, 90));
+    match ranks {
+        (Some(low), Some(high)) => high.saturating_sub(low) <= DRIFT_NS,
+        _ => true,
     }
 }
 
@@ -296,6 +314,10 @@ const MARKS: usize = 1 << 16;
 const SAME_BYTES: usize = 48;
 /// So many are no accident.
 const ENOUGH: usize = 3;
+/// A capture shows the same segment twice within this time where it was taken at two places.
+const AGAIN_NS: u64 = 100_000_000;
+/// As much as clocks may drift apart during a capture.
+const DRIFT_NS: i64 = 1_000_000_000;
 /// As long as a segment may be on its way, where only one direction is known.
 const WAY_NS: i64 = 100_000_000;
 /// Hosts of one domain are not further apart: Kerberos would not let them in. RFC 4120 1.6.

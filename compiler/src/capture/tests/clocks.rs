@@ -220,6 +220,26 @@ fn behind_address_translation_and_over_a_third() {
     assert_eq!(told(&files), [0, -8_000_000_000, -3_000_000_000]);
 }
 
+/// One long capture in files: what is played again and again in it is not the same traffic.
+#[test]
+fn what_is_played_again_tells_nothing() {
+    let play = passing(50_000, 0, 2_000, 40, 1000);
+    let plays = |range: std::ops::Range<i64>| {
+        let again = range.flat_map(|n| {
+            let play = play.0.iter();
+            play.map(move |(at, is_up, segment)| (at + n * 200_000, *is_up, segment.clone()))
+        });
+        Passing(again.collect())
+    };
+    for servers in [[SERVER.0, SERVER.0], [SERVER.0, [172, 17, 0, 2]]] {
+        let files = [
+            plays(0..10).seen(servers[0], 0, 0),
+            plays(10..20).seen(servers[1], 0, 0),
+        ];
+        assert_eq!(told(&files), [0, 0]);
+    }
+}
+
 #[test]
 fn clocks_that_are_minutes_apart_are_left_alone() {
     let passing = passing(50_000, 0, 2_000, 40, 1000);
