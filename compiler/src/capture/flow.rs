@@ -12,7 +12,9 @@
 //! | open   | RST that its receiver takes  | closed | Closed(Rst)                                |
 //! | open   | other RST                    | open   | nothing, or what follows tells: `reset`    |
 //! | open   | FINs of both sides, no holes | closed | Closed(Fin)                                |
-//! | closed | SYN, or data far away        | open   | another connection                         |
+//! | closed | SYN with another ISN         | open   | another connection                         |
+//! | closed | any SYN, a second later      | open   | the same, played again                     |
+//! | closed | data far away                | open   | another connection                         |
 //! | closed | other bytes that are new     | closed | counted as late                            |
 //! | closed | anything else                | closed | nothing: the last ACK, repetitions         |
 
@@ -325,8 +327,12 @@ impl Flow {
             self.syn(from, segment, at, out);
         }
         if self.closed && !self.restarts(from, segment, at, out) {
-            let is_lost = self.half(from).lacks(segment.seq, segment.wire_len);
-            out.stats.late_segments += u64::from(is_lost);
+            if self.half(from).lacks(segment.seq, segment.wire_len) {
+                out.stats.late_segments += 1;
+            } else {
+                let len = u64::try_from(segment.wire_len).unwrap_or(u64::MAX);
+                out.stats.retransmitted_bytes += len;
+            }
             return;
         }
         self.last = at;
@@ -417,7 +423,8 @@ impl Flow {
             Some(known) => known == isn,
             None => !half.is_started() || half.is_late_syn(isn),
         };
-        if !same || (self.closed && half_is_fresh(self.half(from), isn)) {
+        let is_again = at.time_ns.saturating_sub(self.last.time_ns) > AGAIN_NS;
+        if !same || self.closed && (is_again || half_is_fresh(self.half(from), isn)) {
             if self.doubt.is_some_and(|doubt| !doubt.waits) {
                 self.end(out);
             }
@@ -514,5 +521,7 @@ const ENDED: usize = 2048;
 const LATE_NS: u64 = 100_000_000;
 /// Networks in which the other direction of a connection is looked for: those seen last.
 const NETWORKS: usize = 64;
+/// What begins again so long after its end is played again: no network keeps a SYN that long.
+const AGAIN_NS: u64 = 1_000_000_000;
 /// A segment without SYN this far from where a connection is, or ended, is of another one.
 const RESTART_DISTANCE: u32 = 16 * 1024 * 1024;

@@ -340,6 +340,33 @@ fn one_after_the_other_is_no_copy() {
     }
 }
 
+/// With the same sequence numbers, as where the capture itself is played again.
+#[test]
+fn the_same_packets_again_are_played_twice_or_come_late() {
+    let messages = talk(1000, 5, 10);
+    let once = packets(FRONT, &messages);
+    let later = |by_us: u32| {
+        let again = once.iter().map(|(at, packet)| (at + by_us, packet.clone()));
+        vec![once.clone(), again.collect()]
+    };
+    let file = capture(&later(2_000_000));
+    let seen = read(vec![file]);
+    assert_eq!(
+        (seen.frames.len(), seen.stats.smb_flows),
+        (messages.len() * 2, 2)
+    );
+    assert_eq!(seen.stats.duplicates, []);
+    // Two taps: within moments after it has ended.
+    let file = capture(&later(500_000));
+    let seen = read(vec![file]);
+    assert_eq!(
+        (seen.frames.len(), seen.stats.smb_flows),
+        (messages.len(), 1)
+    );
+    let bytes: usize = messages.iter().map(|(.., bytes)| bytes.len() + 4).sum();
+    assert_eq!(seen.stats.retransmitted_bytes, bytes as u64);
+}
+
 #[test]
 fn clients_that_do_the_same_are_no_copies() {
     let client = |n: u8| Leg {
