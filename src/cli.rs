@@ -5,6 +5,7 @@ mod compile;
 mod demo;
 mod diff;
 mod inspect;
+mod place;
 mod prepare;
 mod replay;
 mod rerun;
@@ -23,6 +24,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::{Failure, Outcome, USAGE, Verdict};
+use crate::interrupt;
 use crate::report::note;
 use crate::terminal::LogLine;
 
@@ -89,6 +91,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
     if let Some(filter) = cli.log.as_deref().or(default) {
         log_to_stderr(filter)?;
     }
+    interrupt::watch()?;
     match cli.verb {
         Verb::Compile(args) => compile::run(&args),
         Verb::Inspect(args) => inspect::run(&args),

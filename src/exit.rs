@@ -1,4 +1,5 @@
-//! What the program ends with: 0 same, 1 diverged or damaged, 2 usage, 3 environment, 4 defect.
+//! What the program ends with: 0 same, 1 diverged or damaged, 2 usage, 3 environment, 4 defect,
+//! 130 interrupted.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ impl Verdict {
 /// A verb could not do its work.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// 1 damaged, 2 usage, 3 environment, 4 defect.
+    /// 1 damaged, 2 usage, 3 environment, 4 defect, 130 interrupted.
     pub(crate) code: u8,
     /// What went wrong.
     pub(crate) error: anyhow::Error,
@@ -46,6 +47,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const ENVIRONMENT: u8 = 3;
 /// The program is wrong.
 pub(crate) const DEFECT: u8 = 4;
+/// It was told to stop: 128 and the number of SIGINT, as shells say it.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 impl Failure {
     /// A failure with a code.
@@ -65,6 +68,11 @@ impl Failure {
     /// Something outside is not as needed, in words.
     pub(crate) fn environment(message: impl fmt::Display) -> Self {
         Self::new(ENVIRONMENT, anyhow::anyhow!("{message}"))
+    }
+
+    /// A signal has ended it; how far it came, in words.
+    pub(crate) fn interrupted(far: impl fmt::Display) -> Self {
+        Self::new(INTERRUPTED, anyhow::anyhow!("interrupted: {far}"))
     }
 
     /// The program is wrong, in words.

@@ -17,6 +17,7 @@ use smbench_live::timer::PreciseTimer;
 use smbench_live::{Authenticator, Credentials, CredentialsSource, Driver, DriverConfig, Endpoint};
 
 use crate::exit::{DEFECT, ENVIRONMENT, Failure, OrFail};
+use crate::interrupt::{self, STOPPING, Stoppable};
 use crate::load::{Attachments, BlobSource};
 use crate::record::{RecordArgs, Recording, RunIdentity};
 use crate::report;
@@ -57,6 +58,24 @@ pub(crate) struct LiveOutcome {
     pub(crate) summary: Summary,
     /// What was counted.
     pub(crate) tally: Tally,
+}
+
+impl LiveOutcome {
+    /// A run that a signal has ended is none to go on from.
+    pub(crate) fn refuse_interrupted(&self) -> Result<(), Failure> {
+        if !interrupt::is_asked() {
+            return Ok(());
+        }
+        let Summary {
+            operations,
+            issued,
+            journal,
+            ..
+        } = &self.summary;
+        Err(Failure::interrupted(format!(
+            "{issued} requests were sent, of {operations} operations; that far it is recorded in {journal}"
+        )))
+    }
 }
 
 /// Logs in with credentials where there are some, anonymously where there are none.
@@ -213,6 +232,7 @@ impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
         self,
         mut on_report: impl FnMut(&Report),
     ) -> Result<Driven<B, R>, Failure> {
+        interrupt::refuse("nothing was sent")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -247,9 +267,10 @@ impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
                 gate: self.gate,
             };
             let (driver, handle) = Driver::new(parts, config);
-            let stopper = tokio::spawn(stop_on_interrupt(handle));
+            let _stoppable = Stoppable::by(STOPPING, move || {
+                handle.stop();
+            });
             let outcome = driver.run(|_, report| on_report(report)).await;
-            stopper.abort();
             outcome.map_err(explain)
         })?;
         Ok(Driven {
@@ -282,16 +303,4 @@ pub(crate) fn reach(target: &Target) -> Result<(), Failure> {
             target.host, target.address
         ))
         .map_err(|failure| failure.remedy("check --server, the port and the firewall"))
-}
-
-/// The first Ctrl-C ends the run in order, the second at once.
-async fn stop_on_interrupt(handle: smbench_live::DriverHandle) {
-    if tokio::signal::ctrl_c().await.is_err() {
-        return;
-    }
-    report::note!("smbench: stopping; the journal is kept. Again to stop at once.");
-    handle.stop();
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(130);
-    }
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod exit;
+mod interrupt;
 mod journals;
 mod live_run;
 mod load;
@@ -19,7 +20,9 @@ use std::process::ExitCode;
 use crate::report::note;
 
 fn main() -> ExitCode {
-    match cli::run(std::env::args_os()) {
+    let done = cli::run(std::env::args_os());
+    interrupt::settle();
+    match done {
         Ok(verdict) => verdict.exit_code(),
         Err(failure) => {
             note!("smbench: {}", exit::chain(&failure.error));

@@ -1,18 +1,22 @@
 //! Every run is a journal: where it goes, what it takes along, and its bundle.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use smbench_core::engine::RunConfig;
+use smbench_core::event::{EffectsDigest, Entry, Recorder};
 use smbench_core::frame::Digest;
 use smbench_core::ids::ShardId;
 use smbench_journal::{
     Existing, Journal, JournalError, JournalWriter, RunMeta, ShardRecorder, can_export, export,
+    unfinished,
 };
 
 use crate::exit::{ENVIRONMENT, Failure, OrFail};
-use crate::journals;
+use crate::interrupt::Unfinished;
 use crate::load::Attachments;
+use crate::{interrupt, journals};
 
 /// Where a run is recorded.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -96,6 +100,11 @@ impl Recording {
         })
     }
 
+    /// The same, for a run that nobody but its recorder can end.
+    pub(crate) fn interruptible_recorder(&self) -> Result<Interruptible, Failure> {
+        self.recorder().map(Interruptible)
+    }
+
     /// The recorder of the run's only shard.
     pub(crate) fn recorder(&self) -> Result<ShardRecorder, Failure> {
         self.writer.recorder(ShardId(0)).or_defect("cannot record")
@@ -119,6 +128,7 @@ impl Recording {
         writer.close().map_err(|error| cut_short(error, &path))?;
         let shown = path.display().to_string();
         if let Some(bundle) = &bundle {
+            let _part = Unfinished::at(unfinished(bundle));
             let written = Journal::open(&path)
                 .and_then(|journal| export(&journal, bundle, Existing::Replace));
             written.map_err(|error| {
@@ -128,6 +138,51 @@ impl Recording {
             })?;
         }
         Ok((shown, bundle.map(|path| path.display().to_string())))
+    }
+}
+
+/// Takes nothing any more when a signal has come: that ends the run.
+pub(crate) struct Interruptible(ShardRecorder);
+
+/// Why an input was not recorded.
+#[derive(Debug)]
+pub(crate) enum NotRecorded {
+    /// The journal did not take it.
+    Journal(JournalError),
+    /// The run was to end.
+    Interrupted,
+}
+
+impl fmt::Display for NotRecorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Journal(error) => error.fmt(f),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for NotRecorded {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Journal(error) => error.source(),
+            Self::Interrupted => None,
+        }
+    }
+}
+
+impl Recorder for Interruptible {
+    type Error = NotRecorded;
+
+    fn record(&mut self, entry: &Entry) -> Result<(), NotRecorded> {
+        if interrupt::is_asked() {
+            return Err(NotRecorded::Interrupted);
+        }
+        self.0.record(entry).map_err(NotRecorded::Journal)
+    }
+
+    fn finish(&mut self, after: EffectsDigest) -> Result<(), NotRecorded> {
+        self.0.finish(after).map_err(NotRecorded::Journal)
     }
 }
 

@@ -20,8 +20,8 @@ use smbench_core::smb2::{Command, NtStatus};
 
 use crate::exit::{Failure, OrFail};
 use crate::live_run::{self, Drive, KnownUsers};
-use crate::report;
 use crate::target::Target;
+use crate::{interrupt, report};
 
 /// What [`MARK`] says.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -157,6 +157,7 @@ impl Claim<'_> {
                 first = Some((*op, divergence.clone()));
             }
         })?;
+        interrupt::refuse("the root was looked at, and nothing of the replay was sent")?;
         match first {
             None => Ok(driven.blobs.seen),
             Some((op, divergence)) => {

@@ -33,7 +33,7 @@ pub use self::{
     reader::{Journal, Kind, TornTail, write_ndjson},
     rerun::{Rerun, RerunError, load_plan, rerun},
     show::show,
-    transfer::{Existing, TransferReport, can_export, export, import},
+    transfer::{Existing, TransferReport, can_export, export, import, unfinished},
     verify::{ShardStats, Stats, VerifyReport, stats, verify},
     writer::{JournalWriter, ShardRecorder, WriterStats},
 };

@@ -89,6 +89,14 @@ pub fn can_export(to: impl AsRef<Path>, existing: Existing) -> Result<(), Journa
         .map_err(|source| part.failed("creating", source))
 }
 
+/// Where this process writes the bundle for `to` until it is whole.
+#[must_use]
+pub fn unfinished(to: &Path) -> PathBuf {
+    let mut name = to.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.part", std::process::id()));
+    to.with_file_name(name)
+}
+
 /// Writes `journal` into a new folder at `to`.
 ///
 /// # Errors
@@ -168,9 +176,7 @@ impl<'a> Part<'a> {
             // What stands in the way of looking stands in the way of writing.
             Ok(_) | Err(_) => {}
         }
-        let mut name = to.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{}.part", std::process::id()));
-        let path = to.with_file_name(name);
+        let path = unfinished(to);
         Ok(Self { to, path })
     }
 

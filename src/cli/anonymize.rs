@@ -10,8 +10,9 @@ use std::time::Instant;
 use serde::Serialize;
 use smbench_compiler::anonymize::{AnonymizeError, Count, Kind, Mapping, Seed, Tally, anonymize};
 
-use crate::cli::compile::make_room;
+use crate::cli::place::NewFolder;
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
+use crate::interrupt::Unfinished;
 use crate::report::{self, say};
 
 /// A workload without what it tells about people, for giving it away.
@@ -57,12 +58,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
         refuse_inside(map, &args.dir)?;
     }
     let begun = Instant::now();
-    if !same_place(&args.dir, &args.out) {
-        make_room(&args.out, args.force)?;
-    }
+    let same = same_place(&args.dir, &args.out);
+    let folder = (!same).then(|| NewFolder::at(&args.out, args.force));
+    let folder = folder.transpose()?;
+    // Onto itself it is refused.
+    let out = folder.as_ref().map_or(args.out.as_path(), NewFolder::path);
     // Before the work: a bad path fails at once.
     let map = args.map.as_deref().map(secret_file).transpose()?;
-    let done = anonymize(&args.dir, &args.out, &seed).map_err(|error| explain(error, args));
+    let half_map = args.map.as_ref().map(Unfinished::at);
+    let done = anonymize(&args.dir, out, &seed).map_err(|error| explain(error, args));
     let done = done.inspect_err(|_| {
         if let Some(path) = &args.map {
             std::fs::remove_file(path).ok();
@@ -71,6 +75,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if let (Some(file), Some(path)) = (map, &args.map) {
         write_map(file, &done.mapping)
             .or_environment(format!("cannot write {}", path.display()))?;
+    }
+    drop(half_map);
+    if let Some(folder) = folder {
+        folder.finish()?;
     }
     let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     let operations = done.workload.operations;

@@ -12,8 +12,10 @@ use smbench_compiler::{CompileError, CompileOptions, Passwords, SessionKeys, Unf
 use smbench_core::workload::{CaptureFile, Workload};
 
 use crate::cli::inspect::{Overview, next_steps};
+use crate::cli::place::{NewFolder, Passing};
 use crate::cli::slice;
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
+use crate::interrupt;
 use crate::report::{self, say};
 use crate::secrets;
 
@@ -116,12 +118,7 @@ impl Left {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    make_room(&args.out, args.force)?;
-    let fresh = if args.out.exists() {
-        beside(&args.out, "new")
-    } else {
-        args.out.clone()
-    };
+    let folder = NewFolder::at(&args.out, args.force)?;
     let begun = Instant::now();
     let filters = Filters {
         clients: args.client.clone(),
@@ -129,20 +126,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
         ..Filters::default()
     };
     let (workload, duplicates) = if filters.is_empty() {
-        compiled(args, &fresh)?
+        compiled(args, folder.path())?
     } else {
-        let whole = Whole(beside(&args.out, "whole"));
-        let (workload, duplicates) = compiled(args, &whole.0)?;
+        let whole = Passing::beside(&args.out, "whole");
+        let (workload, duplicates) = compiled(args, whole.path())?;
         let workload = if workload.operations == 0 {
             workload
         } else {
-            part(&whole.0, filters, args.keep_pcap_times, &fresh)?
+            part(whole.path(), filters, args.keep_pcap_times, folder.path())?
         };
         (workload, duplicates)
     };
-    if fresh != args.out && fresh.exists() {
-        replace(&args.out, &fresh)?;
-    }
+    folder.finish()?;
     let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     let overview = Overview::new(&workload, duration_us);
     let clocks = Clock::all(&workload.provenance.captures);
@@ -207,22 +202,23 @@ fn compiled(args: &Args, to: &Path) -> Result<(Workload, Vec<Left>), Failure> {
     let mut tell = |progress: smbench_compiler::Progress| {
         bar.set_position(progress.bytes);
         bar.set_message(format!("{} operations", progress.operations));
+        interrupt::far(format!(
+            "{} of {} bytes read, {} operations found",
+            progress.bytes,
+            if total > 0 {
+                total.to_string()
+            } else {
+                "?".to_owned()
+            },
+            progress.operations
+        ));
     };
+    tell(smbench_compiler::Progress::default());
     options.progress = Some(&mut tell);
     let compiled = compile(inputs, options, to).map_err(|error| explain(error, args))?;
     bar.finish_and_clear();
     let duplicates = compiled.stats.duplicates.iter().map(Left::new).collect();
     Ok((compiled.workload, duplicates))
-}
-
-/// The workload of the whole capture, which is gone when a part of it has been cut out.
-struct Whole(PathBuf);
-
-impl Drop for Whole {
-    fn drop(&mut self) {
-        // What cannot be removed stays behind under a name that says what it is.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Cuts out of the workload `whole` what `filters` mean.
@@ -236,47 +232,6 @@ fn part(whole: &Path, filters: Filters, keep_times: bool, out: &Path) -> Result<
     let folder = slice::open(whole)?;
     let sliced = smbench_compiler::slice::slice(&folder, &options, out);
     Ok(sliced.map_err(slice::explain)?.workload)
-}
-
-/// Clears the way for a new workload folder, or says what stands in it. A workload that may be
-/// replaced stays until the new one is whole.
-pub(crate) fn make_room(out: &Path, force: bool) -> Result<(), Failure> {
-    if !out.exists() {
-        return Ok(());
-    }
-    let shown = out.display();
-    let is_workload = out.join(crate::load::WORKLOAD_FILE).is_file();
-    match (is_workload, force) {
-        (true, true) => Ok(()),
-        (true, false) => Err(Failure::usage(format!("{shown} exists"))
-            .remedy("name another folder, or say --force to replace that workload")),
-        (false, _) if is_empty_folder(out) => {
-            std::fs::remove_dir(out).or_environment(format!("cannot replace {shown}"))
-        }
-        (false, _) => Err(Failure::usage(format!("{shown} exists and is no workload"))
-            .remedy("name another folder")),
-    }
-}
-
-/// Puts the workload `fresh` in the place of the one that is there.
-fn replace(out: &Path, fresh: &Path) -> Result<(), Failure> {
-    let old = beside(out, "old");
-    std::fs::rename(out, &old)
-        .and_then(|()| std::fs::rename(fresh, out))
-        .and_then(|()| std::fs::remove_dir_all(&old))
-        .or_environment(format!("cannot replace {}", out.display()))
-        .map_err(|failure| failure.remedy(format!("the new workload is {}", fresh.display())))
-}
-
-/// A name beside `out` that nobody else uses.
-fn beside(out: &Path, what: &str) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.{what}", std::process::id()));
-    out.with_file_name(name)
-}
-
-fn is_empty_folder(path: &Path) -> bool {
-    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// What to add to the times of several captures so that their clocks agree.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use smbench_compiler::folder::FolderWriter;
 use smbench_compiler::{CompileOptions, compile};
 use smbench_core::confine::{Gate, Policy};
 use smbench_core::engine::Speed;
@@ -11,8 +12,9 @@ use smbench_live::listener::{self, ListenLimits};
 use smbench_sim::ModelService;
 use smbench_sim::server::{Plant, Server, ServerConfig, ShareConfig};
 
-use crate::cli::{TimeoutArg, diff as diff_verb, prepare};
+use crate::cli::{TimeoutArg, diff as diff_verb, place, prepare};
 use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict};
+use crate::interrupt::Unfinished;
 use crate::live_run::{self, LiveRun};
 use crate::load::Loaded;
 use crate::record::RecordArgs;
@@ -38,7 +40,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     std::fs::create_dir_all(&out).or_environment(format!("cannot make {}", out.display()))?;
     let work = out.join("work");
-    crate::cli::compile::make_room(&work, true)?;
+    place::make_room(&work, true)?;
+    let _part = Unfinished::at(FolderWriter::unfinished(&work));
     if work.exists() {
         std::fs::remove_dir_all(&work)
             .or_environment(format!("cannot replace {}", work.display()))?;
@@ -138,6 +141,7 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
         encryption: Default::default(),
     })?;
     host.stop();
+    outcome.refuse_interrupted()?;
     let summary = &outcome.summary;
     say!(
         "   prepared {} files and folders; {} requests sent, {} answered as recorded, {:.0}/s",

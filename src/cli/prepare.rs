@@ -119,6 +119,7 @@ pub(crate) fn on(
         encryption: Default::default(),
         gate: gate(target),
     })?;
+    outcome.refuse_interrupted()?;
     refuse_divergence(&outcome, &operations, target)?;
     Ok(Prepared {
         root: target.root.clone(),

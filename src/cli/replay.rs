@@ -131,6 +131,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         report::run(&outcome.summary, &outcome.tally, &diverged);
         say!("next: smbench rerun {}", outcome.summary.journal);
     }
+    outcome.refuse_interrupted()?;
     refuse_strangers(&outcome, &diverged)?;
     Ok(Verdict::of(outcome.tally.is_diverged()))
 }

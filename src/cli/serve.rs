@@ -5,14 +5,17 @@ mod folder;
 use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use smbench_compiler::Account;
 use smbench_core::seal::Secret;
 use smbench_live::listener::{self, ListenLimits, ServeStats};
 use smbench_sim::ModelService;
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
+use tokio::sync::Notify;
 
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
+use crate::interrupt::Stoppable;
 use crate::report::{note, say};
 use crate::{secrets, terminal};
 
@@ -71,11 +74,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
             .or_environment(format!("cannot listen on {}", args.listen))
             .map_err(|failure| failure.remedy("is the port taken? Port 0 takes a free one"))?;
         let address = listener.local_addr().or_environment("cannot listen")?;
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let _stoppable = Stoppable::by("stopping", move || stop.notify_one());
         say!("listening on {address}");
         terminal::flush();
         let mut service = ModelService::new(server);
         let limits = ListenLimits::default();
-        let stats = listener::serve(listener, &mut service, limits, interrupted())
+        let stats = listener::serve(listener, &mut service, limits, stopped.notified())
             .await
             .or_environment("cannot serve")?;
         tell(&stats, &service);
@@ -117,10 +123,6 @@ fn check_address(args: &Args) -> Result<(), Failure> {
     let listen = args.listen;
     Err(Failure::usage(format!("{listen} can be reached from other machines"))
         .remedy("this server is for tests: --beyond-loopback if that is what you want, or --listen 127.0.0.1:4445"))
-}
-
-async fn interrupted() {
-    tokio::signal::ctrl_c().await.ok();
 }
 
 fn server(args: &Args) -> Result<Server, Failure> {

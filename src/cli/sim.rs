@@ -22,8 +22,9 @@ use smbench_sim::{
 
 use crate::cli::RunArgs;
 use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict, toml_error};
+use crate::interrupt::{STOPPING, Stoppable, Unfinished};
 use crate::load::Loaded;
-use crate::record::{RecordArgs, Recording, RunIdentity};
+use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
 use crate::report::{self, say};
 use crate::tally::{RunFacts, Summary, Tally};
 
@@ -158,6 +159,8 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
     let tally = Rc::new(RefCell::new(Tally::default()));
     let taker = Rc::clone(&tally);
     let begun = Instant::now();
+    // Its recorder notices.
+    let stoppable = Stoppable::by(STOPPING, || ());
     let done = simulate(
         Run {
             plan,
@@ -165,7 +168,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
             cast: Cast::of(loaded.workload()),
             scenario,
             server: ModelService::new(server),
-            recorder: recording.recorder()?,
+            recorder: recording.interruptible_recorder()?,
             blobs: loaded.source(),
             tap: capture.as_mut().map(|it| &mut it.tap as &mut dyn Tap),
         },
@@ -175,6 +178,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
         },
         move |_: LogicalTime, report| taker.borrow_mut().report(report),
     );
+    drop(stoppable);
     let wall = begun.elapsed();
     let smbench_sim::Simulated {
         result,
@@ -187,8 +191,16 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
     let (journal, bundle) = recording.end()?;
     // A run that came to no end has its capture too.
     let pcap = capture.map(Capture::end).transpose()?;
-    let outcome = result.map_err(|error| explain(error, &path))?;
     let tally = tally.take();
+    let outcome = result.map_err(|error| match error {
+        SimError::Record { seq, source: NotRecorded::Interrupted } => {
+            Failure::interrupted(format!(
+                "{} requests were sent, of {operations} operations; {seq} events are recorded in {path}",
+                tally.issued
+            ))
+        }
+        error => explain(error, &path),
+    })?;
     let summary = tally.summary(RunFacts {
         operations,
         without_answer,
@@ -211,6 +223,7 @@ struct Capture<'a> {
     tap: PcapTap<BufWriter<File>>,
     path: &'a Path,
     part: PathBuf,
+    _unfinished: Unfinished,
 }
 
 impl<'a> Capture<'a> {
@@ -232,6 +245,7 @@ impl<'a> Capture<'a> {
         let mut part = path.file_name().unwrap_or_default().to_os_string();
         part.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(part);
+        let unfinished = Unfinished::at(&part);
         let file = File::create(&part).or_environment(context())?;
         let vantage = match at {
             Place::Server => Vantage::Server,
@@ -239,7 +253,12 @@ impl<'a> Capture<'a> {
         };
         let config = PcapConfig::of(loaded.workload(), scenario, vantage);
         let tap = PcapTap::new(BufWriter::new(file), config).or_environment(context())?;
-        Ok(Self { tap, path, part })
+        Ok(Self {
+            tap,
+            path,
+            part,
+            _unfinished: unfinished,
+        })
     }
 
     fn end(self) -> Result<Captured, Failure> {

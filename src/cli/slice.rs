@@ -7,7 +7,7 @@ use serde::Serialize;
 use smbench_compiler::folder::FolderReader;
 use smbench_compiler::slice::{Filters, SliceError, SliceOptions, Sliced, parse_time, slice};
 
-use crate::cli::compile::make_room;
+use crate::cli::place::NewFolder;
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, USAGE, Verdict};
 use crate::report::{self, say};
 
@@ -109,7 +109,7 @@ struct Summary<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    make_room(&args.out, args.force)?;
+    let out = NewFolder::at(&args.out, args.force)?;
     let options = SliceOptions {
         filters: args.filters.filters()?,
         causes: args.causes,
@@ -121,7 +121,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             .remedy("name --client, --session, --share, --path, --command, --from or --to"));
     }
     let folder = open(&args.dir)?;
-    let sliced = slice(&folder, &options, &args.out).map_err(explain)?;
+    let sliced = slice(&folder, &options, out.path()).map_err(explain)?;
+    out.finish()?;
     if args.json {
         report::json(&Summary::of(&sliced, args.causes))?;
     } else {

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use smbench_journal::{Existing, JournalError, TransferReport};
+use smbench_journal::{Existing, JournalError, TransferReport, unfinished};
 
 use crate::exit::{Outcome, Verdict};
+use crate::interrupt::Unfinished;
 use crate::journals::{failed, open};
 use crate::report::{self, note, say};
 
@@ -38,22 +39,19 @@ pub(crate) struct ImportArgs {
 
 pub(crate) fn export(args: &ExportArgs) -> Outcome {
     let journal = open(&args.journal)?;
-    tell(
-        smbench_journal::export(&journal, &args.out, Existing::Keep),
-        &args.journal,
-        &args.out,
-        args.json,
-    )
+    let part = Unfinished::at(unfinished(&args.out));
+    let done = smbench_journal::export(&journal, &args.out, Existing::Keep);
+    drop(part);
+    tell(done, &args.journal, &args.out, args.json)
 }
 
 pub(crate) fn import(args: &ImportArgs) -> Outcome {
     let journal = open(&args.bundle)?;
-    tell(
-        smbench_journal::import(&journal, &args.out),
-        &args.bundle,
-        &args.out,
-        args.json,
-    )
+    // What is there already is not ours, and is refused.
+    let part = (!args.out.exists()).then(|| Unfinished::at(&args.out));
+    let done = smbench_journal::import(&journal, &args.out);
+    drop(part);
+    tell(done, &args.bundle, &args.out, args.json)
 }
 
 fn tell(done: Result<TransferReport, JournalError>, from: &Path, to: &Path, json: bool) -> Outcome {

@@ -42,10 +42,7 @@ impl FolderWriter {
             _ => Path::new("."),
         };
         fs::create_dir_all(parent).map_err(FolderError::io(parent))?;
-        let mut file_name = std::ffi::OsString::from(".");
-        file_name.push(target.file_name().unwrap_or("workload".as_ref()));
-        file_name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = parent.join(file_name);
+        let temporary = Self::unfinished(target);
         if temporary.exists() {
             fs::remove_dir_all(&temporary).map_err(FolderError::io(&temporary))?;
         }
@@ -56,6 +53,15 @@ impl FolderWriter {
             written: Mutex::default(),
             finished: false,
         })
+    }
+
+    /// Where this process writes the workload for `target` until it is whole.
+    #[must_use]
+    pub fn unfinished(target: &Path) -> PathBuf {
+        let mut file_name = std::ffi::OsString::from(".");
+        file_name.push(target.file_name().unwrap_or("workload".as_ref()));
+        file_name.push(format!(".{}.tmp", std::process::id()));
+        target.with_file_name(file_name)
     }
 
     /// Begins the folder's pack of bulk data.
