@@ -72,6 +72,7 @@ impl Room {
     }
 
     /// Bytes held now.
+    #[cfg(feature = "sockets")]
     pub(crate) fn held(&self) -> usize {
         self.0.state().held
     }
