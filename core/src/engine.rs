@@ -234,7 +234,7 @@ impl Engine {
         self.phase = Phase::Running;
         let roots: Vec<OpId> = self.progress.roots().collect();
         for op in roots {
-            if self.plan.op(op).is_some_and(|it| it.leader == op) {
+            if self.planned(op)?.leader == op {
                 self.release(op)?;
             }
         }
@@ -381,10 +381,7 @@ impl Engine {
     }
 
     fn completed_elsewhere(&mut self, op: OpId, on: Milestone) -> Result<(), EngineError> {
-        let foreign = self
-            .plan
-            .op(op)
-            .is_some_and(|it| it.kind == plan::Kind::Foreign);
+        let foreign = self.planned(op)?.kind == plan::Kind::Foreign;
         if foreign { self.reach(op, on) } else { Ok(()) }
     }
 }

@@ -216,7 +216,8 @@ impl Engine {
 
     pub(super) fn break_arrived(&mut self, conn: ConnId, pdu: Pdu<'_>) -> Result<(), EngineError> {
         let Some(news) = self.read_notice(conn, pdu.bytes)? else {
-            return self.stray(conn, pdu.header);
+            self.stray(conn, pdu.header);
+            return Ok(());
         };
         let next = self.recorded_of(&news)?;
         self.breaks.broken(&news);

@@ -44,6 +44,14 @@ pub(super) struct Flight {
     pub(super) sent_at: LogicalTime,
 }
 
+/// A request that was given up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct GivenUp {
+    pub(super) op: OpId,
+    /// Credits that it gave back.
+    pub(super) charge: u16,
+}
+
 /// Who a request belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Owner {
@@ -82,8 +90,8 @@ pub(super) struct Conn {
     pub(super) heard_at: LogicalTime,
     /// A pending request was given up on it, and no answer has come since.
     pub(super) excused: bool,
-    /// MessageIds of requests that were given up, and the credits each gave back.
-    pub(super) given_up: BTreeMap<u64, u16>,
+    /// Requests that were given up, by MessageId: their answers may come after all.
+    pub(super) given_up: BTreeMap<u64, GivenUp>,
     /// No credits came for a time-out, and none since.
     pub(super) starved: bool,
     /// What came on it that belonged to nothing.

@@ -197,7 +197,8 @@ impl Engine {
             let charge = self.charge_of(*member);
             let mid = self.conn_mut(conn)?.take(charge);
             let bulk = self.write_request(*member, mid, &mut frame)?;
-            login = login.or_else(|| self.login_session(*member));
+            let session = self.login_session(*member)?;
+            login = login.or(session);
             let len = frame.bytes.len() - start + bulk as usize;
             if position + 1 < members.len() {
                 let next = len.next_multiple_of(8);
@@ -228,7 +229,7 @@ impl Engine {
         let charge = self.charge_of(op);
         let mid = self.conn_mut(conn)?.take(charge);
         self.write_request(op, mid, &mut frame)?;
-        let login = self.login_session(op);
+        let login = self.login_session(op)?;
         self.step(op, OpEvent::Repeat { mid })?;
         if let Some(run) = self.runs.live_mut(op) {
             run.repeats = run.repeats.saturating_add(1);

@@ -24,19 +24,14 @@ impl Engine {
     /// Whether the request may go out as far as logins are concerned: true for everything but a
     /// SESSION_SETUP without its token.
     pub(super) fn login_ready(&mut self, conn: ConnId, op: OpId) -> Result<bool, EngineError> {
-        let Some(planned) = self.plan.op(op) else {
-            return Ok(false);
-        };
-        let Some(session) = planned
-            .session
-            .filter(|_| planned.cmd == Command::SESSION_SETUP)
-        else {
+        let Some(session) = self.login_session(op)? else {
             return Ok(true);
         };
-        if let Some(Slot::Failed(cause)) = self.sessions.get(session.index()).copied() {
+        if let Slot::Failed(cause) = *self.session_slot(session)? {
             self.cascade(op, cause)?;
             return Ok(false);
         }
+        let planned = self.planned(op)?;
         let refused = planned
             .rare
             .login_ends
@@ -49,7 +44,7 @@ impl Engine {
         match self.conn_mut(conn)?.login(session) {
             Some(LoginState::HasToken(_)) => Ok(true),
             Some(LoginState::AwaitingToken(_) | LoginState::InFlight) => Ok(false),
-            Some(LoginState::Done) if self.is_later_leg(op, session) => {
+            Some(LoginState::Done) if self.is_later_leg(op, session)? => {
                 self.skip(op, SkipReason::Absorbed)?;
                 Ok(false)
             }
@@ -68,14 +63,12 @@ impl Engine {
 
     /// Whether the recorded SESSION_SETUP goes on with a login instead of beginning one: the one
     /// before it on the same connection and session was asked for more.
-    fn is_later_leg(&self, op: OpId, session: SessionRef) -> bool {
-        let Some(planned) = self.plan.op(op) else {
-            return false;
-        };
-        let before = self.legs(planned.conn, session).take_while(|leg| *leg < op);
+    fn is_later_leg(&self, op: OpId, session: SessionRef) -> Result<bool, EngineError> {
+        let conn = self.planned(op)?.conn;
+        let before = self.legs(conn, session).take_while(|leg| *leg < op);
         let last = before.last().and_then(|leg| self.plan.op(leg));
-        last.and_then(|it| it.answer)
-            .is_some_and(|answer| answer.status == NtStatus::MORE_PROCESSING_REQUIRED)
+        let answer = last.and_then(|it| it.answer);
+        Ok(answer.is_some_and(|it| it.status == NtStatus::MORE_PROCESSING_REQUIRED))
     }
 
     pub(super) fn token_ready(
@@ -84,6 +77,7 @@ impl Engine {
         session: SessionRef,
         outcome: TokenOutcome,
     ) -> Result<(), EngineError> {
+        self.session_slot(session)?;
         let login = self.conn_mut(conn)?.login(session);
         match (outcome, login) {
             (TokenOutcome::Ready { len }, Some(LoginState::AwaitingToken(_))) => {
@@ -100,6 +94,7 @@ impl Engine {
                 }
             }
             (TokenOutcome::Failed, Some(login)) => self.login_failed(conn, session, login),
+            // The login was over before its token was ready.
             _ => Ok(()),
         }
     }
@@ -117,9 +112,10 @@ impl Engine {
                 .leg_in_hand(conn, session)
                 .or_else(|| self.next_leg(conn, session)),
         };
+        // The server asked for more after the last recorded leg was over: nobody waits for that.
         let Some(op) = waiting else { return Ok(()) };
         self.diverged(op, Divergence::LoginFailed);
-        self.fail_session(session, op);
+        *self.session_slot(session)? = Slot::Failed(op);
         if self.state_of(op).is_some_and(super::OpState::in_flight) {
             self.lose(op)?;
         } else if self.state_of(op) == Some(super::OpState::Queued) {
@@ -146,11 +142,18 @@ impl Engine {
     }
 
     /// The session that the frame's token belongs to.
-    pub(super) fn login_session(&self, op: OpId) -> Option<SessionRef> {
-        let planned = self.plan.op(op)?;
-        planned
-            .session
-            .filter(|_| planned.cmd == Command::SESSION_SETUP)
+    pub(super) fn login_session(&self, op: OpId) -> Result<Option<SessionRef>, EngineError> {
+        let planned = self.planned(op)?;
+        let is_leg = planned.cmd == Command::SESSION_SETUP;
+        Ok(planned.session.filter(|_| is_leg))
+    }
+
+    fn session_slot(&mut self, session: SessionRef) -> Result<&mut Slot<u64>, EngineError> {
+        let unknown = EngineError::Unknown {
+            what: "session",
+            number: session.0,
+        };
+        self.sessions.get_mut(session.index()).ok_or(unknown)
     }
 
     /// Length of the token that waits to go out with `op`.
@@ -170,11 +173,8 @@ impl Engine {
 
     /// A SESSION_SETUP is on its way.
     pub(super) fn login_sent(&mut self, op: OpId) -> Result<(), EngineError> {
-        let Some(planned) = self.plan.op(op) else {
-            return Ok(());
-        };
-        let conn = planned.conn;
-        if let Some(session) = self.login_session(op) {
+        if let Some(session) = self.login_session(op)? {
+            let conn = self.planned(op)?.conn;
             self.conn_mut(conn)?
                 .set_login(session, LoginState::InFlight);
         }
@@ -189,19 +189,20 @@ impl Engine {
         status: NtStatus,
         session_id: u64,
     ) -> Result<bool, EngineError> {
-        let Some(session) = self.login_session(op) else {
+        let Some(session) = self.login_session(op)? else {
             return Ok(true);
         };
-        let recorded = self.plan.op(op).and_then(|it| it.answer);
+        let planned = self.planned(op)?;
+        let (recorded, ends) = (planned.answer, planned.rare.login_ends);
         let recorded_more =
             recorded.is_none_or(|it| it.status == NtStatus::MORE_PROCESSING_REQUIRED);
         if status == NtStatus::MORE_PROCESSING_REQUIRED {
             if !recorded_more && self.has_no_end(op)? {
                 self.conn_mut(conn)?.set_login(session, LoginState::Done);
-                self.fail_session(session, op);
+                *self.session_slot(session)? = Slot::Failed(op);
                 return Ok(true);
             }
-            self.hold_session(session, session_id);
+            *self.session_slot(session)? = Slot::Held(session_id);
             let step = AuthStep::Continue;
             self.out.push_back(Effect::Authenticate {
                 conn,
@@ -214,15 +215,13 @@ impl Engine {
         if status.is_error() {
             // Where the recorded login failed too, what comes after it is as recorded: the session
             // goes on elsewhere ([MS-SMB2] 3.2.5.3.3) or is refused from now on (3.3.5.5.3).
-            let ends = self.plan.op(op).and_then(|it| it.rare.login_ends);
             let as_recorded = ends.is_some_and(NtStatus::is_error);
-            if let Some(slot) = self.sessions.get_mut(session.index())
-                && !(as_recorded && matches!(slot, Slot::Held(_)))
-            {
+            let slot = self.session_slot(session)?;
+            if !(as_recorded && matches!(slot, Slot::Held(_))) {
                 *slot = Slot::Failed(op);
             }
         } else {
-            self.hold_session(session, session_id);
+            *self.session_slot(session)? = Slot::Held(session_id);
         }
         Ok(true)
     }
@@ -236,7 +235,7 @@ impl Engine {
     /// `op` was in flight and will not be answered: if it is a leg of a login, that is over, and
     /// the session with it, unless the session lives on another connection.
     pub(super) fn login_lost(&mut self, op: OpId, cause: OpId) -> Result<(), EngineError> {
-        let Some(session) = self.login_session(op) else {
+        let Some(session) = self.login_session(op)? else {
             return Ok(());
         };
         let conn = self.planned(op)?.conn;
@@ -247,32 +246,22 @@ impl Engine {
         self.conn_mut(conn)?.set_login(session, LoginState::Done);
         let mut others = (0..).map(ConnId).zip(&self.conns);
         if !others.any(|(id, it)| id != conn && it.login(session) == done) {
-            self.fail_session(session, cause);
+            *self.session_slot(session)? = Slot::Failed(cause);
         }
         Ok(())
     }
 
-    fn fail_session(&mut self, session: SessionRef, cause: OpId) {
-        if let Some(slot) = self.sessions.get_mut(session.index()) {
-            *slot = Slot::Failed(cause);
-        }
-    }
-
-    fn hold_session(&mut self, session: SessionRef, id: u64) {
-        if let Some(slot) = self.sessions.get_mut(session.index()) {
-            *slot = Slot::Held(id);
-        }
-    }
-
     /// Absorbs the recorded legs that a login over already does not need.
-    pub(super) fn is_absorbed_difference(&self, op: OpId, seen: NtStatus) -> bool {
-        let Some(planned) = self.plan.op(op) else {
-            return false;
-        };
+    pub(super) fn is_absorbed_difference(
+        &self,
+        op: OpId,
+        seen: NtStatus,
+    ) -> Result<bool, EngineError> {
+        let planned = self.planned(op)?;
         let recorded = planned.answer.map(|it| it.status);
-        planned.cmd == Command::SESSION_SETUP
+        Ok(planned.cmd == Command::SESSION_SETUP
             && recorded == Some(NtStatus::MORE_PROCESSING_REQUIRED)
-            && planned.rare.login_ends == Some(seen)
+            && planned.rare.login_ends == Some(seen))
     }
 }
 

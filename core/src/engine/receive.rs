@@ -76,12 +76,14 @@ impl Engine {
         } else {
             it.flights.remove(&mid)
         };
-        // What a request gave back when it was given up is granted already.
         let late = flight.is_none() && !interim;
-        let granted = late.then(|| it.given_up.remove(&mid)).flatten();
-        it.grant(header.credits.saturating_sub(granted.unwrap_or(0)));
+        let late = late.then(|| it.given_up.remove(&mid)).flatten();
+        // What a request gave back when it was given up is granted already.
+        let granted = late.map_or(0, |late| late.charge);
+        it.grant(header.credits.saturating_sub(granted));
         let Some(Flight { owner, sent_at }) = flight else {
-            return self.stray(conn, header);
+            self.stray(conn, header);
+            return late.map_or(Ok(()), |late| self.came_late(conn, late.op, pdu));
         };
         let Owner::Op(op) = owner else { return Ok(()) };
         if seal == Seal::BadSignature {
@@ -95,15 +97,24 @@ impl Engine {
         }
     }
 
+    /// The answer to `op` came after it was given up: a handle that it gives is in nobody's hands.
+    fn came_late(&mut self, conn: ConnId, op: OpId, pdu: Pdu<'_>) -> Result<(), EngineError> {
+        let opened = self.planned(op)?.cmd == Command::CREATE && self.fits(op, pdu.header)?;
+        let opened = opened && !pdu.header.nt_status().is_error();
+        match View(pdu.bytes).file_id(create::FILE_ID) {
+            Some(id) if opened => self.close_unasked(conn, op, id),
+            _ => Ok(()),
+        }
+    }
+
     /// What belongs to nothing is told.
-    pub(super) fn stray(&mut self, conn: ConnId, header: &Header) -> Result<(), EngineError> {
+    pub(super) fn stray(&mut self, conn: ConnId, header: &Header) {
         let (command, status) = (header.command.0, header.nt_status());
         self.report(Report::Stray {
             conn,
             command,
             status,
         });
-        Ok(())
     }
 
     /// STATUS_PENDING: the request is the server's to finish. [MS-SMB2] 3.2.5.1.5.
@@ -145,8 +156,8 @@ impl Engine {
         });
         if malformed {
             self.diverged(op, Divergence::Malformed);
-        } else if !self.is_absorbed_difference(op, status) {
-            self.report_differences(op, &outcome);
+        } else if !self.is_absorbed_difference(op, status)? {
+            self.report_differences(op, &outcome)?;
         }
         self.take_what_it_gives(conn, op, pdu, malformed)?;
         self.step(op, OpEvent::Final)?;
@@ -167,14 +178,13 @@ impl Engine {
         Ok(fits || self.config.patience == Patience::Twice)
     }
 
-    fn report_differences(&mut self, op: OpId, outcome: &Outcome) {
-        let Some(planned) = self.plan.op(op) else {
-            return;
-        };
+    fn report_differences(&mut self, op: OpId, outcome: &Outcome) -> Result<(), EngineError> {
+        let planned = self.plan.op(op).ok_or(EngineError::unknown_op(op))?;
         let out = &mut self.out;
         compare::differences(&self.plan, &planned, outcome, |divergence| {
             out.push_back(Effect::Report(Report::Diverged { op, divergence }));
         });
+        Ok(())
     }
 
     /// Remembers the ids that a response gives, or that it will not give them.
@@ -211,7 +221,9 @@ impl Engine {
     /// A TREE_CONNECT gave a tree. What was planned for a share of another kind is not sent: its names
     /// were put below a root, or were not.
     fn connected_tree(&mut self, op: OpId, pdu: Pdu<'_>) -> Result<(), EngineError> {
-        let tree = self.plan.op(op).and_then(|planned| planned.tree);
+        // A TREE_CONNECT of a workload that people edited may set up no tree of it. Older engines took
+        // an asynchronous answer, which has no place for an id.
+        let tree = self.planned(op)?.tree;
         let Some((tree, id)) = tree.zip(pdu.header.tree_id()) else {
             return Ok(());
         };

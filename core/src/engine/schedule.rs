@@ -373,7 +373,7 @@ impl Engine {
     }
 
     fn refuse(&mut self, op: OpId, why: Refusal) -> Result<(), EngineError> {
-        let was = self.state_of(op).unwrap_or_default();
+        let was = self.known_state(op)?;
         self.fail_what_it_gives(op, op);
         self.step(op, OpEvent::Skip)?;
         self.report(Report::Refused { op, why });

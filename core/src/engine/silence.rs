@@ -15,8 +15,8 @@
 //! [`RunConfig::break_wait_ms`]: super::RunConfig::break_wait_ms
 
 use super::{
-    ConnState, Engine, EngineError, OpEvent, Phase, config::Patience, conn::Owner, op::OpState,
-    plan::Kind,
+    ConnState, Engine, EngineError, OpEvent, Phase, config::Patience, conn::GivenUp, conn::Owner,
+    op::OpState, plan::Kind,
 };
 use crate::{
     event::{Divergence, Effect, Milestone, Report},
@@ -145,7 +145,7 @@ impl Engine {
         it.flights.remove(&mid);
         it.grant(charge);
         if once {
-            it.given_up.insert(mid, charge);
+            it.given_up.insert(mid, GivenUp { op, charge });
         }
         if missed {
             self.diverged(op, Divergence::NoResponse);

@@ -8,7 +8,7 @@ use smbench_core::{
     event::{AuthStep, Divergence, Effect, Input, Output, Report, Seal, TokenOutcome},
     frame::Frame,
     ids::{ClientId, ConnId, LogicalTime, SessionRef},
-    smb2::SessionId,
+    smb2::{SessionId, TreeId},
     workload::{Client, Connection, Operation, Principal, Session, Tree, Workload},
 };
 
@@ -82,7 +82,13 @@ impl Desk {
                 flags: 0,
                 inferred: false,
             }],
-            trees: Vec::<Tree>::new(),
+            trees: vec![Tree {
+                session: SessionRef(0),
+                path: "\\\\s\\data".to_owned(),
+                share_type: 1,
+                wire_id: TreeId(1),
+                inferred: false,
+            }],
             opens: 4,
             operations: operations.len() as u64,
             ..Workload::default()

@@ -465,6 +465,73 @@ fn who_waits_for_credits_in_vain_is_told_so_after_a_time_out() {
     assert_eq!(desk.now / 1_000_000, 3_601_000);
 }
 
+/// A watch whose end the recording does not have holds the only credit: nobody waits for it.
+#[test]
+fn what_the_recording_never_ends_gives_no_credits() {
+    let mut pending = watch(0, 0, &json!({}));
+    pending.as_object_mut().unwrap().remove("expect");
+    let waits = json!({ "after": [{ "id": 0, "rule": "name", "on": "interim" }] });
+    let mut desk = Desk::idle(&[pending, echo(1, &waits)], config());
+    desk.tell(Input::Start);
+    desk.tell(Input::Connected { conn: ConnId(0) });
+    let mut bytes = header(15, 0, 0x103, 0);
+    bytes[16] |= 2;
+    bytes.extend_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0, 0]);
+    desk.receive(bytes);
+    while !desk.drive.machine().is_done() {
+        desk.wake_up();
+    }
+    assert_eq!(desk.diverged(), [(1, &Divergence::NoCredits)]);
+    assert_eq!(desk.now / 1_000_000, 1_000);
+}
+
+/// A CREATE that is answered after it was given up leaves no handle open.
+#[test]
+fn a_handle_that_comes_too_late_is_closed() {
+    let request = json!({ "path": "\\\\s\\data" });
+    let connect = operation(
+        1,
+        "TREE_CONNECT",
+        &request,
+        &json!({
+            "session": 0, "tree": 0, "after": [{ "id": 0, "rule": "setup" }],
+            "expect": { "frame": 0, "status": "SUCCESS", "latency_us": 10 },
+        }),
+    );
+    let of_tree = json!({ "session": 0, "tree": 0, "after": [{ "id": 1, "rule": "setup" }] });
+    let lines = [
+        setup(0, "SUCCESS", &json!({})),
+        connect,
+        create(2, Some(0), "SUCCESS", &of_tree),
+        echo(3, &of_tree),
+        echo(4, &json!({ "after": [{ "id": 2, "rule": "wire" }] })),
+    ];
+    let mut desk = Desk::idle(&lines, config());
+    desk.tell(Input::Start);
+    desk.tell(Input::Connected { conn: ConnId(0) });
+    desk.leg(0, SUCCESS);
+    desk.answer(
+        3,
+        1,
+        SUCCESS,
+        4,
+        &[16, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    );
+    assert_eq!(desk.sent.len(), 4);
+    desk.now += TIMEOUT_NS / 2;
+    desk.answer(ECHO, 3, SUCCESS, 1, &ECHO_BODY);
+    while desk.diverged().is_empty() {
+        desk.wake_up();
+    }
+    assert_eq!(desk.diverged(), [(2, &Divergence::NoResponse)]);
+    desk.answer(CREATE, 2, SUCCESS, 1, &create_body(0, 7));
+    let close = &desk.sent.last().unwrap().bytes;
+    assert_eq!((close[12], &close[72..88]), (6, &[7; 16][..]));
+    // The same once more belongs to nothing.
+    desk.answer(CREATE, 2, SUCCESS, 1, &create_body(0, 7));
+    assert_eq!(desk.sent.len(), 6);
+}
+
 /// The recording ends before the answer to the watch, but not before its interim response.
 #[test]
 fn an_interim_response_that_is_waited_for_is_waited_for_no_longer_than_a_time_out() {
