@@ -112,7 +112,7 @@ impl Recording {
 
     /// Ends the journal of a run that `failure` ended: it is told, unless the journal was the cause.
     pub(crate) fn ended_by(self, failure: Failure) -> Failure {
-        match self.writer.close() {
+        match interrupt::uninterrupted(|| self.writer.close()) {
             Ok(_) => failure,
             Err(error) => cut_short(error, &self.path),
         }
@@ -125,7 +125,8 @@ impl Recording {
             path,
             bundle,
         } = self;
-        writer.close().map_err(|error| cut_short(error, &path))?;
+        // A signal that comes now finds a whole journal.
+        interrupt::uninterrupted(|| writer.close()).map_err(|error| cut_short(error, &path))?;
         let shown = path.display().to_string();
         if let Some(bundle) = &bundle {
             let _part = Unfinished::at(unfinished(bundle));
