@@ -3,6 +3,7 @@
 use super::desk::*;
 use serde_json::json;
 use smbench_core::{
+    engine::{Patience, RunConfig},
     event::{Divergence, Input, NetFailure, Report, Seal},
     frame::Frame,
     ids::{ConnId, OpId},
@@ -96,6 +97,19 @@ fn what_belongs_to_nothing_is_heard_256_times() {
         };
         assert!(desk.drive.machine().wants(&other), "{what}");
     }
+}
+
+/// A journal of a run that was given everything runs again as it ran.
+#[test]
+fn an_older_run_is_given_everything() {
+    let config = RunConfig {
+        patience: Patience::Twice,
+        ..RunConfig::default()
+    };
+    let mut desk = Desk::idle(&[echo(0, &json!({}))], config);
+    desk.tell(Input::Start);
+    desk.tell(Input::Connected { conn: ConnId(0) });
+    assert_eq!(flood(&mut desk, 1_000, |_| oplock_break(9)), 1_000);
 }
 
 #[test]
