@@ -232,11 +232,10 @@ impl Evidence {
 
     fn apart(mut self) -> Option<i64> {
         let [there, back] = &mut self.segments;
-        let agree = [&mut *there, &mut *back].into_iter().all(agrees);
-        let count = there.len() + back.len();
-        if !agree {
+        if !agrees(there) || !agrees(back) {
             return None;
         }
+        let count = there.len() + back.len();
         let (one, other) = match [there, back].map(|list| ranked(list, 50)) {
             _ if count < ENOUGH => {
                 if self.at_least.len() < ENOUGH || self.at_most.len() < ENOUGH {
@@ -262,12 +261,9 @@ impl Evidence {
 }
 
 /// Whether most of a list is about the same.
-fn agrees(list: &mut Vec<i64>) -> bool {
-    let ranks = (ranked(list, 10), ranked(list, 90));
-    match ranks {
-        (Some(low), Some(high)) => high.saturating_sub(low) <= DRIFT_NS,
-        _ => true,
-    }
+fn agrees(list: &mut [i64]) -> bool {
+    let most = ranked(list, 10).zip(ranked(list, 90));
+    most.is_none_or(|(low, high)| high.saturating_sub(low) <= DRIFT_NS)
 }
 
 /// The one of a list that so many in a hundred are below.
