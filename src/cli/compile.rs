@@ -242,12 +242,16 @@ fn agreed_clocks(args: &Args) -> Result<Vec<i64>, Failure> {
     }
     // A pipe can be read only once, and is left as it is.
     let again = |path: &PathBuf| -> Option<Box<dyn Read + Send>> {
-        let is_file = path.metadata().is_ok_and(|meta| meta.is_file());
+        let is_file = !is_stdin(path) && path.metadata().is_ok_and(|meta| meta.is_file());
         let file = is_file.then(|| File::open(path).ok())??;
         Some(Box::new(file))
     };
     let inputs = paths.iter().map(again).collect();
     clocks(inputs).map_err(|source| explain(CompileError::Capture { source }, args))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 type Inputs = Vec<(String, Box<dyn Read + Send>)>;
@@ -256,7 +260,7 @@ fn open_inputs(paths: &[PathBuf]) -> Result<(Inputs, u64), Failure> {
     let mut inputs: Inputs = Vec::new();
     let mut total = 0;
     for path in paths {
-        if path.as_os_str() == "-" {
+        if is_stdin(path) {
             inputs.push(("-".to_owned(), Box::new(io::stdin())));
             continue;
         }

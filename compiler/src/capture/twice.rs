@@ -485,8 +485,8 @@ const TAIL: usize = 64;
 const RECENT: usize = 4096;
 /// Connections that one is compared with.
 const PAIRS_MAX: usize = 8;
-/// Connections in doubt at once.
-const DOUBTS_MAX: usize = 64;
+/// Connections in doubt at once: as many may log in at the same time.
+const DOUBTS_MAX: usize = 256;
 /// Events and bytes that may wait, and bytes of room that are kept for the next.
 const HELD_MAX: usize = 1 << 16;
 const HELD_BYTES_MAX: usize = 16 << 20;
