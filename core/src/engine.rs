@@ -208,7 +208,11 @@ impl Engine {
         match self.out.pop_front() {
             Some(effect) => Output::Do(effect),
             None if self.phase == Phase::Done => Output::WakeAt(None),
-            None => Output::WakeAt(self.schedule.next_wake()),
+            None if self.silence.goes_on() => Output::WakeAt(Some(self.now)),
+            None => {
+                let next = self.schedule.next_wake();
+                Output::WakeAt(next.map(|at| at.max(self.now)))
+            }
         }
     }
 
@@ -263,10 +267,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs everything whose time has come, then sees whether the run is over.
+    /// Runs everything whose time has come, then sees whether the run is over. Very much is run in
+    /// parts, each upon a wake of its own, lest its effects fill the memory.
     fn pump(&mut self) -> Result<(), EngineError> {
-        while let Some(turn) = self.schedule.pop(self.now, self.phase == Phase::Stopping) {
+        let mut turns = match self.config.patience {
+            Patience::Twice => usize::MAX,
+            Patience::Once => MOST_TURNS,
+        };
+        self.give_up_part()?;
+        while turns > 0
+            && !self.silence.goes_on()
+            && let Some(turn) = self.schedule.pop(self.now, self.phase == Phase::Stopping)
+        {
             self.take_turn(turn)?;
+            turns -= 1;
         }
         let over = self.unsettled <= self.unanswerable;
         if over && matches!(self.phase, Phase::Running | Phase::Stopping) {
@@ -371,9 +385,7 @@ impl Engine {
         if let Some(op) = foreseen {
             self.observe(op)?;
         }
-        for op in waiting {
-            self.give_up_group(op, cause)?;
-        }
+        self.leave_behind(waiting, cause)?;
         match cause {
             Some(cause) if reason == NetFailure::TimedOut => self.silent_since(since, cause),
             _ => Ok(()),
@@ -386,5 +398,7 @@ impl Engine {
     }
 }
 
+/// Turns that are taken upon one input.
+const MOST_TURNS: usize = 1 << 16;
 /// How long a run that stops waits for what is in flight, in nanoseconds.
 const STOP_GRACE_NS: u64 = 2_000_000_000;

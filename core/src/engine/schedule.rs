@@ -315,6 +315,7 @@ impl Engine {
                 }
             },
             _ if state.in_flight() => self.no_response(op, state),
+            _ if state == OpState::Queued => self.left_behind(op),
             _ => Ok(()),
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct Silence {
     waited_ns: u64,
     /// The operation that showed the last of them.
     cause: Option<OpId>,
+    /// The rest of the run is a consequence of that: the next operation to be told so.
+    rest_from: Option<OpId>,
 }
 
 impl Silence {
@@ -47,6 +49,11 @@ impl Silence {
         self.waited_ns = self.waited_ns.saturating_sub(spoke_ns);
         self.waited_ns = self.waited_ns.saturating_add(silent_ns);
         self.counted_to = now;
+    }
+
+    /// Whether there are operations to be given up at once.
+    pub(super) const fn goes_on(&self) -> bool {
+        self.rest_from.is_some()
     }
 
     /// The operation that showed that a connection is lost, if nothing has come since.
@@ -194,10 +201,32 @@ impl Engine {
         if let Some(op) = self.breaks.server_disconnect(conn) {
             self.observe(op)?;
         }
-        for leader in waiting {
-            self.give_up_group(leader, Some(cause))?;
-        }
+        self.leave_behind(waiting, Some(cause))?;
         self.silent_since(since, cause)
+    }
+
+    /// `waiting` waited for a connection that is lost because of `cause`. They may be very many: each
+    /// is given up in its turn.
+    pub(super) fn leave_behind(
+        &mut self,
+        waiting: impl IntoIterator<Item = OpId>,
+        cause: Option<OpId>,
+    ) -> Result<(), EngineError> {
+        for leader in waiting {
+            match self.config.patience {
+                Patience::Twice => self.give_up_group(leader, cause)?,
+                Patience::Once => self.schedule.watch(leader, self.now, false),
+            }
+        }
+        Ok(())
+    }
+
+    /// It is the turn of `leader`, whose connection was lost while it waited.
+    pub(super) fn left_behind(&mut self, leader: OpId) -> Result<(), EngineError> {
+        match self.conn(self.planned(leader)?.conn)?.state {
+            ConnState::Lost { cause } => self.give_up_group(leader, cause),
+            _ => Ok(()),
+        }
     }
 
     /// Nothing has come since `since`, as `cause` shows. With a server that has been silent for two
@@ -228,12 +257,23 @@ impl Engine {
                 self.out.push_back(Effect::Close { conn, reset: true });
             }
         }
-        let left = self.runs.states();
-        let left = left.filter(|(_, state)| *state != OpState::Settled);
-        let left: Vec<(OpId, OpState)> = left.collect();
-        for (op, state) in left {
+        self.silence.rest_from = Some(OpId(0));
+        self.give_up_part()
+    }
+
+    /// Gives up some of the rest.
+    pub(super) fn give_up_part(&mut self) -> Result<(), EngineError> {
+        let (Some(from), Some(cause)) = (self.silence.rest_from, self.silence.cause) else {
+            return Ok(());
+        };
+        let to = OpId(from.0.saturating_add(MOST_GIVEN_UP));
+        for op in (from.0..to.0).map(OpId) {
+            let Some(state) = self.state_of(op) else {
+                self.silence.rest_from = None;
+                return Ok(());
+            };
             let planned = self.planned(op)?;
-            if planned.kind == Kind::Foreign {
+            if state == OpState::Settled || planned.kind == Kind::Foreign {
                 continue;
             }
             let told = !state.in_flight() || planned.answer.is_some();
@@ -242,6 +282,7 @@ impl Engine {
                 self.report(Report::Cascaded { op, cause });
             }
         }
+        self.silence.rest_from = Some(to);
         Ok(())
     }
 
@@ -340,3 +381,6 @@ impl Engine {
         Ok(())
     }
 }
+
+/// Operations that are given up upon one input, when all are.
+const MOST_GIVEN_UP: u32 = 1 << 16;

@@ -667,3 +667,30 @@ fn an_answer_to_another_command_is_malformed() {
     desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
     assert_eq!(desk.diverged(), [(0, &Divergence::Malformed)]);
 }
+
+/// What very many operations come to is told in parts: memory holds a part.
+#[test]
+fn very_much_is_given_up_in_parts() {
+    let lines: Vec<Value> = (0..140_000)
+        .map(|id| echo(id, &json!({ "conn": id % 2 })))
+        .collect();
+    let mut desk = Desk::idle(&lines, config());
+    let mut most = 0;
+    desk.tell(Input::Start);
+    desk.tell(Input::Connected { conn: ConnId(0) });
+    while !desk.drive.machine().is_done() {
+        let before = desk.reports.len();
+        if desk.now > TIMEOUT_NS && !desk.dials.is_empty() {
+            // One connection is lost by now, with half of them; the other will end the run.
+            desk.dials.clear();
+            desk.tell(Input::Connected { conn: ConnId(1) });
+        } else {
+            desk.wake_up();
+        }
+        most = most.max(desk.reports.len() - before);
+    }
+    let found = [(0, &Divergence::NoResponse), (1, &Divergence::NoResponse)];
+    assert_eq!(desk.diverged(), found);
+    assert_eq!(cascades(&desk), 139_998);
+    assert!(most < 66_000, "{most} upon one input");
+}
