@@ -289,11 +289,7 @@ fn left_out(index: &Index, gone: impl Fn(OpId) -> bool) -> BTreeMap<String, u64>
 
 fn nothing(index: &Index) -> SliceError {
     let mut names: Vec<String> = Vec::new();
-    let mut tops: Vec<&str> = (index.names.texts.iter())
-        .filter_map(|text| text.split_once('\\'))
-        .map(|(_, path)| path.split('\\').next().unwrap_or_default())
-        .filter(|top| !top.is_empty())
-        .collect();
+    let mut tops: Vec<&str> = index.names.tops().collect();
     tops.sort_unstable();
     tops.dedup();
     names.extend(tops.iter().take(NAMES).map(|top| (*top).to_owned()));

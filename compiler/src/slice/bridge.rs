@@ -9,10 +9,7 @@
 //! Compounds are sent as one: whoever waits for a member of one that is left out waits for
 //! whatever the compound waited for.
 
-use std::{
-    collections::{HashMap, HashSet},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
 use smbench_core::{
     event::Milestone,
@@ -21,7 +18,10 @@ use smbench_core::{
 };
 
 use super::{SliceError, index::Index, keep::Kept};
-use crate::order::weakness;
+use crate::{
+    map::{Map, Set},
+    order::weakness,
+};
 
 /// The order among what stays.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Bridged {
     edges: Vec<Vec<Edge>>,
     /// Edges that stand for a way through what is left out.
     pub(super) made: u64,
+    /// Ways that were given up, as there were too many.
+    pub(super) given_up: u64,
 }
 
 impl Bridged {
@@ -60,9 +62,11 @@ pub(super) fn bridge(index: &Index, kept: &Kept) -> Result<Bridged, SliceError> 
         out: Bridged {
             edges: vec![Vec::new(); index.len()],
             made: 0,
+            given_up: 0,
         },
-        ways: HashMap::new(),
+        ways: Map::default(),
         waiting: vec![0; index.len()],
+        room: ROOM.saturating_add(index.edges().saturating_mul(FEW)),
     };
     if kept.count == index.len() {
         for op in index.ids() {
@@ -86,9 +90,11 @@ struct Builder<'a> {
     kept: &'a Kept,
     out: Bridged,
     /// Ways to each compound that is left out and still waited for.
-    ways: HashMap<OpId, Rc<[Way]>>,
+    ways: Map<OpId, Rc<[Way]>>,
     /// How many edges of later operations lead from each compound.
     waiting: Vec<u32>,
+    /// How many ways may still be gathered; behind that, [`FEW`] for each compound.
+    room: usize,
 }
 
 impl Builder<'_> {
@@ -168,8 +174,8 @@ impl Builder<'_> {
             return;
         }
         let ways = shared.unwrap_or_else(|| {
-            merge(&mut ways);
-            self.prune(leader, &mut ways, &[]);
+            self.gather(&mut ways);
+            self.prune(leader, &mut ways, &BTreeMap::new());
             ways.into()
         });
         self.ways.insert(leader, ways);
@@ -178,30 +184,41 @@ impl Builder<'_> {
     /// A compound stays: what its members wait for.
     fn stays(&mut self, leader: OpId) {
         for member in self.members(leader) {
-            let mut direct: Vec<Edge> = Vec::new();
+            let mut direct: BTreeMap<OpId, Edge> = BTreeMap::new();
             let mut ways: Vec<Way> = Vec::new();
             for edge in self.index.after(member) {
                 if self.kept.has(edge.id) {
-                    direct.push(*edge);
+                    direct.insert(edge.id, *edge);
                 } else if self.index.leader(edge.id) != leader {
                     self.reach(member, edge, &mut ways);
                 }
             }
-            merge(&mut ways);
+            self.gather(&mut ways);
             ways.retain(|way| {
-                let known = direct.iter().find(|edge| edge.id == way.from);
+                let known = direct.get(&way.from);
                 known.is_none_or(|edge| edge.on < way.on) && self.index.leader(way.from) != leader
             });
             self.prune(member, &mut ways, &direct);
             self.out.made += u64::try_from(ways.len()).unwrap_or(u64::MAX);
             for way in ways {
-                direct.retain(|edge| edge.id != way.from);
-                direct.push(self.edge(member, &way));
+                direct.insert(way.from, self.edge(member, &way));
             }
-            direct.sort_by_key(|edge| edge.id);
-            self.write(member, direct);
+            self.write(member, direct.into_values().collect());
         }
         self.release(leader);
+    }
+
+    /// Of several ways from one operation the one that says most; of too many those from the latest.
+    fn gather(&mut self, ways: &mut Vec<Way>) {
+        merge(ways);
+        let few = ways.len().min(FEW);
+        match self.room.checked_sub(ways.len()) {
+            Some(room) => self.room = room,
+            None => {
+                let gone = ways.drain(..ways.len() - few).count();
+                self.out.given_up += u64::try_from(gone).unwrap_or(u64::MAX);
+            }
+        }
     }
 
     fn write(&mut self, op: OpId, edges: Vec<Edge>) {
@@ -286,19 +303,20 @@ impl Builder<'_> {
 
     /// Drops ways to `to` from what another of them, or an edge, already waits for. What one client
     /// did stays in order by its own operations alone, since `--order client` knows no others.
-    fn prune(&self, to: OpId, ways: &mut Vec<Way>, direct: &[Edge]) {
+    fn prune(&self, to: OpId, ways: &mut Vec<Way>, direct: &BTreeMap<OpId, Edge>) {
         if ways.is_empty() || ways.len() + direct.len() < 2 {
             return;
         }
-        let mut open: HashMap<OpId, Milestone> = ways.iter().map(|it| (it.from, it.on)).collect();
+        let mut open: Map<OpId, Milestone> = ways.iter().map(|it| (it.from, it.on)).collect();
         let lowest = ways.iter().map(|way| way.from).min().unwrap_or_default();
         let ends = ways.iter().map(|way| way.from);
-        let ends = ends.chain(direct.iter().map(|edge| edge.id));
+        let ends = ends.chain(direct.keys().copied());
         let mut work: Vec<(OpId, bool)> = ends.map(|op| (op, self.one_client(op, to))).collect();
         // The latest first: they imply most.
         work.sort_unstable();
         let mut visits = VISITS + 4 * work.len();
-        let mut seen = HashSet::new();
+        let mut looks = LOOKS * visits;
+        let mut seen = Set::default();
         while let Some((op, own)) = work.pop() {
             if visits == 0 || !seen.insert((self.index.leader(op), own)) {
                 continue;
@@ -306,6 +324,10 @@ impl Builder<'_> {
             visits -= 1;
             for member in self.members(self.index.leader(op)) {
                 for edge in self.out.after(member) {
+                    let Some(left) = looks.checked_sub(1) else {
+                        break;
+                    };
+                    looks = left;
                     let of_client = self.one_client(edge.id, to);
                     let implied = open.get(&edge.id).is_some_and(|on| *on <= edge.on);
                     if implied && (own || !of_client) {
@@ -358,5 +380,9 @@ fn weaker(a: Rule, b: Rule) -> Rule {
     if weakness(a) >= weakness(b) { a } else { b }
 }
 
-/// Operations that a search for implied edges visits at least.
+/// Operations that a search for implied edges visits at least, and edges of each of them on average.
 const VISITS: usize = 64;
+const LOOKS: usize = 16;
+/// Ways that are gathered in any case, and for each edge behind that.
+const ROOM: usize = 4 << 20;
+const FEW: usize = 64;

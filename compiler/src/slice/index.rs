@@ -151,6 +151,11 @@ impl Index {
         self.lines.len()
     }
 
+    /// How many edges there are.
+    pub(super) fn edges(&self) -> usize {
+        self.edges.len()
+    }
+
     /// The edges of an operation.
     pub(super) fn after(&self, op: OpId) -> &[Edge] {
         let at = |at: usize| self.starts.get(at).map(|start| *start as usize);
@@ -221,7 +226,7 @@ impl Index {
         }
         self.notices = notices;
         self.reactions = reactions;
-        self.by_name = vec![Vec::new(); self.names.texts.len()];
+        self.by_name = vec![Vec::new(); self.names.len()];
         for (op, line) in (0..).map(OpId).zip(&self.lines) {
             for name in [line.name, line.renames_to].into_iter().flatten() {
                 let list = self.by_name.get_mut(name.index()).filter(|_| line.changes);
@@ -336,7 +341,8 @@ impl Reader<'_> {
             let key = match to.strip_prefix(':') {
                 // A stream is renamed within its file. [MS-FSCC] 2.4.42
                 Some(stream) => {
-                    let from = line.name.map_or("", |name| self.index.names.text(name));
+                    let from = line.name.map(|name| self.index.names.text(name));
+                    let from = from.unwrap_or_default();
                     format!("{}:{}", from.split(':').next().unwrap_or_default(), stream)
                 }
                 None => key_of(share, &to),

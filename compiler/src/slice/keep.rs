@@ -5,7 +5,10 @@
 //! what made the state that it met, and what let it end: the break it waited for, the change it
 //! was told of. What merely went before it on the same connection is no cause.
 
-use std::collections::BTreeMap;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
 
 use smbench_core::{
     ids::{ConnId, OpId, OpenRef, SessionRef},
@@ -14,6 +17,7 @@ use smbench_core::{
 };
 
 use super::index::{Index, Kind, Line, NameId};
+use crate::map::Map;
 
 /// Why an operation stays: the first reason found.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -124,7 +128,9 @@ pub(super) fn keep(index: &Index, causes: bool, to_us: u64) -> Kept {
         },
         work: Vec::new(),
         bearing: vec![0; index.by_name.len()],
-        lost: vec![Vec::new(); index.by_name.len()],
+        moving: vec![0; index.by_name.len()],
+        released: vec![BinaryHeap::new(); index.by_name.len()],
+        met: Map::default(),
     };
     for (op, line) in index.ids().zip(&index.lines) {
         if line.missed.is_none() {
@@ -145,8 +151,23 @@ struct Keeper<'a> {
     work: Vec<OpId>,
     /// How many of those that bear on each name stay already.
     bearing: Vec<usize>,
-    /// Of those, CREATEs whose handle no CLOSE gave back.
-    lost: Vec<Vec<OpId>>,
+    /// The same of those that can have moved the name, which is above another one.
+    moving: Vec<usize>,
+    /// What closed handles of each name that no CLOSE gave back, as far as it does not stay yet.
+    released: Vec<BinaryHeap<Reverse<OpId>>>,
+    /// Which names were met, in which way, by which operation last, and until when.
+    met: Map<(NameId, Met), (OpId, u64)>,
+}
+
+/// In which way an operation meets a name.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Met {
+    /// It works on it.
+    Used,
+    /// Also what is in it matters.
+    Listed,
+    /// And all below.
+    Whole,
 }
 
 impl Keeper<'_> {
@@ -167,7 +188,11 @@ impl Keeper<'_> {
     fn needs(&mut self, op: OpId) {
         let index = self.index;
         let Some(line) = index.line(op) else { return };
-        self.add_all(index.members.get(&line.leader), Reason::Compound);
+        if line.leader == op {
+            self.add_all(index.members.get(&op), Reason::Compound);
+        } else {
+            self.add(line.leader, Reason::Compound);
+        }
         self.set_up(op, line);
         self.names(op, line);
         self.breaks(op, line);
@@ -222,9 +247,13 @@ impl Keeper<'_> {
         self.earlier(first.map(|(_, legs)| legs), before, Reason::Login);
     }
 
+    /// Keeps the one of `ops` that comes last before `before`. Each of them needs the one before it,
+    /// as it comes here too.
     fn earlier(&mut self, ops: Option<&Vec<OpId>>, before: OpId, reason: Reason) {
-        for op in ops.into_iter().flatten().take_while(|op| **op < before) {
-            self.add(*op, reason);
+        let Some(ops) = ops else { return };
+        let later = ops.partition_point(|op| *op < before);
+        if let Some(last) = later.checked_sub(1).and_then(|at| ops.get(at)) {
+            self.add(*last, reason);
         }
     }
 
@@ -294,25 +323,39 @@ impl Keeper<'_> {
         let index = self.index;
         let until = line.answered.unwrap_or(line.frame);
         for name in [line.name, line.renames_to].into_iter().flatten() {
-            for name in index.names.file(name) {
-                self.bear_on(name, op, until);
-            }
             let moves = line.renames_to.is_some();
-            if moves || line.deletes || line.cmd == Command::QUERY_DIRECTORY {
+            let lists = line.deletes || line.cmd == Command::QUERY_DIRECTORY;
+            if self.meets(name, Met::Used, op, until) {
+                for name in index.names.file(name) {
+                    self.bear_on(name, op, until);
+                }
+                let mut above = index.names.above(name);
+                while let Some(folder) = above {
+                    self.moved(folder, op);
+                    above = index.names.above(folder);
+                }
+            }
+            let how = if moves { Met::Whole } else { Met::Listed };
+            if (moves || lists) && self.meets(name, how, op, until) {
                 for name in index.names.below(name, moves) {
                     self.bear_on(name, op, until);
                 }
-            }
-            let mut above = index.names.above(name);
-            while let Some(folder) = above {
-                self.moved(folder, op);
-                above = index.names.above(folder);
             }
         }
         let steps = line.open.and_then(|open| index.steps.get(&open));
         if steps.is_some_and(|steps| steps.binary_search(&op).is_ok()) {
             self.earlier(steps, op, Reason::Before);
         }
+    }
+
+    /// Whether what an operation meets is more than what another one has met that came later.
+    fn meets(&mut self, name: NameId, how: Met, op: OpId, until: u64) -> bool {
+        let known = self.met.get(&(name, how));
+        if known.is_some_and(|(later, longer)| op <= *later && until <= *longer) {
+            return false;
+        }
+        self.met.insert((name, how), (op, until));
+        true
     }
 
     /// Keeps what may have changed a name or how it is shared before `op`, or while it was
@@ -331,39 +374,33 @@ impl Keeper<'_> {
         *done = to;
         for other in ops.get(from..to).unwrap_or_default() {
             self.add(*other, Reason::Before);
-            if let Some(lost) = self
-                .lost
-                .get_mut(name.index())
-                .filter(|_| index.is_lost(*other))
+            if index.is_lost(*other)
+                && let Some(released) = self.released.get_mut(name.index())
             {
-                lost.push(*other);
+                released.extend(releases(index, *other).map(Reverse));
             }
         }
-        for other in self.lost.get(name.index()).cloned().unwrap_or_default() {
-            self.released(other, op);
-        }
-    }
-
-    /// Keeps what closed the handle of CREATE `create` before `op`, where no CLOSE did.
-    fn released(&mut self, create: OpId, op: OpId) {
-        let index = self.index;
-        let Some(line) = index.line(create) else {
-            return;
-        };
-        let between = |at: &&OpId| **at > create && **at < op;
-        let releases = line.session.and_then(|it| index.releases.get(&it));
-        let released = releases.into_iter().flatten().find(between);
-        let ended = index.ends.get(&line.conn).filter(|at| between(at));
-        for at in released.into_iter().chain(ended) {
-            self.add(*at, Reason::Disconnect);
+        while let Some(released) = self.released.get_mut(name.index())
+            && let Some(Reverse(at)) = released.peek().copied()
+            && at < op
+        {
+            released.pop();
+            self.add(at, Reason::Disconnect);
         }
     }
 
     /// Keeps what made, moved or deleted a folder before `op`.
     fn moved(&mut self, folder: NameId, op: OpId) {
         let index = self.index;
-        let ops = index.by_name.get(folder.index()).into_iter().flatten();
-        for other in ops.take_while(|other| **other < op) {
+        let ops = index.by_name.get(folder.index()).map(Vec::as_slice);
+        let ops = ops.unwrap_or_default();
+        let Some(done) = self.moving.get_mut(folder.index()) else {
+            return;
+        };
+        let from = *done;
+        let to = from + ops.iter().skip(from).take_while(|it| **it < op).count();
+        *done = to;
+        for other in ops.get(from..to).unwrap_or_default() {
             let Some(line) = index.line(*other) else {
                 continue;
             };
@@ -421,4 +458,19 @@ impl Keeper<'_> {
             self.add(end, Reason::Disconnect);
         }
     }
+}
+
+/// What closed the handle of CREATE `create`, where no CLOSE did: the first that ended its session or
+/// tree, or the end of its connection.
+fn releases(index: &Index, create: OpId) -> impl Iterator<Item = OpId> {
+    let line = index.line(create);
+    let of_session = line.and_then(|line| index.releases.get(&line.session?));
+    let released = of_session.and_then(|ops| {
+        let later = ops.partition_point(|at| *at <= create);
+        ops.get(later).copied()
+    });
+    let ended = line.and_then(|line| index.ends.get(&line.conn).copied());
+    [released, ended.filter(|end| *end > create)]
+        .into_iter()
+        .flatten()
 }

@@ -20,7 +20,7 @@ use super::{
     keep::Kept,
     names::parent_of,
 };
-use crate::{namespace::Namespace, wire_span::WireSpan};
+use crate::{map::Set, namespace::Namespace, wire_span::WireSpan};
 
 /// Which names a slice can see, and who saw them.
 #[derive(Debug, Default)]
@@ -35,6 +35,16 @@ pub(super) struct Seen {
     changed: BTreeSet<String>,
     /// Reads of a file that the slice made, of what others wrote.
     unread: u64,
+    /// Names that the above have, by how they are used.
+    known: Set<(NameId, Use)>,
+}
+
+/// How a name is used.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Use {
+    Any,
+    Listed,
+    Whole,
 }
 
 impl Seen {
@@ -67,18 +77,20 @@ impl Seen {
         name: NameId,
         changed: &BTreeMap<NameId, OpId>,
     ) {
-        let key = index.names.text(name);
-        if !self.used.contains_key(key) {
-            self.used.insert(key.to_owned(), op);
+        let text = || index.names.text(name);
+        if self.known.insert((name, Use::Any)) {
+            self.used.insert(text(), op);
             if changed.contains_key(&name) {
-                self.changed.insert(key.to_owned());
+                self.changed.insert(text());
             }
         }
-        if matches!(line.cmd, Command::QUERY_DIRECTORY | Command::CHANGE_NOTIFY) {
-            self.listed.insert(key.to_owned());
+        let lists = matches!(line.cmd, Command::QUERY_DIRECTORY | Command::CHANGE_NOTIFY);
+        if lists && self.known.insert((name, Use::Listed)) {
+            self.listed.insert(text());
         }
-        if line.renames_to.is_some() || line.deletes {
-            self.whole.insert(key.to_owned());
+        let moves = line.renames_to.is_some() || line.deletes;
+        if moves && self.known.insert((name, Use::Whole)) {
+            self.whole.insert(text());
         }
     }
 

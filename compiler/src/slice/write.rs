@@ -208,6 +208,10 @@ impl Tally {
 
     /// What of the slice cannot happen as it did.
     fn complain(&self, selection: &Selection, unmet: &mut BTreeMap<String, u64>) {
+        if selection.order.given_up > 0 {
+            let kind = "waits past what is left out: too many to follow".to_owned();
+            unmet.insert(kind, selection.order.given_up);
+        }
         if self.untriggered > 0 && !selection.options.causes {
             let kind = "break notifications whose cause is left out".to_owned();
             unmet.insert(kind, self.untriggered);

@@ -23,7 +23,11 @@ use std::{
     time::Duration,
 };
 
-use smbench_compiler::{CompileOptions, compile, folder::FolderReader};
+use smbench_compiler::{
+    CompileOptions, compile,
+    folder::FolderReader,
+    slice::{Filters, SliceOptions, slice},
+};
 use smbench_core::workload::{Entry, Operation, Workload};
 
 use self::wire::{
@@ -55,6 +59,30 @@ fn compiled(wire: Wire) -> Compiled {
             entries: reader.namespace().unwrap().map(Result::unwrap).collect(),
             workload: reader.into_workload(),
         }
+    })
+}
+
+/// How many operations stay of what `wire` is compiled to, with causes, by command and path.
+fn sliced(wire: Wire, command: &str, path: &str) -> usize {
+    let given = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+    let options = SliceOptions {
+        filters: Filters {
+            commands: given(command),
+            paths: given(path),
+            ..Filters::default()
+        },
+        causes: true,
+        ..SliceOptions::default()
+    };
+    in_time(move || {
+        let (whole, part) = (Folder::new(), Folder::new());
+        let input = Box::new(Cursor::new(wire.into_bytes()));
+        let inputs = vec![("a.pcap".to_owned(), input as _)];
+        compile(inputs, CompileOptions::default(), &whole.0).unwrap();
+        let reader = FolderReader::open(&whole.0).unwrap();
+        slice(&reader, &options, &part.0).unwrap();
+        let reader = FolderReader::open(&part.0).unwrap();
+        reader.operations().unwrap().map(Result::unwrap).count()
     })
 }
 
@@ -292,4 +320,43 @@ fn names_that_lead_elsewhere_are_left_out() {
                    NUL in it (first: operation 4)";
     let problems = &it.workload.coverage.problems;
     assert_eq!(problems.get(problem), Some(&9), "{problems:?}");
+}
+
+/// A slice around what everybody waits for, and one of a name deeper than any.
+#[test]
+fn slices_of_what_is_wide_and_deep() {
+    let mut wire = Wire::new();
+    wire.open("f", 5);
+    let asked: Vec<u64> = (0..8_000).map(|_| wire.ask(READ, &read(5, 0, 4))).collect();
+    for mid in asked {
+        wire.answer(READ, mid, 0, &data_read(b"abcd"));
+    }
+    wire.close(5);
+    // Thousands that are never closed, of a folder with as many files, listed as often.
+    for open in 0..3_000 {
+        wire.open_folder("d", 6 + open);
+        wire.list(6 + open, &[format!("file-{open}")]);
+    }
+    assert_eq!(sliced(wire, "CLOSE", ""), 3 + 8_002);
+
+    let mut wire = Wire::new();
+    wire.open(&["a"; 16_000].join("\\"), 5);
+    for _ in 0..2_000 {
+        wire.read(5, 0, b"abcd");
+    }
+    assert_eq!(sliced(wire, "", "a\\**"), 3 + 2_001);
+}
+
+/// Each of thousands of listings of a folder of thousands of files depends on all these.
+#[test]
+fn slices_of_a_folder_that_is_listed_again_and_again() {
+    let mut wire = Wire::new();
+    wire.open_folder("d", 5);
+    for open in 0..3_000 {
+        wire.open(&format!("d\\{open}"), 6 + open);
+    }
+    for _ in 0..3_000 {
+        wire.list(5, &["x".to_owned()]);
+    }
+    assert_eq!(sliced(wire, "QUERY_DIRECTORY", ""), 3 + 6_001);
 }
