@@ -7,7 +7,9 @@
     reason = "a test stops where it fails"
 )]
 
+mod bench;
 mod desk;
+mod endless;
 mod silence;
 mod unsolicited;
 
