@@ -70,6 +70,10 @@ pub(crate) struct Dissector {
     namespace: Namespace,
     scribe: Scribe,
     secrets: Secrets,
+    /// Connections that sessions were set up on last, by their ids: they have the keys.
+    keyed: Map<u64, usize>,
+    /// What early responses hold.
+    early_bytes: usize,
     /// Messages so far.
     seq: u64,
     by_command: Map<Command, u64>,
@@ -98,6 +102,8 @@ impl Dissector {
             namespace: Namespace::default(),
             scribe,
             secrets,
+            keyed: Map::default(),
+            early_bytes: 0,
             seq: 0,
             by_command: Map::default(),
             skipped: HashMap::new(),

@@ -255,6 +255,11 @@ impl<'s> Twice<'s> {
             let Some(pairs) = pairs else {
                 return true;
             };
+            // Nobody has so many taps.
+            pairs.retain(|pair| {
+                let of = copies_of.get(&pair.original);
+                of.is_none_or(|of| of.len() < COPIES_MAX)
+            });
             let shown = pairs.iter().position(|pair| *is_over || pair.is_shown());
             if shown.is_none() && !pairs.is_empty() {
                 return true;
@@ -485,6 +490,8 @@ const TAIL: usize = 64;
 const RECENT: usize = 4096;
 /// Connections that one is compared with.
 const PAIRS_MAX: usize = 8;
+/// Connections that are known to be copies of one at once.
+const COPIES_MAX: usize = 64;
 /// Connections in doubt at once: as many may log in at the same time.
 const DOUBTS_MAX: usize = 256;
 /// Events and bytes that may wait, and bytes of room that are kept for the next.

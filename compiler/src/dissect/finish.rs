@@ -119,6 +119,12 @@ impl Dissector {
 
     /// Finds ids that the server never knew, in requests meant to fail.
     fn disown_bogus(&mut self) -> Disowned {
+        // Of some the CREATE was answered after they were used.
+        let opens = &mut self.state.opens;
+        self.workload.inferred_opens.retain(|it| {
+            let state = opens.get(it.open.index());
+            state.is_some_and(|state| state.create.is_none())
+        });
         let mut opens: HashMap<OpenRef, bool> = HashMap::new();
         let mut trees: HashMap<TreeRef, bool> = HashMap::new();
         let inferred = self.workload.inferred_opens.iter().map(|it| it.open);

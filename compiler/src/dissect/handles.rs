@@ -165,7 +165,6 @@ impl Dissector {
                     state.create = Some(op);
                     state.name = name;
                 }
-                self.workload.inferred_opens.retain(|it| it.open != open);
                 if let Some(count) = self.inferred.get_mut("opens") {
                     *count = count.saturating_sub(1);
                 }

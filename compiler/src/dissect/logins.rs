@@ -151,6 +151,10 @@ impl Dissector {
         let unsealer = self.conns.get_mut(conn).and_then(|it| it.unsealer.as_mut());
         if let Some(unsealer) = unsealer {
             unsealer.note(seal_direction(dir), bytes);
+            let id = header.session_id.0;
+            if header.command == Command::SESSION_SETUP && unsealer.export(id).is_some() {
+                self.keyed.insert(id, conn);
+            }
         }
     }
 
@@ -167,7 +171,11 @@ impl Dissector {
             return;
         }
         let id = header.session_id.0;
-        let others = self.conns.iter().rev();
+        // One that was set up before the capture may have keys from a file.
+        let known = self.keyed.get(&id).and_then(|at| self.conns.get(*at));
+        let others = known
+            .into_iter()
+            .chain(self.conns.iter().rev().take(OTHERS));
         let base = others
             .filter_map(|it| it.unsealer.as_ref())
             .find_map(|it| it.export(id));
@@ -197,3 +205,6 @@ impl Dissector {
         }
     }
 }
+
+/// The latest connections, of which one may have the keys of a session that was set up unseen.
+const OTHERS: usize = 256;

@@ -13,7 +13,7 @@ use smbench_core::{
 };
 
 use super::Dissector;
-use crate::capture::Direction;
+use crate::{capture::Direction, map::Set};
 
 /// An open of a pipe.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -125,10 +125,13 @@ impl Dissector {
         if dir != Direction::ClientToServer {
             return;
         }
-        let sessions = self.conns.get(conn).map(|it| &it.sessions);
+        if self.pipes.0.is_empty() {
+            return;
+        }
+        let sessions = self.conns.get(conn).map(|it| it.sessions.values());
+        let sessions: Set<SessionRef> = sessions.into_iter().flatten().copied().collect();
         let is_here = |talk: &Talk| {
-            let mut here = sessions.into_iter().flat_map(|it| it.values());
-            talk.conn == conn || here.any(|it| Some(*it) == talk.session)
+            talk.conn == conn || talk.session.is_some_and(|it| sessions.contains(&it))
         };
         for talk in self.pipes.0.values_mut().filter(|talk| is_here(talk)) {
             talk.conversation.lose();

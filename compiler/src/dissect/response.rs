@@ -77,10 +77,12 @@ impl Dissector {
     /// A response without a request: that may still come, or not be in the capture.
     fn early(&mut self, conn: usize, stamp: Stamp, header: &Header, piece: &Piece<'_>) {
         let it = self.conns.get_mut(conn);
-        let room = it.filter(|it| it.early.len() < EARLY_MAX && piece.bytes.len() <= EARLY_BYTES);
+        let held = self.early_bytes.saturating_add(piece.bytes.len());
+        let room = it.filter(|it| it.early.len() < EARLY_MAX && held <= EARLY_BYTES);
         let Some(it) = room else {
             return self.skip("orphan_response");
         };
+        self.early_bytes = held;
         let waiting = it.early.entry(header.message_id.0).or_default();
         waiting.push(Early {
             stamp,
@@ -97,6 +99,7 @@ impl Dissector {
         };
         self.problem("response before its request");
         for it in early {
+            self.early_bytes = self.early_bytes.saturating_sub(it.bytes.len());
             let piece = Piece::new(&it.bytes, it.wire_len);
             let Ok(header) = piece.header else {
                 continue;
@@ -115,7 +118,8 @@ impl Dissector {
         let early = it
             .map(|it| std::mem::take(&mut it.early))
             .unwrap_or_default();
-        for _ in early.values().flatten() {
+        for it in early.values().flatten() {
+            self.early_bytes = self.early_bytes.saturating_sub(it.bytes.len());
             self.skip("orphan_response");
         }
     }
@@ -195,6 +199,6 @@ impl Dissector {
     }
 }
 
-/// Early responses kept for one connection, and the longest of them.
+/// Requests of one connection that early responses are kept for, and bytes of those of all.
 const EARLY_MAX: usize = 256;
-const EARLY_BYTES: usize = 1 << 17;
+const EARLY_BYTES: usize = 16 << 20;

@@ -185,3 +185,25 @@ fn netbios_sessions_on_their_own_port() {
         seen.events
     );
 }
+
+/// Each was looked for among all that have the same addresses and ports.
+#[test]
+fn connections_in_many_networks_are_found_at_once() {
+    let message = framed(&smb2(64, false));
+    let mut packets = Vec::new();
+    for (outer, inner) in (1..=150_u8).flat_map(|outer| (1..=150_u8).map(move |it| (outer, it))) {
+        let segment = tcp(CLIENT.1, SERVER.1, 1, 0, ACK, &message);
+        let ip = ipv4(CLIENT.0, SERVER.0, 6, &segment);
+        let tagged = [&[0, outer, 0x81, 0, 0, inner, 8, 0], ip.as_slice()].concat();
+        packets.push(ether(0x88a8, &tagged));
+    }
+    let begin = std::time::Instant::now();
+    let options = CaptureOptions {
+        keep_duplicates: true,
+        ..CaptureOptions::default()
+    };
+    let seen = read_with(&options, vec![pcap(1, &packets)]);
+    assert_eq!((seen.frames.len(), seen.stats.smb_flows), (22_500, 22_500));
+    let took = begin.elapsed();
+    assert!(took < std::time::Duration::from_secs(60), "{took:?}");
+}

@@ -478,3 +478,34 @@ fn captures_without_copies_are_told_as_they_are() {
     }
     assert!(count >= 7, "{count}");
 }
+
+/// A stranger could make a connection be compared with any number of others.
+#[test]
+fn no_more_than_64_copies_of_a_connection_are_left_out() {
+    let messages: Vec<Message> = (0..4)
+        .map(|n| {
+            (
+                1_000 + 10 * n,
+                n % 2 == 0,
+                message(100, n % 2 == 0, n.into(), 7),
+            )
+        })
+        .collect();
+    let legs: Vec<_> = (0..80_u16)
+        .map(|n| {
+            let client = (CLIENT.0, CLIENT.1 + n);
+            let delay = 100 * u32::from(n);
+            let leg = Leg {
+                client,
+                delay_us: (delay, delay),
+                ends: false,
+                ..FRONT
+            };
+            packets(leg, &messages)
+        })
+        .collect();
+    let seen = read(vec![capture(&legs)]);
+    // The next is one of its own, and those behind it are its copies.
+    assert_eq!(seen.frames.len(), 2 * messages.len());
+    assert_eq!(seen.stats.duplicates.len(), 80 - 2);
+}
