@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use smbench_compiler::prepare::{MARK, Preparation, read_marks, write_marks};
+use smbench_compiler::prepare::{MARK, Preparation, make_folders, read_marks, write_marks};
 use smbench_core::bulk::Blobs;
 use smbench_core::confine::{Gate, Policy};
 use smbench_core::drive::NoRecord;
@@ -86,6 +86,17 @@ impl Claim<'_> {
         };
         mark.used = true;
         self.run(write_marks(&folders, &mark.to_bytes()?), mark.to_bytes()?)?;
+        Ok(())
+    }
+
+    /// Makes the roots, which must not be there yet.
+    pub(crate) fn make(self) -> Result<(), Failure> {
+        let folders = self.target.owned();
+        if folders.is_empty() {
+            return Ok(());
+        }
+        live_run::reach(self.target)?;
+        self.run(make_folders(&folders), Vec::new())?;
         Ok(())
     }
 
@@ -184,6 +195,10 @@ impl Claim<'_> {
                         "make it first: smbench prepare with the same options, or replay --prepare",
                     )
             }
+            (Some(Command::CREATE), Some(NtStatus::OBJECT_NAME_COLLISION)) => {
+                Failure::environment(format!("the root {root} exists already"))
+                    .remedy("remove it, or name another --root")
+            }
             (Some(Command::TREE_CONNECT), _) => {
                 Failure::environment(format!("the server has no such share: {}", self.shares()))
                     .remedy("name one with --share, or in the --mapping")
@@ -212,7 +227,7 @@ pub(crate) fn gate(folders: &BTreeSet<(String, String)>) -> Gate {
     let roots = folders
         .iter()
         .map(|(path, folder)| (path.as_str(), folder.as_str()));
-    Gate::confined(Policy::strict(), roots)
+    Gate::confined(Policy::strict(), roots).making_roots()
 }
 
 /// Data to write, and data that was read.

@@ -129,15 +129,15 @@ impl Target {
 
     /// The account of this run that each recorded user logs in to, by number.
     pub(crate) fn accounts(&self, workload: &Workload) -> Vec<u32> {
-        let mut numbers: BTreeMap<(String, String), u32> = BTreeMap::new();
+        let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
         let users = workload.principals.iter();
         users
             .map(|recorded| {
-                let known = self.credentials(&recorded.name);
-                let name = known.map_or((recorded.name.clone(), String::new()), |it| {
-                    (it.user, it.domain)
-                });
-                let account = (name.0.to_lowercase(), name.1.to_lowercase());
+                // Servers map domains to their own: users of one name may be one account.
+                let known = self.credentials(&recorded.name).map(|it| it.user);
+                let account = known
+                    .unwrap_or_else(|| recorded.name.clone())
+                    .to_lowercase();
                 let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
                 *numbers.entry(account).or_insert(next)
             })
@@ -256,7 +256,7 @@ fn join(parts: &[&str]) -> String {
 /// Whether a recorded name can be that of one folder or share.
 fn is_component(name: &str) -> bool {
     let plain = !name.contains(['\\', '/', ':', '*', '?', '"', '<', '>', '|', '\0']);
-    plain && RecordedName::of_text(name, false).is_ok_and(|name| name.components().count() == 1)
+    plain && RecordedName::of_text(name, false).is_ok_and(RecordedName::is_one_component)
 }
 
 fn read_mapping(path: &Path) -> Result<Mapping, Failure> {

@@ -32,7 +32,7 @@ use smbench_core::{
 };
 use thiserror::Error;
 
-pub use self::mark::{MARK, read_marks, write_marks};
+pub use self::mark::{MARK, make_folders, read_marks, write_marks};
 
 /// A share to prepare: where it is, and the folder below which everything is put.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -141,8 +141,8 @@ pub enum PrepareError {
 }
 
 /// A workload that builds `entries`, the lines of `namespace.jsonl`, share by share, each at its
-/// place. Entries of shares without a place are left out. Owned folders must not exist yet, and get
-/// `mark` as their [`MARK`].
+/// place. Entries of shares without a place are left out. Owned folders are there, by [`make_folders`], and get `mark` as their [`MARK`]
+/// last.
 ///
 /// # Errors
 ///
@@ -163,12 +163,13 @@ pub fn prepare(
     }
     let mut builder = Builder::new();
     builder.log_in();
-    let mut owned: BTreeSet<(&str, &str)> = BTreeSet::new();
     for (share, place) in places {
         builder.connect(&place.path);
-        let ours = place.owned.as_deref();
-        let fresh = ours.filter(|folder| owned.insert((&place.path, folder)));
-        builder.lead_to(&place.root, ours, fresh, mark);
+        builder.lead_to(
+            &place.root,
+            place.owned.as_deref(),
+            CreateDisposition::OPEN_IF,
+        );
         let mut sorted: Vec<&Entry> = entries
             .iter()
             .filter(|entry| entry.share.eq_ignore_ascii_case(share) && !entry.path.is_empty())
@@ -183,6 +184,14 @@ pub fn prepare(
         for entry in sorted.iter().rev() {
             builder.dress(&place.root, entry);
         }
+    }
+    // Last: what has a mark is whole.
+    let owned = places
+        .values()
+        .filter_map(|it| Some((&it.path, it.owned.as_ref()?)));
+    for (path, folder) in owned.collect::<BTreeSet<_>>() {
+        builder.connect(path);
+        builder.mark(folder, CreateDisposition::CREATE, mark);
     }
     Ok(builder.end())
 }
@@ -284,24 +293,21 @@ impl Builder {
         self.push(Request::TreeConnect(connect), None, NtStatus::SUCCESS, true);
     }
 
-    /// Makes the folders down to `root`. What is `fresh` must not be there, and is marked as ours; above
-    /// what is ours folders are opened or made, and nothing is done to them.
-    fn lead_to(&mut self, root: &str, ours: Option<&str>, fresh: Option<&str>, mark: &[u8]) {
+    /// Makes the folders down to `root`, the last one as `disposition` says. Above what is ours folders
+    /// are opened or made, and nothing is done to them.
+    fn lead_to(&mut self, root: &str, ours: Option<&str>, disposition: CreateDisposition) {
         let ends = root.match_indices('\\').map(|(at, _)| at);
         for end in ends.chain([root.len()]) {
             let folder = root.get(..end).unwrap_or_default();
             let above = ours.is_some_and(|ours| folder.len() < ours.len());
-            let options = CreateOptions::DIRECTORY_FILE.bits();
-            let disposition = match fresh == Some(folder) {
-                true => CreateDisposition::CREATE,
+            let access = if above { LOOK } else { ACCESS };
+            let disposition = match folder == root {
+                true => disposition,
                 false => CreateDisposition::OPEN_IF,
             };
-            let access = if above { LOOK } else { ACCESS };
+            let options = CreateOptions::DIRECTORY_FILE.bits();
             let open = self.open(folder, access, 0, options, disposition);
             self.close(open);
-            if fresh == Some(folder) {
-                self.mark(folder, CreateDisposition::CREATE, mark);
-            }
         }
     }
 

@@ -23,7 +23,7 @@ pub use self::{
     name::{MAX_DEPTH, MAX_UNITS, NameError, RecordedName},
 };
 pub(crate) use self::{
-    gate::{NO_SESSION, NO_TREE},
+    gate::{NO_FILE, NO_SESSION, NO_TREE},
     plan::{Confined, Ground, confine, is_dfs},
 };
 
@@ -112,6 +112,8 @@ pub enum Refusal {
     Printer,
     /// One more recorded wrong password for an account.
     Password,
+    /// A request that cannot be read, or compounds that servers read in different ways.
+    Unreadable,
 }
 
 impl Refusal {
@@ -128,6 +130,7 @@ impl Refusal {
             Self::Volume => "volume",
             Self::Printer => "printer",
             Self::Password => "password",
+            Self::Unreadable => "unreadable",
         }
     }
 }

@@ -578,3 +578,73 @@ fn ids_of_the_recording_never_leave() {
     };
     assert_eq!(setup.previous_session_id.0, 0);
 }
+
+#[test]
+fn compounds_that_servers_read_in_different_ways_are_not_sent() {
+    let two = |second: Value, tree: &Value| {
+        let mut lines = set_up("\\\\s\\data");
+        let mut first = create(3, "a", &json!({}));
+        first["compound"] = json!({"first": 3, "position": 0, "related": false});
+        let mut second = second;
+        second["compound"] = json!({"first": 3, "position": 1, "related": true, "last": true});
+        second["after"] = json!([]);
+        second["tree"] = tree.clone();
+        lines.extend([first, second]);
+        run(&lines, Policy::strict(), (DISK, DISK), vec![]).refused()
+    };
+    let close = || line(4, "CLOSE", &json!({}), &json!({"open": 3}));
+    assert_eq!(two(close(), &json!(0)), []);
+    let mut other = close();
+    other["session"] = json!(1);
+    assert_eq!(two(other, &json!(0)), [(4, Refusal::Unreadable)]);
+    // A share that nobody mapped, and a name in it.
+    let mut lines = set_up("\\\\s\\data");
+    let path = json!({"path": "\\\\s\\other"});
+    let mut connect = line(3, "TREE_CONNECT", &path, &json!({"tree": null}));
+    assert_eq!(
+        run(
+            &[&lines[..], &[connect.clone()]].concat(),
+            Policy::strict(),
+            (DISK, DISK),
+            vec![]
+        )
+        .refused(),
+        [(3, Refusal::Tree)],
+        "it was granted, and is in no table"
+    );
+    connect["expect"]["status"] = json!("BAD_NETWORK_NAME");
+    let alone = [&lines[..], &[connect.clone()]].concat();
+    assert_eq!(
+        run(&alone, Policy::strict(), (DISK, DISK), vec![]).refused(),
+        []
+    );
+    connect["compound"] = json!({"first": 3, "position": 0, "related": false});
+    let mut named = create(4, "x", &json!({"tree": null}));
+    named["compound"] = json!({"first": 3, "position": 1, "related": true, "last": true});
+    named["after"] = json!([]);
+    lines.extend([connect, named]);
+    let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
+    assert!(
+        ran.names().is_empty() && !ran.refused().is_empty(),
+        "{:?}",
+        ran.refused()
+    );
+}
+
+#[test]
+fn what_cannot_be_read_and_handles_of_the_recording_do_not_leave() {
+    let mut lines = set_up("\\\\s\\data");
+    let other = json!({"cmd": "CREATE"});
+    lines.push(line(3, "CLOSE", &json!({}), &other));
+    let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
+    assert_eq!(
+        ran.refused(),
+        [(3, Refusal::Unreadable)],
+        "a command that is not its own"
+    );
+    let mut lines = set_up("\\\\s\\data");
+    lines.push(line(3, "FLUSH", &json!({"file_id": "11:22"}), &json!({})));
+    let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
+    let id = ran.requests.last().and_then(Request::file_id).unwrap();
+    assert_eq!(id.persistent, u64::MAX - 1);
+}

@@ -16,7 +16,7 @@ use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::{Attachments, Loaded};
 use crate::record::RecordArgs;
 use crate::report::{self, say};
-use crate::root::Mark;
+use crate::root::{Claim, Mark};
 use crate::target::{Target, TargetArgs};
 
 /// Build a workload's initial files on a server.
@@ -98,6 +98,14 @@ pub(crate) fn on(
     } = preparation;
     let attachments = attachments(&workload, &operations)?;
     let users = target.known_users(loaded.workload());
+    let claim = Claim {
+        target,
+        workload: &loaded.digest()?,
+        credentials: &users,
+        reuse: false,
+        timeout_ms: timeout.ms(),
+    };
+    claim.make()?;
     let config = RunConfig {
         speed: Speed::Max,
         timeout_ms: timeout.ms(),

@@ -15,6 +15,19 @@ pub const MARK: &str = "smbench.json";
 /// The longest mark, in bytes.
 const MARK_MAX_BYTES: u32 = 65_536;
 
+/// A workload that makes each owned folder, a path of a share and a folder in it, which must not be
+/// there yet. It goes before everything else: what it finds there is somebody else's.
+#[must_use]
+pub fn make_folders(folders: &BTreeSet<(String, String)>) -> Preparation {
+    let mut builder = Builder::new();
+    builder.log_in();
+    for (path, folder) in folders {
+        builder.connect(path);
+        builder.lead_to(folder, Some(folder), CreateDisposition::CREATE);
+    }
+    builder.end()
+}
+
 /// A workload that reads the [`MARK`] of each owned folder, a path of a share and a folder in it:
 /// the last operation of each folder's is the READ.
 #[must_use]

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::{
     Pipes, Policy,
-    name::{RecordedName, is_pattern_inside},
+    name::{RecordedName, goes_down, is_pattern_inside},
     reach::{self, Control, SetClass},
 };
 use crate::{
@@ -84,8 +84,20 @@ pub struct Gate {
     /// TREE_CONNECTs that are not answered, by connection and MessageId: session and path.
     connects: BTreeMap<(ConnId, u64), (u64, String)>,
     trees: BTreeMap<(u64, u32), TreeHere>,
+    /// Handles that this server gave.
+    files: BTreeSet<FileId>,
     /// What was said on each open pipe.
     pipes: BTreeMap<FileId, Conversation>,
+}
+
+/// What a request says of where it is carried out.
+#[derive(Clone, Debug)]
+struct Ids {
+    session: u64,
+    /// None in asynchronous ones.
+    tree: Option<u32>,
+    /// The path of the TREE_CONNECT before it in its compound, in lower case.
+    connects: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -171,6 +183,11 @@ impl Gate {
                 Command::SESSION_SETUP if header.is_response() => {
                     self.sessions.insert(header.session_id.0);
                 }
+                Command::CREATE if header.is_response() && !header.nt_status().is_error() => {
+                    let id = bytes.get(CREATED_FILE_AT..CREATED_FILE_AT + 16);
+                    let id = id.and_then(|id| id.try_into().ok()).map(FileId::from_bytes);
+                    self.files.extend(id);
+                }
                 Command::TREE_CONNECT if header.is_response() => {
                     if header.nt_status() == NtStatus::PENDING {
                         continue;
@@ -211,63 +228,83 @@ impl Gate {
         for range in seal::pdus(plain) {
             let range = range.map_err(|_| Breach::Unreadable)?;
             let pdu = plain.get(range).ok_or(Breach::Unreadable)?;
-            before = Some(self.pass_one(conn, pdu, before)?);
+            before = Some(self.pass_one(conn, pdu, before.as_ref())?);
         }
         Ok(())
     }
 
-    /// `before`: session and tree of the request before it in its compound. Gives its own.
-    fn pass_one(
-        &mut self,
-        conn: ConnId,
-        pdu: &[u8],
-        before: Option<(u64, u32)>,
-    ) -> Result<(u64, u32), Breach> {
-        let header = Header::decode(pdu).map_err(|_| Breach::Unreadable)?;
-        let related = header.flags.contains(HeaderFlags::RELATED);
-        let before = before.filter(|_| related);
-        let session = match (header.session_id.0, before) {
-            (u64::MAX, Some((session, _))) => session,
-            (id, _) => id,
+    /// `before`: where the request before it in its compound is carried out. Gives its own place.
+    fn pass_one(&mut self, conn: ConnId, pdu: &[u8], before: Option<&Ids>) -> Result<Ids, Breach> {
+        let decoded = Message::decode(pdu).map_err(|_| Breach::Unreadable)?;
+        let header = decoded.message.header;
+        let Body::Request(request) = decoded.message.body else {
+            return Err(Breach::Unreadable);
         };
-        if session != 0 && session != NO_SESSION && !self.sessions.contains(&session) {
-            let what = "session";
-            return Err(Breach::ForeignId { what, id: session });
+        let asynchronous = header.is_async() && header.command != Command::CANCEL;
+        if asynchronous || matches!(request, Request::Opaque(_)) {
+            return Err(Breach::Unreadable);
         }
-        let tree = match (header.tree_id().map_or(0, |tree| tree.0), before) {
-            (u32::MAX, Some((_, tree))) => tree,
-            (id, _) => id,
-        };
-        let known = self.trees.get(&(session, tree));
-        if known.is_none() && tree != 0 && tree != NO_TREE {
-            let (what, id) = ("tree", u64::from(tree));
-            return Err(Breach::ForeignId { what, id });
-        }
+        let ids = self.ids_of(&header, before)?;
+        let tree = ids.tree.unwrap_or_default();
+        let known = self.trees.get(&(ids.session, tree));
         let kind = known.map_or(ShareKind::Unknown, |tree| tree.kind);
-        let needs_look = match header.command {
-            Command::CREATE
-            | Command::SET_INFO
-            | Command::IOCTL
-            | Command::QUERY_DIRECTORY
-            | Command::TREE_CONNECT
-            | Command::SESSION_SETUP => true,
-            Command::WRITE | Command::CLOSE => kind == ShareKind::Pipe,
-            _ => false,
-        };
         self.check_printer(header.command, kind)?;
-        if needs_look {
-            let decoded = Message::decode(pdu).map_err(|_| Breach::Unreadable)?;
-            let Body::Request(request) = &decoded.message.body else {
-                return Err(Breach::Unreadable);
-            };
-            if let Request::TreeConnect(connect) = request {
-                let path = connect.path.to_lossy().to_lowercase();
-                let id = (conn, header.message_id.0);
-                self.connects.insert(id, (session, path));
+        self.check_file(&request)?;
+        self.check(&header, &request, &ids, pdu)?;
+        let Request::TreeConnect(connect) = &request else {
+            return Ok(ids);
+        };
+        let path = connect.path.to_lossy().to_lowercase();
+        let id = (conn, header.message_id.0);
+        self.connects.insert(id, (ids.session, path.clone()));
+        Ok(Ids {
+            connects: Some(path),
+            ..ids
+        })
+    }
+
+    /// Session and tree of a request. A related one has those of the request before it, whatever its
+    /// header says: servers differ in what they believe. [MS-SMB2] 3.3.5.2.7.2.
+    fn ids_of(&self, header: &Header, before: Option<&Ids>) -> Result<Ids, Breach> {
+        let foreign = |what, id| Err(Breach::ForeignId { what, id });
+        let session = header.session_id.0;
+        let tree = (!header.is_async()).then(|| header.tree_id().map_or(0, |tree| tree.0));
+        if header.flags.contains(HeaderFlags::RELATED) {
+            let before = before.ok_or(Breach::Unreadable)?;
+            if session != u64::MAX && session != before.session {
+                return foreign("session", session);
             }
-            self.check(&header, request, (session, tree), pdu)?;
+            // The tree that a TREE_CONNECT before it gives is not known yet.
+            let named = tree.filter(|tree| *tree != u32::MAX && before.connects.is_none());
+            if named.is_some() && named != before.tree {
+                return foreign("tree", u64::from(named.unwrap_or_default()));
+            }
+            return Ok(before.clone());
         }
-        Ok((session, tree))
+        if session != 0 && session != NO_SESSION && !self.sessions.contains(&session) {
+            return foreign("session", session);
+        }
+        let id = tree.unwrap_or_default();
+        if id != 0 && id != NO_TREE && !self.trees.contains_key(&(session, id)) {
+            return foreign("tree", u64::from(id));
+        }
+        Ok(Ids {
+            session,
+            tree,
+            connects: None,
+        })
+    }
+
+    /// A handle is one that this server gave, or none.
+    fn check_file(&self, request: &Request) -> Result<(), Breach> {
+        match request.file_id() {
+            None | Some(FileId::ZERO | NO_FILE | ANY_FILE) => Ok(()),
+            Some(id) if self.files.contains(&id) => Ok(()),
+            Some(id) => Err(Breach::ForeignId {
+                what: "handle",
+                id: id.volatile,
+            }),
+        }
     }
 
     fn check_printer(&self, command: Command, kind: ShareKind) -> Result<(), Breach> {
@@ -283,17 +320,24 @@ impl Gate {
         &mut self,
         header: &Header,
         request: &Request,
-        tree: (u64, u32),
+        ids: &Ids,
         pdu: &[u8],
     ) -> Result<(), Breach> {
         let Some(rules) = &self.rules else {
             return Ok(());
         };
-        let known = self.trees.get(&tree);
+        let known = ids
+            .tree
+            .and_then(|tree| self.trees.get(&(ids.session, tree)));
+        let known = known.filter(|_| ids.connects.is_none());
         let place = Place {
             kind: known.map_or(ShareKind::Unknown, |tree| tree.kind),
-            path: known.map(|tree| tree.path.as_str()),
+            path: ids
+                .connects
+                .as_deref()
+                .or(known.map(|tree| tree.path.as_str())),
         };
+        let related = header.flags.contains(HeaderFlags::RELATED);
         let is_dfs = header.flags.contains(HeaderFlags::DFS);
         match request {
             Request::Create(create) if place.kind == ShareKind::Pipe => match rules.policy.pipes {
@@ -317,6 +361,15 @@ impl Gate {
                 }
                 let what = "previous session";
                 Err(Breach::ForeignId { what, id })
+            }
+            // Which pipe a related call speaks to is not in it.
+            Request::Write(_) if related && place.kind == ShareKind::Pipe => {
+                Err(Breach::RpcCall { reason: "related" })
+            }
+            Request::Ioctl(ioctl)
+                if related && place.kind == ShareKind::Pipe && !ioctl.input.is_empty() =>
+            {
+                Err(Breach::RpcCall { reason: "related" })
             }
             Request::Ioctl(ioctl) => self.check_ioctl(ioctl, place.kind),
             Request::Write(write) if place.kind == ShareKind::Pipe => {
@@ -446,8 +499,8 @@ fn create_by_id(create: &CreateRequest) -> bool {
 
 /// The rename of a stream names the new stream alone. [MS-FSA] 2.1.5.15.12.
 pub(super) fn is_stream(path: &Name) -> bool {
-    let text = path.as_text().filter(|text| text.starts_with(':'));
-    text.is_some_and(|text| RecordedName::of_text(text, false).is_ok())
+    let stream = path.as_text().and_then(|text| text.strip_prefix(':'));
+    stream.is_some_and(|stream| goes_down(stream.split(':').next().unwrap_or_default()))
 }
 
 fn name(create: &CreateRequest) -> Breach {
@@ -461,6 +514,18 @@ fn name(create: &CreateRequest) -> Breach {
 pub(crate) const NO_TREE: u32 = u32::MAX - 1;
 /// Stands for a session that never was.
 pub(crate) const NO_SESSION: u64 = u64::MAX - 1;
+/// Stands for a handle that never was.
+pub(crate) const NO_FILE: FileId = FileId {
+    persistent: u64::MAX - 1,
+    volatile: u64::MAX - 1,
+};
+/// The handle of the request before it, or none. [MS-SMB2] 3.2.4.1.4, 3.3.5.15.
+const ANY_FILE: FileId = FileId {
+    persistent: u64::MAX,
+    volatile: u64::MAX,
+};
+/// FileId in a CREATE response. [MS-SMB2] 2.2.14.
+const CREATED_FILE_AT: usize = 128;
 /// ShareType in a TREE_CONNECT response. [MS-SMB2] 2.2.10.
 const SHARE_TYPE_AT: usize = 66;
 /// READ_ATTRIBUTES and SYNCHRONIZE.

@@ -72,6 +72,12 @@ impl<'a> RecordedName<'a> {
         self.path.split('\\').filter(|part| !part.is_empty())
     }
 
+    /// Whether it is one folder or file, under every reading.
+    #[must_use]
+    pub fn is_one_component(self) -> bool {
+        goes_down(self.path)
+    }
+
     /// Its stream: what follows the first colon of its last component.
     #[must_use]
     pub fn stream(self) -> Option<&'a str> {
@@ -105,6 +111,11 @@ pub(super) fn is_pattern_inside(pattern: &Name) -> bool {
     };
     let is_plain = !text.contains(|letter| LOOKALIKES.contains(&letter));
     is_plain || RecordedName::of_text(text, false).is_ok()
+}
+
+/// Whether `part` names a folder or file of its own, under every reading.
+pub(super) fn goes_down(part: &str) -> bool {
+    !part.contains(|letter| LOOKALIKES.contains(&letter)) && meaning(part) == Step::Down
 }
 
 /// What follows server and share.

@@ -51,12 +51,26 @@ pub(crate) fn confine(
     if ground.kind == ShareKind::Printer && !ground.policy.printers {
         return Err(Refusal::Printer);
     }
+    if request.command() != op.cmd {
+        return Err(Refusal::Unreadable);
+    }
     let on_pipe = ground.kind == ShareKind::Pipe;
     match request {
-        // What the recorded server refused is asked for as it was: it gives no tree to name things in.
-        Request::TreeConnect(_) if op.tree.is_none() => Ok(Confined::Kept),
+        // What the recorded server refused is asked for as it was, where nothing can follow it: it gives
+        // no tree to name things in.
+        Request::TreeConnect(_) if op.tree.is_none() => {
+            let failed = op.expect.as_ref().is_some_and(|it| it.status.is_error());
+            let alone = op.compound.is_none();
+            if failed && alone {
+                Ok(Confined::Kept)
+            } else {
+                Err(Refusal::Tree)
+            }
+        }
         Request::TreeConnect(_) => Ok(relocate(request, ground)),
-        Request::SessionSetup(setup) if op.previous_session.is_none() => {
+        Request::Opaque(_) => Err(Refusal::Unreadable),
+        // This run's session is patched in, where there is one.
+        Request::SessionSetup(setup) => {
             setup.previous_session_id = SessionId(0);
             Ok(Confined::Kept)
         }

@@ -11,7 +11,7 @@ use crate::{
     event::{Divergence, Effect, Milestone, Report, SkipReason},
     frame::{Content, Cut, Frame},
     ids::{ConnId, OpId, OpenRef, SessionRef},
-    smb2::{Command, FileId, HEADER_LEN, HeaderFlags},
+    smb2::{Command, FileId, Fsctl, HEADER_LEN, HeaderFlags},
 };
 
 /// What keeps a request from being sent.
@@ -337,11 +337,14 @@ impl Engine {
         if let Some(key) = op
             .rare
             .resume_key_of
+            .filter(|_| copies(bytes.get(start..)))
             .and_then(|from| self.resume_keys.get(&from))
         {
             patch(bytes, start + IOCTL_INPUT_AT, key);
         }
-        if let Some(id) = self.session_id(op.rare.previous_session) {
+        let previous = op.rare.previous_session;
+        let previous = previous.filter(|_| op.cmd == Command::SESSION_SETUP);
+        if let Some(id) = self.session_id(previous) {
             patch(bytes, start + PREVIOUS_SESSION_AT, &id.to_le_bytes());
         }
         if let Some(seen) = op
@@ -493,6 +496,17 @@ impl Engine {
     }
 }
 
+/// Whether a request is an IOCTL whose input begins with a resume key. [MS-SMB2] 2.2.31.1.
+fn copies(request: Option<&[u8]>) -> bool {
+    let ioctl = request.filter(|it| it.get(COMMAND_AT) == Some(&IOCTL));
+    let function = ioctl.and_then(|it| it.get(CTL_CODE_AT..)?.first_chunk().copied());
+    let function = function.map(|it| Fsctl(u32::from_le_bytes(it)));
+    matches!(
+        function,
+        Some(Fsctl::SRV_COPYCHUNK | Fsctl::SRV_COPYCHUNK_WRITE)
+    )
+}
+
 /// What is wrong with something that has to be known; `anyway` is content with what never was.
 fn missing<T>(slot: Option<&Slot<T>>, anyway: bool) -> Option<Obstacle> {
     match slot {
@@ -527,6 +541,8 @@ pub(super) fn narrow(len: usize) -> u32 {
 const DISCONNECT_SETTLES_NS: u64 = 5_000_000;
 const DISCONNECT_SETTLED_NS: u64 = 100_000_000;
 // [MS-SMB2] 2.2.1.2
+const COMMAND_AT: usize = 12;
+const IOCTL: u8 = 11;
 const CREDITS_AT: usize = 14;
 const FLAGS_AT: usize = 16;
 const NEXT_COMMAND_AT: usize = 20;
@@ -537,5 +553,6 @@ const SESSION_ID_AT: usize = 40;
 // [MS-SMB2] 2.2.5
 const TOKEN_LENGTH_AT: usize = HEADER_LEN + 14;
 const PREVIOUS_SESSION_AT: usize = HEADER_LEN + 16;
+const CTL_CODE_AT: usize = HEADER_LEN + 4;
 // [MS-SMB2] 2.2.31: the input buffer follows the fixed part
 const IOCTL_INPUT_AT: usize = HEADER_LEN + 56;

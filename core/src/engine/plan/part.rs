@@ -15,7 +15,7 @@ use super::{
     template::{self, Written},
 };
 use crate::{
-    confine::{Ground, is_dfs},
+    confine::{Ground, Refusal, is_dfs},
     ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::{Command, HEADER_LEN, Request},
     workload::{Action, BreakNotice, DataRef, Edge, Expect, Operation, ShareKind, Workload},
@@ -71,6 +71,8 @@ pub(super) struct Draft {
     pub(super) tree: Option<TreeRef>,
     pub(super) open: Option<OpenRef>,
     pub(super) leader: OpId,
+    /// A related request of a compound.
+    pub(super) related: bool,
     pub(super) sort: Sort,
     pub(super) head: Head,
     /// Its body among the bytes of the part: where it begins, and its length.
@@ -122,6 +124,11 @@ impl<'a> Drafter<'a> {
                 let (_, ground) = self.grounds.of(op.tree);
                 template::write(op, request.clone(), ground, &mut part.bytes)
             }
+            Action::Smb1Negotiate(bytes) if own && !self.may_send_smb1(bytes) => Written {
+                body_at: part.bytes.len(),
+                refused: Some(Refusal::Unreadable),
+                ..Written::default()
+            },
             Action::Smb1Negotiate(bytes) if own => {
                 let body_at = part.bytes.len();
                 part.bytes.extend_from_slice(bytes);
@@ -136,6 +143,11 @@ impl<'a> Drafter<'a> {
             },
         };
         push(op, sort, own, &written, part);
+    }
+
+    /// Nothing but the NEGOTIATE that offers SMB2. [MS-SMB2] 3.3.5.3.
+    fn may_send_smb1(&self, bytes: &[u8]) -> bool {
+        !self.grounds.treeless.policy.confined || bytes.starts_with(b"\xffSMB\x72")
     }
 
     /// As [`Self::draft`] for a request that is still the text `request`; [`Operation::action`] is
@@ -224,6 +236,7 @@ fn push(op: &Operation, sort: Sort, own: bool, written: &Written, part: &mut Par
         tree: op.tree,
         open: op.open,
         leader: op.compound.map_or(op.id, |compound| compound.first),
+        related: op.compound.is_some_and(|it| it.related && it.position > 0),
         sort,
         head: head(op, kind, &written.marks, written.header),
         body: (body_at, body_len),

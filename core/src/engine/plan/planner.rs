@@ -27,6 +27,8 @@ pub struct Planner {
     policy: Policy,
     /// Pipes on which something is refused, and the first such operation.
     silenced: BTreeMap<u32, OpId>,
+    /// Related requests of compounds, where that matters.
+    related: Vec<OpId>,
     /// Whether think times are wanted.
     thinks: bool,
     places: Interned<Place>,
@@ -55,6 +57,7 @@ impl Planner {
             order: config.order,
             policy: config.policy.clone(),
             silenced: BTreeMap::new(),
+            related: Vec::new(),
             thinks: config.pace == Pace::Think,
             places: Interned::default(),
             heads: Interned::default(),
@@ -135,6 +138,7 @@ impl Planner {
         drop(members);
         follow_logins(&mut plan);
         if self.policy.confined {
+            refuse::torn_compounds(&mut plan, &self.related);
             refuse::more_passwords(&mut plan, &self.policy);
             refuse::what_pipes_lack(&mut plan, &self.silenced);
         }
@@ -161,6 +165,8 @@ impl Planner {
         if draft.leader != draft.id {
             self.members.push((draft.id, draft.leader));
         }
+        let related = draft.related && self.policy.confined;
+        self.related.extend(related.then_some(draft.id));
         self.count(draft);
         if let (Some(Refusal::RpcCall | Refusal::RpcAuth), Some(open)) =
             (draft.rare.refused, draft.open)
@@ -194,7 +200,11 @@ impl Planner {
             ..Rare::NONE
         };
         let speaks = draft.head.cmd != Command::CLOSE;
-        let is_rare = is_long || speaks && self.is_on_pipe(draft) || is_leg || rare != ordinary;
+        let is_rare = is_long
+            || draft.related
+            || speaks && self.is_on_pipe(draft)
+            || is_leg
+            || rare != ordinary;
         if is_rare {
             self.plan.rares.push((draft.id, rare));
         }

@@ -50,6 +50,25 @@ pub(super) fn more_passwords(plan: &mut Plan, policy: &Policy) {
     }
 }
 
+/// Refuses related requests that are of another session or tree than the request before them: servers
+/// take both from there. [MS-SMB2] 3.3.5.2.7.2.
+pub(super) fn torn_compounds(plan: &mut Plan, related: &[OpId]) {
+    let torn = related.iter().filter(|id| {
+        let before = id.0.checked_sub(1).and_then(|before| plan.op(OpId(before)));
+        let (Some(op), Some(before)) = (plan.op(**id), before) else {
+            return true;
+        };
+        let same = op.session == before.session && (op.tree == before.tree || op.tree.is_none());
+        !same || op.leader != before.leader
+    });
+    let torn: Vec<OpId> = torn.copied().collect();
+    for op in torn {
+        if let Some(rare) = rare_mut(plan, op) {
+            rare.refused = rare.refused.or(Some(Refusal::Unreadable));
+        }
+    }
+}
+
 /// Says of what was done on a pipe after a refused call, and of READs that waited for its answer, that
 /// they mean nothing without it.
 pub(super) fn what_pipes_lack(plan: &mut Plan, silenced: &BTreeMap<u32, OpId>) {
@@ -82,7 +101,7 @@ fn rare_mut(plan: &mut Plan, op: OpId) -> Option<&mut Rare> {
     let found = at.ok().and_then(|at| plan.rares.get_mut(at));
     debug_assert!(
         found.is_some(),
-        "every SESSION_SETUP and operation on a pipe is rare"
+        "every SESSION_SETUP, related request and operation on a pipe is rare"
     );
     found.map(|(_, rare)| rare)
 }

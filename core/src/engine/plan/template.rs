@@ -2,7 +2,7 @@
 
 use super::op::{FILE_OFFSET_AT, Marks};
 use crate::{
-    confine::{Confined, Ground, NO_TREE, Refusal, confine, is_dfs},
+    confine::{Confined, Ground, NO_FILE, NO_TREE, Refusal, confine},
     smb2::{
         Body, Command, ContextData, CreateRequest, FileId, HEADER_LEN, Header, HeaderFlags,
         Message, Quirks, Request, TreeId,
@@ -44,6 +44,10 @@ pub(super) fn write(
             };
         }
     };
+    let own = [FileId::ZERO, FileId::from_bytes([0xff; 16])];
+    if ground.policy.confined && request.file_id().is_some_and(|id| !own.contains(&id)) {
+        request.set_file_id(NO_FILE);
+    }
     if op.open.is_some() && request.file_id() == Some(FileId::ZERO) {
         marks.file_id_at = request.file_id_offset().map(index);
     }
@@ -56,12 +60,19 @@ pub(super) fn write(
     }
     let speaks_of_offset = matches!(request, Request::Read(_) | Request::Write(_))
         && matches!(op.cmd, Command::READ | Command::WRITE);
-    let message = Message {
+    let mut message = Message {
         header: header_on(op, ground),
         body: Body::Request(request),
         quirks,
     };
     marks.bulk_at = message.encode_detached(arena).map(index);
+    let written = arena.get(start..).unwrap_or_default();
+    if ground.policy.confined && !message.quirks.is_empty() && !reads_back(op, &message, written) {
+        // What was unusual in its layout makes another request of it.
+        arena.truncate(start);
+        message.quirks = Quirks::default();
+        marks.bulk_at = message.encode_detached(arena).map(index);
+    }
     let written = arena.get_mut(start..).unwrap_or_default();
     if op.reclaims.is_some() {
         marks.reclaim_at = find(written, &RECLAIM_MARK.to_bytes()).map(index);
@@ -79,6 +90,16 @@ pub(super) fn write(
         offset,
         refused: None,
     }
+}
+
+/// Whether the bytes say what `message` says, and no more.
+fn reads_back(op: &Operation, message: &Message, written: &[u8]) -> bool {
+    let bulk = match &message.body {
+        Body::Request(Request::SessionSetup(it)) => usize::from(it.security_buffer_length),
+        _ => op.data.map_or(0, |data| data.len as usize),
+    };
+    let read = Message::decode_detached(written, bulk);
+    read.is_ok_and(|it| it.header == message.header && it.body == message.body)
 }
 
 /// The header of `op`, without MessageId. `scratch` is working memory.
@@ -99,10 +120,17 @@ fn header_on(op: &Operation, ground: Ground<'_>) -> Header {
     if !ground.policy.confined {
         return header;
     }
-    if is_dfs(op) {
-        header.flags.remove(HeaderFlags::DFS);
+    // A DFS name has lost its prefix; the rest says what is not so, or what the driver says.
+    header
+        .flags
+        .remove(HeaderFlags::DFS | HeaderFlags::SERVER_TO_REDIR | HeaderFlags::SIGNED);
+    header
+        .flags
+        .remove(HeaderFlags::ASYNC | HeaderFlags::RELATED);
+    let related = op.compound.is_some_and(|it| it.related && it.position > 0);
+    if related {
+        header.flags |= HeaderFlags::RELATED;
     }
-    let related = op.compound.is_some_and(|compound| compound.related);
     if op
         .raw_tree
         .is_some_and(|id| id != 0 && !(related && id == u32::MAX))
