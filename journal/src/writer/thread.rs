@@ -23,6 +23,8 @@ pub(super) struct Writer<S> {
     /// Events stored, by shard.
     written: Vec<u64>,
     dirty: bool,
+    /// The order to close has come.
+    closing: bool,
 }
 
 impl<S: Sink> Writer<S> {
@@ -42,6 +44,7 @@ impl<S: Sink> Writer<S> {
             empty,
             queue: VecDeque::new(),
             dirty: false,
+            closing: false,
         }
     }
 
@@ -53,6 +56,9 @@ impl<S: Sink> Writer<S> {
                 action: "writing",
                 reason: "it panicked".to_owned(),
             });
+            if self.closing {
+                break;
+            }
         }
         self.shared.ended.store(true, Ordering::Release);
     }
@@ -61,7 +67,10 @@ impl<S: Sink> Writer<S> {
         let mut next_flush = Instant::now() + FLUSH_EVERY;
         loop {
             match self.messages.recv_deadline(next_flush) {
-                Ok(Message::Close) => return self.close(),
+                Ok(Message::Close) => {
+                    self.closing = true;
+                    return self.close();
+                }
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
@@ -71,6 +80,10 @@ impl<S: Sink> Writer<S> {
                     self.collect(shard);
                 }
                 self.drain();
+                // The order to close may have come out of the channel with the blocks before it.
+                if self.closing {
+                    return self.close();
+                }
                 self.flush();
                 next_flush = Instant::now() + FLUSH_EVERY;
             }
@@ -165,7 +178,7 @@ impl<S: Sink> Writer<S> {
                 let _ = done.send(self.shared.check());
             }
             // One that came in twice, or behind the one being served.
-            Message::Close => {}
+            Message::Close => self.closing = true,
         }
     }
 
