@@ -199,11 +199,13 @@ impl Claim<'_> {
                 Failure::environment(format!("the root {root} exists already"))
                     .remedy("remove it, or name another --root")
             }
-            (Some(Command::TREE_CONNECT), _) => {
+            (Some(Command::TREE_CONNECT), Some(_)) => {
                 Failure::environment(format!("the server has no such share: {}", self.shares()))
                     .remedy("name one with --share, or in the --mapping")
             }
-            (Some(Command::SESSION_SETUP), _) => {
+            (Some(Command::SESSION_SETUP), _)
+                if status.is_some() || *divergence == Divergence::LoginFailed =>
+            {
                 Failure::environment("the server refuses the login")
                     .remedy("check --user and --password-file")
             }
