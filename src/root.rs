@@ -168,7 +168,7 @@ impl Claim<'_> {
                 first = Some((*op, divergence.clone()));
             }
         })?;
-        interrupt::refuse("the root was looked at, and nothing of the replay was sent")?;
+        interrupt::refuse("only the root was looked after, and nothing of the workload was sent")?;
         match first {
             None => Ok(driven.blobs.seen),
             Some((op, divergence)) => {

@@ -74,7 +74,7 @@ fn a_live_run_on_a_full_disk_ends_as_environment() {
     scratch.compile("collab6_seed1.pcap", "w");
     let server = ModelServer::start(["--share", "s"]);
     let mut cut_short = 0;
-    for kib in [30, 50, 70] {
+    for kib in [44, 48, 52, 56] {
         let ran = scratch.shell(&format!(
             "trap '' XFSZ; ulimit -f {kib}; {LIMIT} replay w --server {} --share s --prepare \
              --speed max --journal j{kib}",
