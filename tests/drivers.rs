@@ -111,5 +111,5 @@ fn shared_captures_give_the_same_under_both() {
     for path in &there {
         compare(path);
     }
-    println!("{} of {} shared captures", there.len(), names.len());
+    println!("{} captures of {}", there.len(), names.len());
 }

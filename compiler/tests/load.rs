@@ -122,7 +122,7 @@ fn complaints(folder: &Path) -> (String, String) {
 #[test]
 fn what_is_wrong_with_a_folder_is_told_alike() {
     let Some(capture) = captures().into_iter().next() else {
-        println!("no captures: nothing was tried");
+        println!("0 captures: nothing was tried");
         return;
     };
     let scratch = Scratch::new("wrong");

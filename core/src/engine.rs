@@ -47,7 +47,7 @@ pub use self::{
     config::{AckMode, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
     conn::ConnState,
     op::{OpEvent, OpState, TransitionError},
-    plan::{Drafter, Part, Plan, PlanError, Planner},
+    plan::{Drafter, Part, Plan, PlanError, Planner, Recorded, RecordedOp},
     version::ENGINE_VERSION,
 };
 use crate::{

@@ -5,10 +5,14 @@
 //! executes effects and reports inputs faithfully is a complete driver.
 
 mod digest;
+mod words;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::digest::EffectsDigest;
+pub use self::{
+    digest::EffectsDigest,
+    words::{create_action_words, dialect_words, grant_words},
+};
 use crate::{
     confine::Refusal,
     frame::{Digest, Frame},

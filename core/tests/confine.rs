@@ -597,6 +597,18 @@ fn compounds_that_servers_read_in_different_ways_are_not_sent() {
     let mut other = close();
     other["session"] = json!(1);
     assert_eq!(two(other, &json!(0)), [(4, Refusal::Unreadable)]);
+    // Nothing is before it that it could belong to: it goes out as it was.
+    let mut lines = set_up("\\\\s\\data");
+    let mut first = create(3, "a", &json!({}));
+    first["compound"] = json!({"first": 3, "position": 0, "related": true});
+    let last = json!({"compound": {"first": 3, "position": 1, "related": true, "last": true}});
+    let second = line(4, "CLOSE", &json!({}), &last);
+    lines.extend([first, second]);
+    let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
+    assert_eq!(
+        (ran.refused(), ran.names()),
+        (vec![], vec!["mine\\r\\a".to_owned()])
+    );
     // A share that nobody mapped, and a name in it.
     let mut lines = set_up("\\\\s\\data");
     let path = json!({"path": "\\\\s\\other"});

@@ -264,13 +264,14 @@ impl Gate {
     }
 
     /// Session and tree of a request. A related one has those of the request before it, whatever its
-    /// header says: servers differ in what they believe. [MS-SMB2] 3.3.5.2.7.2.
+    /// header says: servers differ in what they believe. [MS-SMB2] 3.3.5.2.7.2. Where there is none
+    /// before it, servers refuse it; one that does not has its header alone.
     fn ids_of(&self, header: &Header, before: Option<&Ids>) -> Result<Ids, Breach> {
         let foreign = |what, id| Err(Breach::ForeignId { what, id });
         let session = header.session_id.0;
         let tree = (!header.is_async()).then(|| header.tree_id().map_or(0, |tree| tree.0));
-        if header.flags.contains(HeaderFlags::RELATED) {
-            let before = before.ok_or(Breach::Unreadable)?;
+        let before = before.filter(|_| header.flags.contains(HeaderFlags::RELATED));
+        if let Some(before) = before {
             if session != u64::MAX && session != before.session {
                 return foreign("session", session);
             }

@@ -11,6 +11,7 @@
 //! | `planner`  | parts to a plan, in order: what depends on other operations      |
 //! | `refuse`   | what is not sent because of other operations                     |
 //! | `op`       | an operation in 56 bytes                                         |
+//! | `recorded` | what the recording holds of each, for who judges a run           |
 //! | `intern`   | what many operations share, kept once                            |
 
 mod intern;
@@ -18,6 +19,7 @@ mod memo;
 mod op;
 mod part;
 mod planner;
+mod recorded;
 mod refuse;
 mod template;
 
@@ -33,6 +35,7 @@ use self::{
 pub use self::{
     part::{Drafter, Part},
     planner::Planner,
+    recorded::{Recorded, RecordedOp},
 };
 use super::config::RunConfig;
 use crate::{

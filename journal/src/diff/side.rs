@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 use smbench_core::{
-    event::{Divergence, Effect, Outcome, Report, SkipReason},
+    event::{
+        Divergence, Effect, Outcome, Report, SkipReason, create_action_words, dialect_words,
+        grant_words,
+    },
     ids::OpId,
     smb2::NtStatus,
     workload::Operation,
@@ -260,11 +263,11 @@ impl OpEnd {
             return Value::Null;
         }
         match bit {
-            GRANT => json!(grant_name(self.grant)),
-            ACTION => json!(action_name(self.action)),
+            GRANT => json!(grant_words(self.grant)),
+            ACTION => json!(create_action_words(self.action.into())),
             SIZE => json!(self.size),
             DATA => json!(format!("{:016x}", self.data)),
-            _ => json!(format!("{:#06x}", self.dialect)),
+            _ => json!(dialect_words(self.dialect)),
         }
     }
 }
@@ -331,7 +334,7 @@ pub(super) fn differences(a: &OpEnd, b: &OpEnd, fields: Fields) -> Vec<Differenc
         if a.troubled(bit) != b.troubled(bit) {
             let value = |it: &OpEnd| match it.troubled(bit) {
                 true if matches!(what, "unexpected_break" | "break_level") => {
-                    json!(grant_name(it.level))
+                    json!(grant_words(it.level))
                 }
                 seen => json!(seen),
             };
@@ -341,8 +344,8 @@ pub(super) fn differences(a: &OpEnd, b: &OpEnd, fields: Fields) -> Vec<Differenc
     if a.troubles == b.troubles && a.level != b.level {
         add(
             "break_level",
-            json!(grant_name(a.level)),
-            json!(grant_name(b.level)),
+            json!(grant_words(a.level)),
+            json!(grant_words(b.level)),
         );
     } else if a.troubles == b.troubles && a.breaks != b.breaks {
         add("unexpected_breaks", json!(a.breaks), json!(b.breaks));
@@ -354,36 +357,6 @@ pub(super) fn differences(a: &OpEnd, b: &OpEnd, fields: Fields) -> Vec<Differenc
 fn is_leg(status: u32) -> bool {
     let status = NtStatus(status);
     status == NtStatus::MORE_PROCESSING_REQUIRED || !status.is_error()
-}
-
-fn grant_name(code: u32) -> String {
-    if code & LEASE == 0 {
-        return match code {
-            0 => "none".to_owned(),
-            1 => "level II".to_owned(),
-            8 => "exclusive".to_owned(),
-            9 => "batch".to_owned(),
-            other => format!("{other:#x}"),
-        };
-    }
-    // [MS-SMB2] 2.2.13.2.8: read, handle, write caching.
-    let letters = [(1, 'R'), (2, 'H'), (4, 'W')];
-    let held = letters.iter().filter(|(bit, _)| code & bit != 0);
-    let state: String = held.map(|(_, letter)| *letter).collect();
-    match state.is_empty() {
-        true => "lease none".to_owned(),
-        false => format!("lease {state}"),
-    }
-}
-
-fn action_name(action: u8) -> String {
-    match action {
-        0 => "superseded".to_owned(),
-        1 => "opened".to_owned(),
-        2 => "created".to_owned(),
-        3 => "overwritten".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 const GRANT: u8 = 1;
@@ -398,7 +371,6 @@ const FIELDS: [(u8, &str); 5] = [
     (SIZE, "size"),
     (DATA, "data"),
 ];
-const LEASE: u32 = 0x100;
 
 /// Divergences that are not in an outcome, by bit.
 const TROUBLES: [&str; 9] = [

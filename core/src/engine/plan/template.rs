@@ -127,13 +127,15 @@ fn header_on(op: &Operation, ground: Ground<'_>) -> Header {
     header
         .flags
         .remove(HeaderFlags::ASYNC | HeaderFlags::RELATED);
-    let related = op.compound.is_some_and(|it| it.related && it.position > 0);
+    let (related, first) = op
+        .compound
+        .map_or((false, false), |it| (it.related, it.position == 0));
     if related {
         header.flags |= HeaderFlags::RELATED;
     }
     if op
         .raw_tree
-        .is_some_and(|id| id != 0 && !(related && id == u32::MAX))
+        .is_some_and(|id| id != 0 && !(related && !first && id == u32::MAX))
     {
         header.set_tree_id(TreeId(NO_TREE));
     }

@@ -1,18 +1,19 @@
 //! The driver, its seals and its logins against a real Samba.
 //!
-//! Runs where `SMBENCH_TEST_SMB` names a server, as `host:port/password`, that has the users and
-//! shares of `scripts/samba`; says so and passes where it does not.
-#![cfg(feature = "sockets")]
+//! Built with `--features samba-tests` only: each test starts a Samba of its own.
+
 #![allow(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test stops where it fails"
 )]
 
+mod support;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
 use smbench_core::bulk::NoBlobs;
 use smbench_core::confine::Gate;
@@ -23,11 +24,12 @@ use smbench_core::event::{
 use smbench_core::frame::{Content, Cut, Frame};
 use smbench_core::ids::{ConnId, LogicalTime, SessionRef};
 use smbench_core::seal::{EncryptPolicy, Secret, SigningPolicy};
-use smbench_live::auth::{Authenticator, Credentials, SeededNtlm};
+use smbench_live::auth::{Authenticator, Credentials, SeededNtlm, SspiAuthenticator};
 use smbench_live::driver::Parts;
 use smbench_live::tcp::TcpNetwork;
 use smbench_live::timer::PreciseTimer;
 use smbench_live::{Driver, DriverConfig, Endpoint, Metrics};
+use support::samba::{Options, PrivateSamba};
 
 const CONN: ConnId = ConnId(0);
 const SESSION: SessionRef = SessionRef(0);
@@ -181,18 +183,17 @@ impl Recorder for Nothing {
     }
 }
 
-/// The server to visit: its address and its users' password.
-fn server() -> Option<(std::net::SocketAddr, String)> {
-    let Ok(text) = std::env::var("SMBENCH_TEST_SMB") else {
-        println!("SMBENCH_TEST_SMB is not set: no server, nothing tested");
-        return None;
-    };
-    let (address, password) = text.split_once('/').expect("host:port/password");
-    Some((address.parse().expect("an address"), password.to_owned()))
+/// A server of this test's own, its address and its users' password.
+fn server() -> (PrivateSamba, SocketAddr, String) {
+    let server = PrivateSamba::start(&Options::default());
+    let server = server.unwrap_or_else(|why| panic!("Samba did not start: {why}"));
+    let address = format!("{}:{}", server.host(), server.port());
+    let password = server.password().unwrap().trim().to_owned();
+    (server, address.parse().unwrap(), password)
 }
 
 fn visit(
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     authenticator: impl Authenticator,
     negotiate: Vec<u8>,
     share: &str,
@@ -245,7 +246,7 @@ fn who(password: &str) -> impl Fn(SessionRef) -> Option<Credentials> + Send + Cl
 }
 
 /// Every dialect and algorithm, signed and encrypted, with an authenticator made anew each time.
-fn every_dialect<A: Authenticator>(address: std::net::SocketAddr, make: impl Fn() -> A) {
+fn every_dialect<A: Authenticator>(address: SocketAddr, make: impl Fn() -> A) {
     let table = [
         (0x202, 0, 0),
         (0x210, 0, 0),
@@ -299,28 +300,22 @@ fn every_dialect<A: Authenticator>(address: std::net::SocketAddr, make: impl Fn(
 
 #[test]
 fn ntlm_of_our_own_is_accepted_on_every_dialect() {
-    let Some((address, password)) = server() else {
-        return;
-    };
+    let (_server, address, password) = server();
     every_dialect(address, || SeededNtlm::new(who(&password), 1));
 }
 
 #[test]
 fn a_wrong_password_is_refused() {
-    let Some((address, _)) = server() else { return };
+    let (_server, address, _) = server();
     let wrong = SeededNtlm::new(who("wrong"), 1);
     let hello = negotiate(0x311, 2, 2);
     let (answers, _) = visit(address, wrong, hello, "share", DriverConfig::default());
     assert_eq!(answers.last(), Some(&(1, 0xC000_006D, Seal::Plain)));
 }
 
-#[cfg(feature = "auth")]
 #[test]
 fn sspi_is_accepted_on_every_dialect() {
-    use smbench_live::auth::SspiAuthenticator;
-    let Some((address, password)) = server() else {
-        return;
-    };
+    let (_server, address, password) = server();
     every_dialect(address, || {
         SspiAuthenticator::new(who(&password), "SMBENCH".to_owned())
     });
