@@ -1,5 +1,5 @@
 //! What the program ends with: 0 same, 1 diverged or damaged, 2 usage, 3 environment, 4 defect,
-//! 130 interrupted.
+//! 5 inconclusive, 130 interrupted. Where several apply: 130, 4, 2, 3, 1, 5, 0.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -7,10 +7,12 @@ use std::process::ExitCode;
 /// A verb did its work; what it found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
-    /// Nothing differs, or nothing was compared.
+    /// Nothing differs that was to be compared.
     Same,
     /// Something differs.
     Diverged,
+    /// Too little was compared to say so.
+    Inconclusive,
 }
 
 impl Verdict {
@@ -19,6 +21,7 @@ impl Verdict {
         match self {
             Self::Same => ExitCode::SUCCESS,
             Self::Diverged => ExitCode::from(1),
+            Self::Inconclusive => ExitCode::from(5),
         }
     }
 

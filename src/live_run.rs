@@ -23,6 +23,7 @@ use crate::record::{RecordArgs, Recording, RunIdentity};
 use crate::report;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::target::Target;
+use crate::verdict::Basis;
 
 /// Everything a live run needs.
 pub(crate) struct LiveRun<'a> {
@@ -50,6 +51,8 @@ pub(crate) struct LiveRun<'a> {
     pub(crate) encryption: EncryptPolicy,
     /// What may leave.
     pub(crate) gate: Gate,
+    /// What it is judged by.
+    pub(crate) basis: Basis,
 }
 
 /// What came of it.
@@ -135,7 +138,6 @@ impl Authenticator for Login {
 /// Runs, recorded.
 pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     let operations = run.plan.len() as u64;
-    let without_answer = run.plan.without_answer();
     let recording = Recording::begin(
         run.record,
         RunIdentity {
@@ -152,7 +154,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         operations,
         "{bar:40} {pos}/{len} operations, {elapsed} {msg}",
     );
-    let mut tally = Tally::default();
+    let mut tally = Tally::of(run.plan.recorded());
     let begun = Instant::now();
     let drive = Drive {
         plan: run.plan,
@@ -181,7 +183,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     let (journal, bundle) = recording.end()?;
     let summary = tally.summary(RunFacts {
         operations,
-        without_answer,
+        basis: run.basis,
         wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
         journal,
         bundle,

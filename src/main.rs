@@ -2,6 +2,7 @@
 
 mod cli;
 mod exit;
+mod finding;
 mod interrupt;
 mod journals;
 mod live_run;
@@ -14,6 +15,7 @@ mod secrets;
 mod tally;
 mod target;
 mod terminal;
+mod verdict;
 
 use std::process::ExitCode;
 

@@ -1,18 +1,17 @@
 //! What people read: tables on stdout, progress on stderr.
 
-use std::collections::BTreeMap;
-
-use comfy_table::{CellAlignment, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Row, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use smbench_core::ids::OpId;
 use smbench_core::smb2::Request;
 use smbench_core::workload::{Action, Operation};
 
 use crate::exit::{Failure, OrFail};
-use crate::tally::{Summary, Tally};
+use crate::finding::Finding;
+use crate::tally::Summary;
 use crate::terminal::{self, printable};
 pub(crate) use crate::terminal::{note, say};
+use crate::verdict::{Judgement, percent};
 
 /// Prints one JSON object on stdout.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
@@ -21,31 +20,46 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A table for people.
+/// A table for people. What is too long for the line is cut; `--json` has all of it.
 pub(crate) struct Table(comfy_table::Table);
 
 impl Table {
     pub(crate) fn add_row(&mut self, cells: impl IntoIterator<Item = String>) {
         // Here and not as the lines go out: the table has to know how wide they are.
         let cells = cells.into_iter().map(|cell| printable(&cell).into_owned());
-        self.0.add_row(cells);
+        let mut row = Row::from(cells);
+        row.max_height(1);
+        self.0.add_row(row);
     }
 
-    pub(crate) fn print(&self) {
-        self.0.lines().for_each(|line| say!("{line}"));
+    pub(crate) fn print(mut self) {
+        let numbers: Vec<usize> = (0..self.0.column_count())
+            .filter(|at| self.is_numbers(*at))
+            .collect();
+        for at in numbers {
+            if let Some(column) = self.0.column_mut(at) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        self.0.lines().for_each(|line| say!("{}", line.trim_end()));
+    }
+
+    /// Whether all that stands in a column is numbers: those stand to the right.
+    fn is_numbers(&self, at: usize) -> bool {
+        self.0.row_iter().all(|row| {
+            let cell = row.cell_iter().nth(at).map(comfy_table::Cell::content);
+            cell.is_none_or(|text| text.chars().all(|it| it.is_ascii_digit() || it == '.'))
+        })
     }
 }
 
-/// A table whose columns after the first are numbers.
+/// A table with these columns.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = comfy_table::Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(terminal::width());
     table.set_header(header);
-    for at in 1..header.len() {
-        if let Some(column) = table.column_mut(at) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
     Table(table)
 }
 
@@ -61,37 +75,107 @@ pub(crate) fn progress(total: u64, template: &str) -> ProgressBar {
     bar
 }
 
-/// Prints how a run went. `operations` has those that diverged.
-pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &BTreeMap<OpId, Operation>) {
+/// Prints how a run went: how much it compared, what differed, and how time went.
+pub(crate) fn run(summary: &Summary, findings: &[Finding]) {
+    let funnel = &summary.funnel;
     say!(
-        "{} operations, {} sent, {} answered as recorded, {} left out",
-        summary.operations,
-        summary.issued,
-        summary.matched,
-        summary.skipped.values().sum::<u64>()
-            + summary.cascaded
-            + summary.refused.values().sum::<u64>()
-            + summary.refused_consequences,
+        "{} captured → {} compiled → {} sent → {} answered → {} compared → {} as recorded",
+        funnel.captured,
+        funnel.compiled,
+        funnel.sent,
+        funnel.answered,
+        funnel.compared,
+        funnel.as_recorded,
     );
+    verdict(summary);
+    losses(summary);
+    divergences(findings);
     say!(
-        "{:.2} s, {:.0} answers/s; answer time p50 {} us, p99 {} us, max {} us; late p50 {} us, p99 {} us",
+        "{:.2} s, {:.0} answers/s; answer time p50 {}, p99 {}, max {}; late p50 {}, p99 {}",
         seconds(summary.wall_us),
         summary.ops_per_s,
-        summary.latency_us.p50,
-        summary.latency_us.p99,
-        summary.latency_us.max,
-        summary.late_us.p50,
-        summary.late_us.p99,
+        time(summary.latency_us.p50),
+        time(summary.latency_us.p99),
+        time(summary.latency_us.max),
+        time(summary.late_us.p50),
+        time(summary.late_us.p99),
     );
+    if let Some(root) = summary.root.as_deref().filter(|root| !root.is_empty()) {
+        say!("root:    {root}");
+    }
+    say!("journal: {}", summary.journal);
+    if let Some(bundle) = &summary.bundle {
+        say!("bundle:  {bundle}");
+    }
+}
+
+fn verdict(summary: &Summary) {
+    let coverage = summary.coverage.map_or("none".to_owned(), percent);
+    let found = || {
+        let kinds = summary.found.iter();
+        let mut kinds: Vec<String> = kinds
+            .map(|(kind, count)| format!("{count} {}", kind.words()))
+            .collect();
+        if summary.cascaded > 0 {
+            kinds.push(format!("{} consequences", summary.cascaded));
+        }
+        kinds.join(", ")
+    };
+    match &summary.judgement {
+        Judgement::AsRecorded => say!("no divergence; {coverage} of the recorded answers compared"),
+        Judgement::Environment => say!(
+            "no divergence but for the environment ({}); {coverage} of the recorded answers compared",
+            found()
+        ),
+        Judgement::Diverged => {
+            say!(
+                "DIVERGED: {}; {coverage} of the recorded answers compared",
+                found()
+            );
+        }
+        Judgement::Inconclusive(why) => {
+            say!("INCONCLUSIVE: {}", why.join("; "));
+            if !summary.found.is_empty() {
+                say!("  the environment differs: {}", found());
+            }
+        }
+    }
+}
+
+/// Where requests were lost between the capture and what is as recorded.
+fn losses(summary: &Summary) {
+    let funnel = &summary.funnel;
+    if funnel.captured > funnel.compiled {
+        say!("  not compiled: {}", funnel.captured - funnel.compiled);
+    }
+    if funnel.sealed > 0 {
+        say!(
+            "  not compiled: about {} that stayed encrypted",
+            funnel.sealed
+        );
+    }
     for (why, count) in &summary.skipped {
-        say!("  left out: {count} {}", why.replace('_', " "));
+        say!("  not sent: {count} {}", skipped_words(why));
     }
     for (why, count) in &summary.refused {
-        say!("  not sent: {count} {}", why.replace('_', " "));
+        say!("  not sent: {count} refused ({})", why.replace('_', " "));
     }
     if summary.refused_consequences > 0 {
         let count = summary.refused_consequences;
         say!("  not sent: {count} that mean nothing without those");
+    }
+    if summary.cascaded > 0 {
+        say!(
+            "  not sent: {} consequences of what differed",
+            summary.cascaded
+        );
+    }
+    if summary.unanswered > 0 {
+        say!("  not answered: {}", summary.unanswered);
+    }
+    let without = funnel.answered - funnel.compared;
+    if without > 0 {
+        say!("  not compared: {without} without a recorded answer");
     }
     if summary.stray > 0 {
         say!("  {} responses belong to no request", summary.stray);
@@ -102,48 +186,47 @@ pub(crate) fn run(summary: &Summary, tally: &Tally, operations: &BTreeMap<OpId, 
             summary.unwanted
         );
     }
-    divergences(summary, tally, operations);
-    if let Some(root) = summary.root.as_deref().filter(|root| !root.is_empty()) {
-        say!("root:    {root}");
-    }
-    say!("journal: {}", summary.journal);
-    if let Some(bundle) = &summary.bundle {
-        say!("bundle:  {bundle}");
+}
+
+/// Why operations were left out, in plain words.
+fn skipped_words(why: &str) -> &str {
+    match why {
+        "not_captured" => "whose set-up was not captured",
+        "absorbed" => "legs of logins that this run did not need",
+        "withheld" => "acknowledgements, as asked for",
+        "stopped" => "whose turn did not come",
+        "ended" => "whose connection had ended",
+        other => other,
     }
 }
 
-fn divergences(summary: &Summary, tally: &Tally, operations: &BTreeMap<OpId, Operation>) {
-    if !tally.is_diverged() {
-        say!("no divergence");
-        return;
+/// The first differences, with what they led to.
+fn divergences(findings: &[Finding]) {
+    let causes = findings.iter().filter(|it| it.cause.is_none());
+    for finding in causes.clone().take(SHOWN) {
+        let Finding {
+            operation,
+            frame,
+            client,
+            command,
+            path,
+            ..
+        } = finding;
+        say!("  frame {frame}, client {client}, operation {operation}: {command} {path}");
+        let what = match (&finding.recorded, &finding.seen) {
+            (Some(recorded), Some(seen)) => format!("{recorded} → {seen}"),
+            (_, seen) => seen.clone().unwrap_or_else(|| finding.what.to_owned()),
+        };
+        let led_to = match finding.consequences {
+            0 => String::new(),
+            1 => "; 1 consequence".to_owned(),
+            several => format!("; {several} consequences"),
+        };
+        say!("    {}: {what}{led_to}", finding.kind.words());
     }
-    let kinds: Vec<String> = summary
-        .diverged
-        .iter()
-        .map(|(kind, count)| format!("{count} {kind}"))
-        .collect();
-    say!(
-        "DIVERGED: {}; {} operations cascaded",
-        kinds.join(", "),
-        summary.cascaded
-    );
-    let mut table = table(&["operation", "frame", "command", "path", "divergence"]);
-    for (op, divergence) in tally.first.iter().take(SHOWN) {
-        let operation = operations.get(op);
-        table.add_row([
-            op.to_string(),
-            operation.map_or(String::new(), |it| it.frame.to_string()),
-            operation.map_or(String::new(), |it| it.cmd.to_string()),
-            operation.map_or(String::new(), path_of),
-            describe(divergence),
-        ]);
-    }
-    table.print();
-    if tally.first.len() > SHOWN {
-        say!(
-            "and {} more; see smbench show, or --json",
-            tally.first.len() - SHOWN
-        );
+    let more = causes.count().saturating_sub(SHOWN);
+    if more > 0 {
+        say!("  and {more} more differences; all are in --json");
     }
 }
 
@@ -156,19 +239,19 @@ pub(crate) fn path_of(operation: &Operation) -> String {
     }
 }
 
-/// A divergence in a line.
-pub(crate) fn describe(divergence: &smbench_core::event::Divergence) -> String {
-    let value = serde_json::to_value(divergence).unwrap_or_default();
-    let field = |name: &str| match value.get(name) {
-        Some(serde_json::Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-        None => String::new(),
+/// Microseconds as people read them.
+pub(crate) fn time(micros: u64) -> String {
+    let (value, unit) = match micros {
+        0..1_000 => return format!("{micros} µs"),
+        1_000..1_000_000 => (micros as f64 / 1e3, "ms"),
+        _ => (micros as f64 / 1e6, "s"),
     };
-    let (recorded, seen) = (field("recorded"), field("seen"));
-    match (recorded.is_empty(), seen.is_empty()) {
-        (true, true) => divergence.name().to_owned(),
-        _ => format!("{}: recorded {recorded}, seen {seen}", divergence.name()),
-    }
+    let digits = match value {
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {unit}")
 }
 
 /// Microseconds as seconds.
@@ -176,4 +259,4 @@ pub(crate) fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }
 
-const SHOWN: usize = 20;
+const SHOWN: usize = 10;

@@ -19,9 +19,9 @@ use smbench_core::ids::OpId;
 use smbench_core::smb2::{Command, NtStatus};
 
 use crate::exit::{Failure, OrFail};
+use crate::interrupt;
 use crate::live_run::{self, Drive, KnownUsers};
 use crate::target::Target;
-use crate::{interrupt, report};
 
 /// What [`MARK`] says.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -209,11 +209,8 @@ impl Claim<'_> {
                 Failure::environment("the server refuses the login")
                     .remedy("check --user and --password-file")
             }
-            _ => Failure::environment(format!(
-                "cannot look at the root {root}: {}",
-                report::describe(divergence)
-            ))
-            .remedy("the user must be able to read and write there"),
+            _ => Failure::environment(format!("cannot look at the root {root}: {}", divergence))
+                .remedy("the user must be able to read and write there"),
         }
     }
 

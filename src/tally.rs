@@ -5,65 +5,61 @@ use std::collections::{BTreeMap, BTreeSet};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use smbench_core::confine::Refusal;
+use smbench_core::engine::Recorded;
 use smbench_core::event::{Divergence, Lateness, Report};
 use smbench_core::ids::OpId;
+use smbench_core::workload::Operation;
+
+use crate::finding::{Finding, Kind, is_of_answer};
+use crate::report::path_of;
+use crate::verdict::{Basis, Funnel, Judgement};
 
 /// Everything that is told of a run at its end.
 #[derive(Debug)]
 pub(crate) struct Tally {
+    /// What the recording holds.
+    recorded: Recorded,
+    /// What became of each operation.
+    fates: Vec<u8>,
     /// Requests sent.
     pub(crate) issued: u64,
     /// Requests answered.
     pub(crate) finished: u64,
-    /// Recorded server events that took place.
-    pub(crate) observed: u64,
     /// Divergences by kind.
     pub(crate) diverged: BTreeMap<&'static str, u64>,
-    /// Operations that could not run because of an earlier divergence.
-    pub(crate) cascaded: u64,
+    /// Divergences by what they are to a user.
+    pub(crate) found: BTreeMap<Kind, u64>,
     /// Operations left out, by reason.
     pub(crate) skipped: BTreeMap<&'static str, u64>,
     /// Operations not sent because of what they would reach, by reason.
     pub(crate) refused: BTreeMap<&'static str, u64>,
-    /// Operations that mean nothing without those.
-    pub(crate) refused_consequences: u64,
     refusals: BTreeSet<OpId>,
+    /// Requests that have a recorded answer and were refused by the policy.
+    refused_answers: u64,
+    /// Operations that could not run, by the one that is to blame.
+    cascades: BTreeMap<OpId, Vec<OpId>>,
     /// Responses that belong to no request.
     pub(crate) stray: u64,
-    /// The first divergences, for people.
+    /// Divergences, as they came.
     pub(crate) first: Vec<(OpId, Divergence)>,
-    /// Operations with at least one divergence.
-    pub(crate) divergent_operations: u64,
-    last_divergent: Option<OpId>,
     latency_us: Histogram<u64>,
     late_us: Histogram<u64>,
     late_by: Lateness,
 }
 
-/// Divergences kept for people.
-const SHOWN: usize = 1_000;
+/// Divergences that are kept; beyond so many they are counted.
+const KEPT: usize = 1_000_000;
 
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            issued: 0,
-            finished: 0,
-            observed: 0,
-            diverged: BTreeMap::new(),
-            cascaded: 0,
-            skipped: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            refused_consequences: 0,
-            refusals: BTreeSet::new(),
-            stray: 0,
-            first: Vec::new(),
-            divergent_operations: 0,
-            last_divergent: None,
-            latency_us: histogram(),
-            late_us: histogram(),
-            late_by: Lateness::default(),
-        }
-    }
+/// What became of an operation, a bit each.
+mod fate {
+    /// It was answered.
+    pub(super) const ANSWERED: u8 = 1;
+    /// Its answer is not as recorded.
+    pub(super) const UNEQUAL: u8 = 2;
+    /// Something differs with it that tells of the server.
+    pub(super) const BEHAVED: u8 = 4;
+    /// Something differs with it that tells of where the run took place.
+    pub(super) const ELSEWHERE: u8 = 8;
 }
 
 fn histogram() -> Histogram<u64> {
@@ -73,6 +69,28 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Tally {
+    /// Of a run of a plan with this recording.
+    pub(crate) fn of(recorded: Recorded) -> Self {
+        Self {
+            fates: vec![0; recorded.len()],
+            recorded,
+            issued: 0,
+            finished: 0,
+            diverged: BTreeMap::new(),
+            found: BTreeMap::new(),
+            skipped: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            refusals: BTreeSet::new(),
+            refused_answers: 0,
+            cascades: BTreeMap::new(),
+            stray: 0,
+            first: Vec::new(),
+            latency_us: histogram(),
+            late_us: histogram(),
+            late_by: Lateness::default(),
+        }
+    }
+
     /// Takes a report in.
     pub(crate) fn report(&mut self, report: &Report) {
         match report {
@@ -84,66 +102,180 @@ impl Tally {
                 self.late_by.server_ns += late.server_ns;
                 self.late_by.replayer_ns += late.replayer_ns;
             }
-            Report::Finished { latency_ns, .. } => {
+            Report::Finished { op, latency_ns, .. } => {
                 self.finished += 1;
                 self.latency_us.saturating_record(latency_ns / 1_000);
+                self.mark(*op, fate::ANSWERED);
             }
-            Report::Observed { .. } => self.observed += 1,
-            Report::Diverged { op, divergence } => {
-                *self.diverged.entry(divergence.name()).or_default() += 1;
-                if self.last_divergent.replace(*op) != Some(*op) {
-                    self.divergent_operations += 1;
-                }
-                if self.first.len() < SHOWN {
-                    self.first.push((*op, divergence.clone()));
-                }
+            Report::Diverged { op, divergence } => self.diverge(*op, divergence),
+            Report::Cascaded { op, cause } => {
+                self.cascades.entry(*cause).or_default().push(*op);
             }
-            Report::Cascaded { cause, .. } if self.refusals.contains(cause) => {
-                self.refused_consequences += 1;
-            }
-            Report::Cascaded { .. } => self.cascaded += 1,
             Report::Refused { op, why } => self.refuse(*op, *why),
             Report::TreeRefused { op } => self.refuse(*op, Refusal::Tree),
             Report::Skipped { why, .. } => *self.skipped.entry(why.name()).or_default() += 1,
             Report::Stray { .. } => self.stray += 1,
-            Report::Done => {}
+            // That a recorded notification came is no answer to a request.
+            Report::Observed { .. } | Report::Done => {}
+        }
+    }
+
+    fn diverge(&mut self, op: OpId, divergence: &Divergence) {
+        let kind = Kind::of(divergence, self.recorded.get(op));
+        *self.diverged.entry(divergence.name()).or_default() += 1;
+        *self.found.entry(kind).or_default() += 1;
+        let tells = match kind {
+            Kind::Environment => fate::ELSEWHERE,
+            _ => fate::BEHAVED,
+        };
+        let unequal = match is_of_answer(divergence) {
+            true => fate::UNEQUAL,
+            false => 0,
+        };
+        self.mark(op, tells | unequal);
+        if self.first.len() < KEPT {
+            self.first.push((op, divergence.clone()));
         }
     }
 
     fn refuse(&mut self, op: OpId, why: Refusal) {
         self.refusals.insert(op);
         *self.refused.entry(why.name()).or_default() += 1;
+        let answered = self.recorded.get(op).is_some_and(|it| it.is_answered);
+        self.refused_answers += u64::from(answered && is_policy(why));
     }
 
-    /// The operations of the first divergences.
-    pub(crate) fn first_operations(&self) -> impl Iterator<Item = OpId> + '_ {
-        self.first.iter().map(|(op, _)| *op)
+    fn mark(&mut self, op: OpId, fate: u8) {
+        if let Some(known) = self.fates.get_mut(op.index()) {
+            *known |= fate;
+        }
     }
 
-    /// Whether anything went otherwise than recorded.
-    pub(crate) fn is_diverged(&self) -> bool {
-        !self.diverged.is_empty() || self.cascaded > 0
+    fn has(&self, op: OpId, fate: u8) -> bool {
+        self.fates.get(op.index()).is_some_and(|it| it & fate != 0)
+    }
+
+    /// Operations that could not run, but for those that a refusal is to blame for.
+    fn cascaded(&self) -> impl Iterator<Item = (OpId, &Vec<OpId>)> {
+        let all = self.cascades.iter().map(|(cause, of)| (*cause, of));
+        all.filter(|(cause, _)| !self.refusals.contains(cause))
+    }
+
+    fn cascaded_count(&self) -> u64 {
+        self.cascaded().map(|(_, of)| of.len() as u64).sum()
+    }
+
+    fn refused_consequences(&self) -> u64 {
+        let all: u64 = self.cascades.values().map(|of| of.len() as u64).sum();
+        all - self.cascaded_count()
+    }
+
+    /// The operations of the divergences and of what could not run, as many as are kept.
+    pub(crate) fn divergent_operations(&self) -> impl Iterator<Item = OpId> + '_ {
+        let cascaded = self.cascaded().flat_map(|(_, of)| of.iter().copied());
+        self.first.iter().map(|(op, _)| *op).chain(cascaded)
+    }
+
+    /// All that differs, causes before consequences. `operations` has those that differ.
+    pub(crate) fn findings(&self, operations: &BTreeMap<OpId, Operation>) -> Vec<Finding> {
+        let finding = |op: OpId, kind, what| {
+            let operation = operations.get(&op);
+            Finding {
+                operation: op,
+                kind,
+                what,
+                command: operation.map_or_else(String::new, |it| it.cmd.to_string()),
+                path: operation.map_or_else(String::new, path_of),
+                client: operation.map_or(0, |it| it.client.0),
+                frame: operation.map_or(0, |it| it.frame),
+                recorded: None,
+                seen: None,
+                cause: None,
+                consequences: 0,
+            }
+        };
+        let mut blamed = BTreeSet::new();
+        let causes = self.first.iter().map(|(op, divergence)| {
+            let kind = Kind::of(divergence, self.recorded.get(*op));
+            let (recorded, seen) = divergence.words();
+            let of = self.cascades.get(op).filter(|_| blamed.insert(*op));
+            Finding {
+                recorded,
+                seen,
+                consequences: of.map_or(0, |of| of.len() as u64),
+                ..finding(*op, kind, divergence.name())
+            }
+        });
+        let mut findings: Vec<Finding> = causes.collect();
+        for (cause, of) in self.cascaded() {
+            findings.extend(of.iter().map(|op| Finding {
+                cause: Some(cause),
+                ..finding(*op, Kind::Consequence, "cascaded")
+            }));
+        }
+        findings
+    }
+
+    /// Whether anything differs that tells of the server: a consequence does as its cause does. One of
+    /// an operation of which no answer was recorded tells nothing: nobody knows what it should be.
+    fn is_behaviour(&self) -> bool {
+        let tells = |cause: OpId| {
+            let elsewhere = self.has(cause, fate::ELSEWHERE);
+            let answered = self.recorded.get(cause).is_some_and(|it| it.is_answered);
+            self.has(cause, fate::BEHAVED) || answered && !elsewhere
+        };
+        let found = self.found.keys().any(|kind| *kind != Kind::Environment);
+        found || self.cascaded().any(|(cause, _)| tells(cause))
+    }
+
+    fn funnel(&self, basis: Basis) -> Funnel {
+        let answered = (0u32..).map(OpId).zip(self.recorded.iter());
+        let compared = answered.filter(|(op, it)| it.is_answered && self.has(*op, fate::ANSWERED));
+        let (mut count, mut equal) = (0, 0);
+        for (op, _) in compared {
+            count += 1;
+            equal += u64::from(!self.has(op, fate::UNEQUAL));
+        }
+        Funnel {
+            captured: basis.captured.max(self.recorded.requests()),
+            sealed: basis.sealed,
+            compiled: self.recorded.requests(),
+            with_answer: self.recorded.answers(),
+            refused: self.refused_answers,
+            sent: self.issued,
+            answered: self.finished,
+            compared: count,
+            as_recorded: equal,
+        }
     }
 
     /// The summary of the contract: see docs/JSON.md.
     pub(crate) fn summary(&self, run: RunFacts) -> Summary {
         let quantile = |of: &Histogram<u64>, q| of.value_at_quantile(q);
         let seconds = run.wall_us as f64 / 1e6;
-        let unanswered = self
-            .issued
-            .saturating_sub(self.finished + run.without_answer);
+        let without_answer = self.recorded.requests() - self.recorded.answers();
+        let unanswered = self.issued.saturating_sub(self.finished + without_answer);
+        let funnel = self.funnel(run.basis);
+        let least = run.basis.min_coverage;
+        let judgement = Judgement::of(&funnel, least, &self.found, self.is_behaviour());
         Summary {
+            verdict: judgement.name(),
+            inconclusive: judgement.why(),
+            coverage: funnel.coverage(),
+            funnel,
             operations: run.operations,
             issued: self.issued,
-            matched: self.finished.saturating_sub(self.divergent_operations),
+            matched: funnel.as_recorded,
             diverged: self.diverged.clone(),
-            cascaded: self.cascaded,
+            found: self.found.clone(),
+            cascaded: self.cascaded_count(),
             skipped: self.skipped.clone(),
             refused: self.refused.clone(),
-            refused_consequences: self.refused_consequences,
+            refused_consequences: self.refused_consequences(),
             stray: self.stray,
             unwanted: run.unwanted,
             unanswered,
+            answered_from_recording: 0,
             ops_per_s: if seconds > 0.0 {
                 (self.finished as f64 / seconds).round()
             } else {
@@ -174,8 +306,21 @@ impl Tally {
             seed: run.seed,
             sim_time_us: run.sim_time_us,
             steps: run.steps,
+            judgement,
         }
     }
+}
+
+/// Whether a flag of the policy would have sent it.
+const fn is_policy(why: Refusal) -> bool {
+    matches!(
+        why,
+        Refusal::RpcCall
+            | Refusal::RpcAuth
+            | Refusal::Volume
+            | Refusal::Printer
+            | Refusal::Password
+    )
 }
 
 /// What a run is, besides what it reported.
@@ -183,8 +328,8 @@ impl Tally {
 pub(crate) struct RunFacts {
     /// Operations in the workload.
     pub(crate) operations: u64,
-    /// Requests that the recording has no answer for either.
-    pub(crate) without_answer: u64,
+    /// What it is judged by.
+    pub(crate) basis: Basis,
     /// Frames that belong to nothing, and were too many to be recorded.
     pub(crate) unwanted: u64,
     /// How long it took, in microseconds.
@@ -208,14 +353,26 @@ pub(crate) struct RunFacts {
 /// The summary of a run, as `--json` prints it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Summary {
+    /// What it comes to: see docs/JSON.md.
+    pub(crate) verdict: &'static str,
+    /// Why it comes to no verdict.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) inconclusive: Vec<String>,
+    /// Share of the recorded answers that was compared, 0 to 1; null where there are none.
+    pub(crate) coverage: Option<f64>,
+    /// From the capture to what is as recorded.
+    #[serde(flatten)]
+    pub(crate) funnel: Funnel,
     /// Operations in the workload.
     pub(crate) operations: u64,
     /// Requests sent.
     pub(crate) issued: u64,
-    /// Requests answered as recorded.
+    /// Compared requests that were answered as recorded.
     pub(crate) matched: u64,
     /// Divergences by kind.
     pub(crate) diverged: BTreeMap<&'static str, u64>,
+    /// Divergences by what they are to a user.
+    pub(crate) found: BTreeMap<Kind, u64>,
     /// Operations that could not run because of an earlier divergence.
     pub(crate) cascaded: u64,
     /// Operations left out, by reason.
@@ -230,6 +387,8 @@ pub(crate) struct Summary {
     pub(crate) unwanted: u64,
     /// Requests sent and never answered, though the recording has an answer.
     pub(crate) unanswered: u64,
+    /// Answers that a model copied from the recording: neither compared nor in `coverage`.
+    pub(crate) answered_from_recording: u64,
     /// Answers a second.
     pub(crate) ops_per_s: f64,
     /// From request to final response.
@@ -259,6 +418,8 @@ pub(crate) struct Summary {
     /// Simulation: steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) steps: Option<u64>,
+    #[serde(skip)]
+    pub(crate) judgement: Judgement,
 }
 
 /// Quantiles of answer times, in microseconds.

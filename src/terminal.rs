@@ -103,6 +103,12 @@ impl Lines {
     }
 }
 
+/// Columns of a line on stdout: those of the terminal, and 80 where there is none.
+pub(crate) fn width() -> u16 {
+    let size = console::Term::stdout().size_checked();
+    size.map_or(80, |(_, columns)| columns.max(80))
+}
+
 /// Whether people look at stderr.
 pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()

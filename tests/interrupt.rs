@@ -426,7 +426,7 @@ fn a_replay_says_how_far_it_came_and_reruns() {
         );
         if more.is_empty() {
             assert!(
-                ran.out.contains("left out") && ran.out.contains("stopped"),
+                ran.out.contains("not sent") && ran.out.contains("whose turn did not come"),
                 "{ran:?}"
             );
         } else {

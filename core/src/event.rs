@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     digest::EffectsDigest,
-    words::{create_action_words, dialect_words, grant_words},
+    words::{create_action_words, dialect_words, grant_words, status_words},
 };
 use crate::{
     confine::Refusal,

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use smbench_core::{ids::OpId, smb2::Request, workload::Action, workload::Operation};
+use smbench_core::{
+    engine::RunConfig, ids::OpId, smb2::Request, workload::Action, workload::Operation,
+};
 use thiserror::Error;
 
 pub(crate) use self::causes::path_of;
@@ -127,6 +129,8 @@ pub struct Cause {
     pub last_agreeing: Option<OpId>,
     /// Consequences whose nearest cause this is.
     pub consequences: u64,
+    /// Those.
+    pub followed_by: Vec<OpId>,
 }
 
 /// One thing in which an operation differs.
@@ -168,7 +172,7 @@ pub fn diff_with(a: &Journal, b: &Journal, options: &DiffOptions) -> Result<Diff
         let other = Recipe::of(b).map_err(failed('b'))?;
         same_workload((a, &recipe), (b, &other))?;
         if recipe.config != other.config {
-            notes.push("the runs have different configurations".to_owned());
+            notes.push(settings_that_differ(&recipe.config, &other.config));
         }
         Side::of(b, &other, 'b', |_| {}, &mut notes).map_err(failed('b'))?
     };
@@ -194,6 +198,18 @@ pub fn diff_with(a: &Journal, b: &Journal, options: &DiffOptions) -> Result<Diff
         normalised: NORMALISED,
         notes,
     })
+}
+
+/// The settings of two runs that differ, by name.
+fn settings_that_differ(a: &RunConfig, b: &RunConfig) -> String {
+    let [a, b] = [a, b].map(|it| serde_json::to_value(it).unwrap_or_default());
+    let fields = a.as_object().into_iter().flatten();
+    let differ = fields.filter_map(|(name, a)| {
+        let b = b.get(name)?;
+        (a != b).then(|| format!("{name} ({a} in A, {b} in B)"))
+    });
+    let differ: Vec<String> = differ.collect();
+    format!("the runs have different settings: {}", differ.join(", "))
 }
 
 fn same_workload(a: (&Journal, &Recipe), b: (&Journal, &Recipe)) -> Result<(), DiffError> {
@@ -227,8 +243,8 @@ struct Found {
     timing_only: u64,
     by_what: BTreeMap<&'static str, u64>,
     uncompared: BTreeMap<&'static str, u64>,
-    /// Each cause with its number of consequences.
-    causes: BTreeMap<u32, u64>,
+    /// Each cause with its consequences.
+    causes: BTreeMap<u32, Vec<OpId>>,
 }
 
 impl Found {
@@ -260,9 +276,9 @@ impl Found {
                     *self.by_what.entry(what).or_default() += 1;
                     if inherited.is_none() {
                         label = at;
-                        self.causes.insert(at, 0);
-                    } else if let Some(count) = self.causes.get_mut(&label) {
-                        *count += 1;
+                        self.causes.insert(at, Vec::new());
+                    } else if let Some(of) = self.causes.get_mut(&label) {
+                        of.push(OpId(at));
                     }
                 }
             }
@@ -291,18 +307,18 @@ impl Found {
             let fields = graph.fields(at);
             let differences = side::differences(one, other, fields);
             let counted = out.len() < options.counted_causes;
-            let consequences = self.causes.get(&at).copied().unwrap_or(0);
+            let followed_by = self.causes.get(&at).cloned().unwrap_or_default();
             out.push(Cause {
                 ancestors: counted.then(|| graph.ancestors(at)),
                 last_agreeing: graph.before(at).max().map(OpId),
-                ..cause(&op, differences, consequences)
+                ..cause(&op, differences, followed_by)
             });
         }
         out
     }
 }
 
-fn cause(op: &Operation, differences: Vec<Difference>, consequences: u64) -> Cause {
+fn cause(op: &Operation, differences: Vec<Difference>, followed_by: Vec<OpId>) -> Cause {
     let first = differences.first().cloned();
     let (what, a, b) = first.map_or(("presence", Value::Null, Value::Null), |it| {
         (it.what, it.a, it.b)
@@ -320,7 +336,8 @@ fn cause(op: &Operation, differences: Vec<Difference>, consequences: u64) -> Cau
         client: op.client.0,
         ancestors: None,
         last_agreeing: None,
-        consequences,
+        consequences: followed_by.len() as u64,
+        followed_by,
     }
 }
 

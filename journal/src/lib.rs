@@ -26,7 +26,7 @@ pub use self::{
     block::MAX_EVENT_BYTES,
     bundle::{BundleReader, BundleShard, BundleWriter},
     codec::CodecError,
-    diff::{Diff, DiffError, DiffOptions, diff, diff_with},
+    diff::{Cause, Diff, DiffError, DiffOptions, diff, diff_with},
     entries::{Entries, StoredEntry},
     error::{Damage, JournalError},
     meta::{FORMAT, RunMeta},

@@ -283,7 +283,7 @@ fn report_note(report: &Report) -> (&'static str, Option<OpId>, Option<String>) 
         }
         Report::Observed { op } => ("observed", Some(*op), None),
         Report::Diverged { op, divergence } => {
-            ("diverged", Some(*op), Some(format!("{divergence:?}")))
+            ("diverged", Some(*op), Some(divergence.to_string()))
         }
         Report::Cascaded { op, cause } => (
             "cascaded",

@@ -20,6 +20,7 @@ use crate::load::Loaded;
 use crate::record::RecordArgs;
 use crate::report::{note, say};
 use crate::target::{Target, TargetArgs};
+use crate::verdict::Basis;
 
 /// The whole path on a capture that ships with the project.
 #[derive(clap::Args)]
@@ -139,6 +140,7 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
         record: &recorded("journal"),
         signing: Default::default(),
         encryption: Default::default(),
+        basis: Basis::of(loaded.workload(), 0.0),
     })?;
     host.stop();
     outcome.refuse_interrupted()?;
@@ -150,13 +152,10 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
         summary.matched,
         summary.ops_per_s,
     );
-    let diverged = loaded.pick(outcome.tally.first_operations().take(5))?;
+    let diverged = loaded.pick(outcome.tally.divergent_operations().take(5))?;
     for (op, divergence) in outcome.tally.first.iter().take(5) {
         let cmd = diverged.get(op).map_or(Command(0), |it| it.cmd);
-        say!(
-            "   operation {op} ({cmd}): {}",
-            crate::report::describe(divergence)
-        );
+        say!("   operation {op} ({cmd}): {}", divergence);
     }
     Ok(PathBuf::from(&summary.journal))
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use smbench_journal::{Diff, DiffError, DiffOptions, diff_with};
+use serde_json::Value;
+use smbench_journal::{Cause, Diff, DiffError, DiffOptions, diff_with};
 
 use crate::exit::{Failure, Outcome, USAGE, Verdict};
 use crate::journals::{not_rerun, open};
@@ -56,45 +57,73 @@ pub(crate) fn print(found: &Diff) {
     }
     if found.same {
         say!(
-            "same: {} operations compared, {} differ in timing alone",
+            "same: {} operations compared, {} of them with another timing",
             found.compared,
             found.timing_only,
         );
         return;
     }
     say!(
-        "DIFFERENT: {} causes, {} consequences, {} operations compared, {} differ in timing alone",
+        "DIFFERENT: {} causes, {} consequences; {} operations compared, {} with another timing alone",
         found.causes.len(),
         found.consequences,
         found.compared,
         found.timing_only,
     );
-    let mut table = report::table(&[
-        "cause",
-        "frame",
-        "command",
-        "path",
-        "what",
-        "in A",
-        "in B",
-        "consequences",
-    ]);
     for cause in found.causes.iter().take(SHOWN) {
-        table.add_row([
-            cause.operation.to_string(),
-            cause.frame.to_string(),
-            cause.command.clone(),
-            cause.path.clone().unwrap_or_default(),
-            cause.what.to_owned(),
-            cause.a.to_string(),
-            cause.b.to_string(),
-            cause.consequences.to_string(),
-        ]);
+        let Cause {
+            operation,
+            frame,
+            client,
+            command,
+            what,
+            ..
+        } = cause;
+        let path = cause.path.as_deref().unwrap_or_default();
+        say!("  frame {frame}, client {client}, operation {operation}: {command} {path}");
+        let led_to = match cause.consequences {
+            0 => String::new(),
+            1 => "; 1 consequence".to_owned(),
+            several => format!("; {several} consequences"),
+        };
+        say!(
+            "    {what}: {} in A, {} in B{led_to}",
+            words(&cause.a),
+            words(&cause.b)
+        );
+        if !cause.followed_by.is_empty() {
+            let shown = cause
+                .followed_by
+                .iter()
+                .take(SHOWN)
+                .map(ToString::to_string);
+            let more = if cause.followed_by.len() > SHOWN {
+                ", ..."
+            } else {
+                ""
+            };
+            say!(
+                "    operations {}{more}",
+                shown.collect::<Vec<_>>().join(", ")
+            );
+        }
     }
-    table.print();
     if found.causes.len() > SHOWN {
         say!("and {} more causes; see --json", found.causes.len() - SHOWN);
     }
 }
 
-const SHOWN: usize = 20;
+/// A value without the marks of JSON.
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "nothing".to_owned(),
+        Value::Object(map) => match map.get("cascaded_from") {
+            Some(cause) => format!("consequence of operation {cause}"),
+            None => value.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+const SHOWN: usize = 10;

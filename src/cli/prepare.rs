@@ -18,6 +18,7 @@ use crate::record::RecordArgs;
 use crate::report::{self, say};
 use crate::root::{Claim, Mark};
 use crate::target::{Target, TargetArgs};
+use crate::verdict::Basis;
 
 /// Build a workload's initial files on a server.
 #[derive(clap::Args)]
@@ -126,6 +127,7 @@ pub(crate) fn on(
         signing: Default::default(),
         encryption: Default::default(),
         gate: gate(target),
+        basis: Basis::default(),
     })?;
     outcome.refuse_interrupted()?;
     refuse_divergence(&outcome, &operations, target)?;
@@ -177,10 +179,7 @@ fn refuse_divergence(
     let what = operation.map_or(String::new(), |it| {
         format!("{} {}", it.cmd, report::path_of(it))
     });
-    let failure = Failure::environment(format!(
-        "preparing failed at {what}: {}",
-        report::describe(divergence),
-    ));
+    let failure = Failure::environment(format!("preparing failed at {what}: {}", divergence,));
     let share = target
         .places
         .values()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use serde::Serialize;
 use smbench_core::confine::{Gate, Refusal};
 use smbench_core::event::Divergence;
 use smbench_core::ids::OpId;
@@ -12,14 +13,17 @@ use smbench_core::smb2::{Command, NtStatus};
 use smbench_core::workload::Operation;
 
 use crate::cli::{RunArgs, prepare};
-use crate::exit::{Failure, Outcome, Verdict};
+use crate::exit::{Failure, Outcome};
+use crate::finding::Finding;
 use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
 use crate::policy::PolicyArgs;
 use crate::record::RecordArgs;
 use crate::report::{self, note, say};
 use crate::root::Claim;
+use crate::tally::Summary;
 use crate::target::{Target, TargetArgs};
+use crate::verdict::{Basis, CoverageArg};
 
 /// Replay a workload against a live server.
 #[derive(clap::Args)]
@@ -39,6 +43,8 @@ pub(crate) struct Args {
     policy: PolicyArgs,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    coverage: CoverageArg,
     /// When requests are signed
     #[arg(long, value_enum, default_value_t = Signing::Required)]
     signing: Signing,
@@ -61,6 +67,15 @@ enum Signing {
     Required,
     /// Always
     Always,
+}
+
+/// What `replay` tells at its end.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    run: &'a Summary,
+    /// All that differs.
+    divergences: Vec<Finding>,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -113,6 +128,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         credentials,
         blobs: loaded.source(),
         record: &args.record,
+        basis: Basis::of(workload, args.coverage.min_coverage),
         signing: match args.signing {
             Signing::Off => SigningPolicy::Off,
             Signing::Required => SigningPolicy::IfRequired,
@@ -124,16 +140,20 @@ pub(crate) fn run(args: &Args) -> Outcome {
             EncryptPolicy::IfRequired
         },
     })?;
-    let diverged = loaded.pick(outcome.tally.first_operations())?;
+    let diverged = loaded.pick(outcome.tally.divergent_operations())?;
+    let divergences = outcome.tally.findings(&diverged);
     if args.json {
-        report::json(&outcome.summary)?;
+        report::json(&Told {
+            run: &outcome.summary,
+            divergences,
+        })?;
     } else {
-        report::run(&outcome.summary, &outcome.tally, &diverged);
+        report::run(&outcome.summary, &divergences);
         say!("next: smbench rerun {}", outcome.summary.journal);
     }
     outcome.refuse_interrupted()?;
     refuse_strangers(&outcome, &diverged)?;
-    Ok(Verdict::of(outcome.tally.is_diverged()))
+    Ok(outcome.summary.judgement.verdict())
 }
 
 /// Says before the start what will not be sent, and which flag would send it.

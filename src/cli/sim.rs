@@ -21,12 +21,14 @@ use smbench_sim::{
 };
 
 use crate::cli::RunArgs;
-use crate::exit::{DEFECT, Failure, OrFail, Outcome, Verdict, toml_error};
+use crate::exit::{DEFECT, Failure, OrFail, Outcome, toml_error};
+use crate::finding::Finding;
 use crate::interrupt::{STOPPING, Stoppable, Unfinished};
 use crate::load::Loaded;
 use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
 use crate::report::{self, say};
 use crate::tally::{RunFacts, Summary, Tally};
+use crate::verdict::{Basis, CoverageArg};
 
 /// Replay a workload against the model server, deterministically.
 #[derive(clap::Args)]
@@ -54,6 +56,8 @@ pub(crate) struct Args {
     pcap_at: Place,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    coverage: CoverageArg,
     #[command(flatten)]
     record: RecordArgs,
     /// Print one JSON object
@@ -84,6 +88,8 @@ enum Place {
 struct Told {
     #[serde(flatten)]
     run: Summary,
+    /// All that differs.
+    divergences: Vec<Finding>,
     /// The capture, if one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pcap: Option<Captured>,
@@ -122,25 +128,24 @@ pub(crate) fn run(args: &Args) -> Outcome {
         None => Scenario::default(),
     }
     .with_seed(args.seed);
-    let (told, tally) = simulated(&loaded, args, &scenario)?;
+    let told = simulated(&loaded, args, &scenario)?;
     if args.json {
         report::json(&told)?;
     } else {
-        let diverged = loaded.pick(tally.first_operations())?;
-        report::run(&told.run, &tally, &diverged);
+        report::run(&told.run, &told.divergences);
         if let Some(pcap) = &told.pcap {
             let Captured { path, packets, .. } = pcap;
             say!("capture: {path} ({packets} packets)");
         }
         say!("seed:    {}", args.seed);
     }
-    Ok(Verdict::of(tally.is_diverged()))
+    Ok(told.run.judgement.verdict())
 }
 
-fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told, Tally), Failure> {
+fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Told, Failure> {
     let config = args.run.config(args.seed);
     let plan = loaded.plan(&config)?;
-    let (operations, without_answer) = (plan.len() as u64, plan.without_answer());
+    let operations = plan.len() as u64;
     let server = model_of(loaded, &args.plant, args.seed)?;
     let recording = Recording::begin(
         &args.record,
@@ -156,7 +161,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
         Some(path) => Some(Capture::begin(path, loaded, scenario, args.pcap_at)?),
         None => None,
     };
-    let tally = Rc::new(RefCell::new(Tally::default()));
+    let tally = Rc::new(RefCell::new(Tally::of(plan.recorded())));
     let taker = Rc::clone(&tally);
     let begun = Instant::now();
     // Its recorder notices.
@@ -191,7 +196,10 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
     let (journal, bundle) = recording.end()?;
     // A run that came to no end has its capture too.
     let pcap = capture.map(Capture::end).transpose()?;
-    let tally = tally.take();
+    let Some(tally) = Rc::into_inner(tally) else {
+        return Err(Failure::defect("a simulation that has ended still reports"));
+    };
+    let tally = tally.into_inner();
     let outcome = result.map_err(|error| match error {
         SimError::Record { seq, source: NotRecorded::Interrupted } => {
             Failure::interrupted(format!(
@@ -203,7 +211,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
     })?;
     let summary = tally.summary(RunFacts {
         operations,
-        without_answer,
+        basis: Basis::of(loaded.workload(), args.coverage.min_coverage),
         wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
         journal,
         bundle,
@@ -214,8 +222,12 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<(Told,
         sim_time_us: Some(outcome.at.as_micros()),
         steps: Some(outcome.steps),
     });
-    let told = Told { run: summary, pcap };
-    Ok((told, tally))
+    let diverged = loaded.pick(tally.divergent_operations())?;
+    Ok(Told {
+        run: summary,
+        divergences: tally.findings(&diverged),
+        pcap,
+    })
 }
 
 /// A capture being written.

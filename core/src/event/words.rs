@@ -1,7 +1,9 @@
 //! What answers hold, in the words that people read.
 
+use std::fmt;
+
 use super::{Divergence, NetFailure};
-use crate::frame::Digest;
+use crate::{frame::Digest, smb2::NtStatus};
 
 /// An oplock level or lease state, coded as in [`Divergence::Grant`].
 #[must_use]
@@ -22,6 +24,16 @@ pub fn grant_words(code: u32) -> String {
     match state.is_empty() {
         true => "lease none".to_owned(),
         false => format!("lease {state}"),
+    }
+}
+
+/// A status, as [MS-ERREF] 2.3 names it.
+#[must_use]
+pub fn status_words(status: NtStatus) -> String {
+    let name = status.to_string();
+    match name.starts_with("0x") {
+        true => name,
+        false => format!("STATUS_{name}"),
     }
 }
 
@@ -73,7 +85,7 @@ impl Divergence {
     pub fn words(&self) -> (Option<String>, Option<String>) {
         let both = |recorded: String, seen: String| (Some(recorded), Some(seen));
         match *self {
-            Self::Status { recorded, seen } => both(recorded.to_string(), seen.to_string()),
+            Self::Status { recorded, seen } => both(status_words(recorded), status_words(seen)),
             Self::Grant { recorded, seen } | Self::BreakLevel { recorded, seen } => {
                 both(grant_words(recorded), grant_words(seen))
             }
@@ -100,6 +112,17 @@ impl Divergence {
     }
 }
 
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        match self.words() {
+            (Some(recorded), Some(seen)) => write!(f, "{name}: recorded {recorded}, seen {seen}"),
+            (None, Some(seen)) => write!(f, "{name}: {seen}"),
+            (_, None) => f.write_str(name),
+        }
+    }
+}
+
 /// Data by the beginning of its digest: who compares two runs sees the same there.
 fn data_words(digest: &Digest) -> String {
     let text = digest.to_string();
@@ -111,7 +134,6 @@ const LEASE: u32 = 0x100;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smb2::NtStatus;
 
     #[test]
     fn values_are_decoded() {
