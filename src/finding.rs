@@ -51,7 +51,9 @@ impl Kind {
             Divergence::NoResponse | Divergence::NoCredits | Divergence::ConnectionLost { .. } => {
                 Self::LostConnection
             }
-            Divergence::BadSignature | Divergence::Malformed => Self::WrongHeader,
+            Divergence::BadSignature | Divergence::Malformed | Divergence::WrongHeader { .. } => {
+                Self::WrongHeader
+            }
             Divergence::Grant { .. }
             | Divergence::UnexpectedBreak { .. }
             | Divergence::MissingBreak

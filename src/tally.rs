@@ -225,6 +225,7 @@ impl Tally {
             self.has(cause, fate::BEHAVED) || answered && !elsewhere
         };
         let found = self.found.keys().any(|kind| *kind != Kind::Environment);
+        let found = found || self.stray > 0;
         found || self.cascaded().any(|(cause, _)| tells(cause))
     }
 

@@ -14,6 +14,7 @@
 //! | `issue`    | putting requests on the wire                                 |
 //! | `login`    | the legs of a login                                          |
 //! | `receive`  | responses                                                    |
+//! | `headers`  | whether the header of a response fits its request            |
 //! | `unsolicited` | what came that belongs to nothing, and how much of it counts |
 //! | `breaks`   | break notifications and their acknowledgements               |
 //! | `compare`  | what a response says, and in what it differs                 |
@@ -25,6 +26,7 @@ mod breaks;
 mod compare;
 mod config;
 mod conn;
+mod headers;
 mod issue;
 mod login;
 mod op;
@@ -44,7 +46,7 @@ use self::{
     breaks::BreakBook, conn::Conn, op::OpRuns, plan::PlanOp, schedule::Schedule, silence::Silence,
 };
 pub use self::{
-    config::{AckMode, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
+    config::{AckMode, Headers, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
     conn::ConnState,
     op::{OpEvent, OpState, TransitionError},
     plan::{Drafter, Part, Plan, PlanError, Planner, Recorded, RecordedOp},

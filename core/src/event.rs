@@ -419,6 +419,29 @@ pub enum Divergence {
     BadSignature,
     /// A response that cannot be decoded.
     Malformed,
+    /// A response whose header does not fit its request. [MS-SMB2] 3.2.5.1.
+    WrongHeader {
+        /// What does not.
+        field: HeaderField,
+        /// What the request had there.
+        sent: u64,
+        /// What the response has.
+        seen: u64,
+    },
+}
+
+/// A field of a header that has to fit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeaderField {
+    /// The command.
+    Command,
+    /// The flag that says that it is a response.
+    Flags,
+    /// The session.
+    SessionId,
+    /// The tree.
+    TreeId,
 }
 
 impl Divergence {
@@ -441,6 +464,7 @@ impl Divergence {
             Self::LoginFailed => "login_failed",
             Self::BadSignature => "bad_signature",
             Self::Malformed => "malformed",
+            Self::WrongHeader { .. } => "wrong_header",
         }
     }
 }

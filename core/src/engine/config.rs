@@ -25,6 +25,9 @@ pub struct RunConfig {
     /// What is given up, and when. Configurations that do not say are of older runs.
     #[serde(default = "Patience::of_older_runs")]
     pub patience: Patience,
+    /// How closely answers are looked at. Configurations that do not say are of older runs.
+    #[serde(default = "Headers::of_older_runs")]
+    pub headers: Headers,
     /// How long a recorded break notification is waited for beyond its recorded time, in
     /// milliseconds; no longer than `timeout_ms`.
     pub break_wait_ms: u32,
@@ -140,6 +143,24 @@ impl Patience {
     }
 }
 
+/// What the header of an answer has to say. It is part of the configuration for the sake of journals made
+/// before: they run again as they ran.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Headers {
+    /// The MessageId and the command; an answer to what was given up belongs to nothing.
+    Lax,
+    /// What [MS-SMB2] 3.2.5.1 asks for: flags, session and tree too.
+    #[default]
+    Checked,
+}
+
+impl Headers {
+    const fn of_older_runs() -> Self {
+        Self::Lax
+    }
+}
+
 /// How break notifications are acknowledged.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -162,6 +183,7 @@ impl Default for RunConfig {
             ack: AckMode::default(),
             timeout_ms: 30_000,
             patience: Patience::default(),
+            headers: Headers::default(),
             break_wait_ms: 2_000,
             trees: BTreeMap::new(),
             tree_targets: Vec::new(),
@@ -198,6 +220,7 @@ mod tests {
     fn a_configuration_of_an_older_run_keeps_its_patience() {
         let older: RunConfig = serde_json::from_str(r#"{"timeout_ms": 1000}"#).expect("older");
         assert_eq!(older.patience, Patience::Twice);
+        assert_eq!(older.headers, Headers::Lax);
         assert_eq!(older.break_wait_ns(), 2_000_000_000);
         let text = serde_json::to_string(&RunConfig::default()).expect("JSON");
         let newer: RunConfig = serde_json::from_str(&text).expect("newer");

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::unsolicited::Unsolicited;
+use super::{headers::Sent, unsolicited::Unsolicited};
 use crate::ids::{LogicalTime, OpId, SessionRef};
 
 /// How far a connection is.
@@ -42,6 +42,8 @@ pub enum ConnState {
 pub(super) struct Flight {
     pub(super) owner: Owner,
     pub(super) sent_at: LogicalTime,
+    /// What its header says, where answers are held against it.
+    pub(super) sent: Option<Sent>,
 }
 
 /// A request that was given up.

@@ -2,8 +2,9 @@
 
 use super::{
     ConnState, Engine, EngineError, OpEvent, Slot,
-    config::AckMode,
+    config::{AckMode, Headers},
     conn::{Flight, Owner},
+    headers::Sent,
     op::OpState,
     plan::{FILE_OFFSET_AT, Kind, PlanOp},
 };
@@ -212,7 +213,8 @@ impl Engine {
             } else {
                 wire_len += len;
             }
-            self.fly(conn, *member, mid)?;
+            let sent = self.sent(frame.bytes.get(start..).unwrap_or_default());
+            self.fly(conn, *member, mid, sent)?;
         }
         debug_assert!(wire_len >= frame.bytes.len());
         self.out.push_back(Effect::Send { conn, frame, login });
@@ -234,12 +236,13 @@ impl Engine {
         if let Some(run) = self.runs.live_mut(op) {
             run.repeats = run.repeats.saturating_add(1);
         }
-        let sent_at = self.now;
+        let (sent_at, sent) = (self.now, self.sent(&frame.bytes));
         self.conn_mut(conn)?.flights.insert(
             mid,
             Flight {
                 owner: Owner::Op(op),
                 sent_at,
+                sent,
             },
         );
         self.out.push_back(Effect::Send { conn, frame, login });
@@ -250,8 +253,22 @@ impl Engine {
         self.plan.op(op).map_or(1, |it| it.charge)
     }
 
+    /// What answers to this request are held against.
+    fn sent(&self, request: &[u8]) -> Option<Sent> {
+        match self.config.headers {
+            Headers::Lax => None,
+            Headers::Checked => Sent::of(request),
+        }
+    }
+
     /// Books a request as sent.
-    fn fly(&mut self, conn: ConnId, op: OpId, mid: u64) -> Result<(), EngineError> {
+    fn fly(
+        &mut self,
+        conn: ConnId,
+        op: OpId,
+        mid: u64,
+        sent: Option<Sent>,
+    ) -> Result<(), EngineError> {
         let late = self.lateness(op)?;
         self.step(op, OpEvent::Issue { mid })?;
         self.report(Report::Started { op, late });
@@ -261,6 +278,7 @@ impl Engine {
             Flight {
                 owner: Owner::Op(op),
                 sent_at,
+                sent,
             },
         );
         self.watch_request(op)

@@ -4,10 +4,10 @@
 
 use super::{
     Engine, EngineError, OpEvent, Slot, compare,
-    config::Patience,
+    config::{Headers, Patience},
     conn::{Flight, Owner},
     issue::patch,
-    unsolicited::{is_interim, is_notification},
+    unsolicited::{is_interim, is_notification, is_server_notice},
     view::{View, create},
 };
 use crate::{
@@ -68,6 +68,9 @@ impl Engine {
         if is_notification(header) {
             return self.break_arrived(conn, pdu);
         }
+        if is_server_notice(header) && self.config.headers == Headers::Checked {
+            return Ok(()); // it asks for nothing, and answers nothing
+        }
         let interim = is_interim(header);
         let mid = header.message_id.0;
         let it = self.conn_mut(conn)?;
@@ -81,19 +84,31 @@ impl Engine {
         // What a request gave back when it was given up is granted already.
         let granted = late.map_or(0, |late| late.charge);
         it.grant(header.credits.saturating_sub(granted));
-        let Some(Flight { owner, sent_at }) = flight else {
-            self.stray(conn, header);
+        let Some(Flight {
+            owner,
+            sent_at,
+            sent,
+        }) = flight
+        else {
+            if late.is_none() || self.config.headers == Headers::Lax {
+                self.stray(conn, header);
+            }
             return late.map_or(Ok(()), |late| self.came_late(conn, late.op, pdu));
         };
         let Owner::Op(op) = owner else { return Ok(()) };
         if seal == Seal::BadSignature {
             self.diverged(op, Divergence::BadSignature);
         }
+        let misfit = sent.and_then(|sent| sent.misfit(header));
+        let wrong = misfit.is_some();
+        if let Some(misfit) = misfit {
+            self.diverged(op, misfit);
+        }
         if interim {
             // Only an asynchronous header is interim.
             self.interim(op, header.async_id().unwrap_or_default())
         } else {
-            self.answered(conn, op, sent_at, pdu)
+            self.answered(conn, op, sent_at, pdu, wrong)
         }
     }
 
@@ -135,6 +150,7 @@ impl Engine {
         op: OpId,
         sent_at: LogicalTime,
         pdu: Pdu<'_>,
+        wrong: bool,
     ) -> Result<(), EngineError> {
         let Pdu { header, bytes, cut } = pdu;
         let status = header.nt_status();
@@ -154,7 +170,9 @@ impl Engine {
             outcome,
             latency_ns,
         });
-        if malformed {
+        if malformed && wrong {
+            // That its header is wrong says why.
+        } else if malformed {
             self.diverged(op, Divergence::Malformed);
         } else if !self.is_absorbed_difference(op, status)? {
             self.report_differences(op, &outcome)?;
@@ -308,6 +326,7 @@ impl Engine {
             Flight {
                 owner: Owner::Engine,
                 sent_at: now,
+                sent: None,
             },
         );
         let mut header = Header {

@@ -102,11 +102,17 @@ pub(super) fn is_notification(header: &Header) -> bool {
     header.command == Command::OPLOCK_BREAK && header.message_id.0 == u64::MAX
 }
 
+/// A session was closed on the server: a notice that is no answer. [MS-SMB2] 2.2.44.
+pub(super) fn is_server_notice(header: &Header) -> bool {
+    header.command == Command(SERVER_TO_CLIENT_NOTIFICATION) && header.message_id.0 == u64::MAX
+}
+
 /// The request is the server's to finish. [MS-SMB2] 3.2.5.1.5.
 pub(super) fn is_interim(header: &Header) -> bool {
     header.is_async() && header.nt_status() == NtStatus::PENDING
 }
 
+const SERVER_TO_CLIENT_NOTIFICATION: u16 = 0x13;
 /// Responses and notifications that belong to nothing, of one connection, that are heard: enough to
 /// tell what it sends.
 const MOST_PDUS: usize = 256;

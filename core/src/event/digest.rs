@@ -183,6 +183,9 @@ fn put_divergence(divergence: &Divergence, out: &mut Vec<u8>) {
         Divergence::Dialect { recorded, seen } => {
             put(out, 0, &[u64::from(*recorded), u64::from(*seen)]);
         }
+        Divergence::WrongHeader { field, sent, seen } => {
+            put(out, 0, &[*field as u64, *sent, *seen]);
+        }
         Divergence::ConnectionLost { reason } => put(out, 0, &[*reason as u64]),
         Divergence::MissingBreak
         | Divergence::NoResponse

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::{Divergence, NetFailure};
-use crate::{frame::Digest, smb2::NtStatus};
+use super::{Divergence, HeaderField, NetFailure};
+use crate::{
+    frame::Digest,
+    smb2::{Command, NtStatus},
+};
 
 /// An oplock level or lease state, coded as in [`Divergence::Grant`].
 #[must_use]
@@ -108,6 +111,21 @@ impl Divergence {
             Self::LoginFailed => (None, Some("the login could not go on".to_owned())),
             Self::BadSignature => (None, Some("a wrong or missing signature".to_owned())),
             Self::Malformed => (None, Some("an answer that cannot be read".to_owned())),
+            Self::WrongHeader { field, sent, seen } => {
+                let of = |value: u64| match field {
+                    HeaderField::Command => u16::try_from(value)
+                        .map_or_else(|_| value.to_string(), |it| Command(it).to_string()),
+                    HeaderField::Flags => if value == 0 {
+                        "no response"
+                    } else {
+                        "a response"
+                    }
+                    .to_owned(),
+                    HeaderField::SessionId => format!("session {value:#x}"),
+                    HeaderField::TreeId => format!("tree {value:#x}"),
+                };
+                both(of(sent), of(seen))
+            }
         }
     }
 }

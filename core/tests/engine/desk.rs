@@ -157,6 +157,15 @@ impl Desk {
         body: &[u8],
     ) {
         let mut bytes = header(command, mid, status, credits);
+        // Session and tree are those of the request, as far as they are not given by the answer.
+        let request = self
+            .sent
+            .iter()
+            .find(|sent| sent.bytes.get(24..32) == Some(&mid.to_le_bytes()));
+        if let Some(request) = request.filter(|_| !matches!(command, 0 | 1)) {
+            let from = if command == 3 { 40 } else { 36 };
+            bytes[from..48].copy_from_slice(&request.bytes[from..48]);
+        }
         bytes.extend_from_slice(body);
         self.receive(bytes);
     }

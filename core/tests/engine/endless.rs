@@ -3,7 +3,7 @@
 use super::{bench::*, desk::*};
 use serde_json::{Value, json};
 use smbench_core::{
-    event::{Divergence, Input, Report, TokenOutcome},
+    event::{Divergence, HeaderField, Input, Report, TokenOutcome},
     ids::{ConnId, OpId, SessionRef},
 };
 
@@ -95,8 +95,10 @@ fn a_handle_that_comes_too_late_is_closed() {
     let close = &desk.sent.last().unwrap().bytes;
     assert_eq!((close[12], &close[72..88]), (6, &[7; 16][..]));
     // The same once more belongs to nothing.
+    assert!(!matches!(desk.reports.last(), Some(Report::Stray { .. })));
     desk.answer(CREATE, 2, SUCCESS, 1, &create_body(0, 7));
     assert_eq!(desk.sent.len(), 6);
+    assert!(matches!(desk.reports.last(), Some(Report::Stray { .. })));
 }
 
 /// The recording ends before the answer to the watch, but not before its interim response.
@@ -189,7 +191,7 @@ fn a_login_without_end_is_ended() {
 }
 
 #[test]
-fn an_answer_to_another_command_is_malformed() {
+fn an_answer_to_another_command_has_a_wrong_header() {
     let mut desk = Desk::new(&[
         create(0, Some(0), "SUCCESS", &json!({})),
         echo(
@@ -198,7 +200,12 @@ fn an_answer_to_another_command_is_malformed() {
         ),
     ]);
     desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
-    assert_eq!(desk.diverged(), [(0, &Divergence::Malformed)]);
+    let wrong = Divergence::WrongHeader {
+        field: HeaderField::Command,
+        sent: CREATE.into(),
+        seen: ECHO.into(),
+    };
+    assert_eq!(desk.diverged(), [(0, &wrong)]);
 }
 
 /// What very many operations come to is told in parts: memory holds a part.

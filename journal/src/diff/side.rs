@@ -373,7 +373,7 @@ const FIELDS: [(u8, &str); 5] = [
 ];
 
 /// Divergences that are not in an outcome, by bit.
-const TROUBLES: [&str; 9] = [
+const TROUBLES: [&str; 10] = [
     "connection_lost",
     "login_failed",
     "no_response",
@@ -383,6 +383,7 @@ const TROUBLES: [&str; 9] = [
     "unexpected_break",
     "break_level",
     "bad_signature",
+    "wrong_header",
 ];
 
 #[cfg(test)]
