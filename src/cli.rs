@@ -145,6 +145,10 @@ pub(crate) struct RunArgs {
     /// How break notifications are acknowledged
     #[arg(long, value_enum, default_value_t = Ack::Recorded)]
     pub(crate) ack: Ack,
+    /// How long a recorded break of an oplock or lease is waited for that does not come, in milliseconds;
+    /// no longer than --timeout
+    #[arg(long, default_value_t = 2_000, value_name = "MS")]
+    pub(crate) break_wait: u32,
     #[command(flatten)]
     pub(crate) timeout: TimeoutArg,
 }
@@ -198,6 +202,7 @@ impl RunArgs {
                 Ack::Never => AckMode::Never,
             },
             timeout_ms: self.timeout.ms(),
+            break_wait_ms: self.break_wait,
             seed,
             ..RunConfig::default()
         }

@@ -1,6 +1,6 @@
 //! Runs a plan against a live server, recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use smbench_core::bulk::Blobs;
@@ -14,9 +14,12 @@ use smbench_live::auth::{AnonymousAuthenticator, AuthError, Begin, Handshake, Ss
 use smbench_live::driver::Parts;
 use smbench_live::tcp::TcpNetwork;
 use smbench_live::timer::PreciseTimer;
-use smbench_live::{Authenticator, Credentials, CredentialsSource, Driver, DriverConfig, Endpoint};
+use smbench_live::{
+    Authenticator, Credentials, CredentialsSource, Driver, DriverConfig, Endpoint, Standing,
+};
 
 use crate::exit::{DEFECT, ENVIRONMENT, Failure, OrFail};
+use crate::identity::Logins;
 use crate::interrupt::{self, STOPPING, Stoppable};
 use crate::load::{Attachments, BlobSource};
 use crate::record::{RecordArgs, Recording, RunIdentity};
@@ -61,6 +64,8 @@ pub(crate) struct LiveOutcome {
     pub(crate) summary: Summary,
     /// What was counted.
     pub(crate) tally: Tally,
+    /// Who was let in, and as whom.
+    pub(crate) logins: Logins,
 }
 
 impl LiveOutcome {
@@ -138,6 +143,7 @@ impl Authenticator for Login {
 /// Runs, recorded.
 pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     let operations = run.plan.len() as u64;
+    let facts = facts(&run);
     let recording = Recording::begin(
         run.record,
         RunIdentity {
@@ -146,6 +152,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
             config: &run.config,
             attachments: run.attachments,
             clock: true,
+            facts,
         },
     )?;
     let recorder = recording.recorder()?;
@@ -156,6 +163,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     );
     let mut tally = Tally::of(run.plan.recorded());
     let begun = Instant::now();
+    let known = run.credentials.clone();
     let drive = Drive {
         plan: run.plan,
         config: run.config,
@@ -178,6 +186,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     };
     let wall = begun.elapsed();
     let (effects, unwanted) = (driven.effects, driven.unwanted);
+    let logins = Logins::of(&driven.standings, &known);
     // The recorder holds the journal open.
     drop(driven);
     let (journal, bundle) = recording.end()?;
@@ -192,8 +201,28 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         unwanted,
         ..RunFacts::default()
     });
-    Ok(LiveOutcome { summary, tally })
+    Ok(LiveOutcome {
+        summary,
+        tally,
+        logins,
+    })
 }
+
+/// Whom a journal is of.
+fn facts(run: &LiveRun<'_>) -> Vec<(&'static str, String)> {
+    let users = run.credentials.principals.values();
+    let users: BTreeSet<&str> = users.map(|it| it.user.as_str()).collect();
+    let users: Vec<&str> = users.into_iter().take(USERS_NAMED).collect();
+    let mut facts = vec![
+        ("server", run.target.address.to_string()),
+        ("users", users.join(", ")),
+    ];
+    facts.retain(|(_, value)| !value.is_empty());
+    facts
+}
+
+/// Users that a journal names.
+const USERS_NAMED: usize = 20;
 
 /// A plan, and what it is driven with.
 pub(crate) struct Drive<'a, B, R> {
@@ -223,6 +252,8 @@ pub(crate) struct Driven<B, R> {
     pub(crate) effects: EffectsDigest,
     /// Frames that nobody asked for, beyond what was recorded.
     pub(crate) unwanted: u64,
+    /// As whom each session was let in.
+    pub(crate) standings: BTreeMap<SessionRef, Standing>,
     /// Bulk data.
     pub(crate) blobs: B,
     _recorder: R,
@@ -278,6 +309,7 @@ impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
         Ok(Driven {
             effects: finished.effects,
             unwanted: finished.metrics.unwanted_frames,
+            standings: finished.metrics.standings,
             blobs: finished.blobs,
             _recorder: finished.recorder,
         })

@@ -15,6 +15,8 @@ use smbench_core::workload::{DataRef, Entry, Operation, Workload};
 
 use crate::exit::{ENVIRONMENT, Failure, OrFail};
 use crate::report;
+use crate::stalls::{Stall, Waits, stalls};
+use crate::tally::Tally;
 use crate::terminal::note;
 
 /// A workload: its tables and namespace in memory; operations and bulk data stay on disk.
@@ -67,6 +69,16 @@ impl Loaded {
         let wanted = wanted.into_iter().collect();
         let picked = self.reader.pick(&wanted);
         picked.map_err(|error| self.unreadable(error))
+    }
+
+    /// The operations that stalled in the recording or in the run that `tally` has counted.
+    pub(crate) fn stalls(&self, tally: &Tally) -> Result<Vec<Stall>, Failure> {
+        let recorded = Waits::recorded(tally.recorded());
+        let read = || {
+            let operations = self.reader.operations()?;
+            Ok(operations)
+        };
+        stalls(&recorded, &tally.waits, read).map_err(|error| self.unreadable(error))
     }
 
     /// The workload ready to run as `config` says, with all data that it sends at hand and sound.

@@ -3,6 +3,7 @@
 mod cli;
 mod exit;
 mod finding;
+mod identity;
 mod interrupt;
 mod journals;
 mod live_run;
@@ -12,6 +13,7 @@ mod record;
 mod report;
 mod root;
 mod secrets;
+mod stalls;
 mod tally;
 mod target;
 mod terminal;

@@ -50,6 +50,8 @@ pub(crate) struct RunIdentity<'a> {
     pub(crate) attachments: Attachments,
     /// Whether wall-clock time may be written down (not in simulations).
     pub(crate) clock: bool,
+    /// What else is known of the run, by name.
+    pub(crate) facts: Vec<(&'static str, String)>,
 }
 
 impl Recording {
@@ -82,7 +84,11 @@ impl Recording {
             started_unix_ns: run
                 .clock
                 .then(|| u64::try_from(started.as_nanos()).unwrap_or(u64::MAX)),
-            facts: [("verb".to_owned(), run.verb.to_owned())].into(),
+            facts: [("verb", run.verb.to_owned())]
+                .into_iter()
+                .chain(run.facts)
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             ..RunMeta::default()
         };
         let writer =

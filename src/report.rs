@@ -8,6 +8,7 @@ use smbench_core::workload::{Action, Operation};
 
 use crate::exit::{Failure, OrFail};
 use crate::finding::Finding;
+use crate::stalls::{self, Stall};
 use crate::tally::Summary;
 use crate::terminal::{self, printable};
 pub(crate) use crate::terminal::{note, say};
@@ -76,7 +77,7 @@ pub(crate) fn progress(total: u64, template: &str) -> ProgressBar {
 }
 
 /// Prints how a run went: how much it compared, what differed, and how time went.
-pub(crate) fn run(summary: &Summary, findings: &[Finding]) {
+pub(crate) fn run(summary: &Summary, findings: &[Finding], stalled: &[Stall]) {
     let funnel = &summary.funnel;
     say!(
         "{} captured → {} compiled → {} sent → {} answered → {} compared → {} as recorded",
@@ -90,6 +91,7 @@ pub(crate) fn run(summary: &Summary, findings: &[Finding]) {
     verdict(summary);
     losses(summary);
     divergences(findings);
+    stalls::print(stalled);
     say!(
         "{:.2} s, {:.0} answers/s; answer time p50 {}, p99 {}, max {}; late p50 {}, p99 {}",
         seconds(summary.wall_us),

@@ -19,6 +19,7 @@ use smbench_core::ids::OpId;
 use smbench_core::smb2::{Command, NtStatus};
 
 use crate::exit::{Failure, OrFail};
+use crate::identity::Logins;
 use crate::interrupt;
 use crate::live_run::{self, Drive, KnownUsers};
 use crate::target::Target;
@@ -147,11 +148,12 @@ impl Claim<'_> {
         let plan = Plan::build(&workload, operations.iter().cloned(), &config, |_| true)
             .or_defect("cannot look at the root")?;
         let mut first: Option<(OpId, Divergence)> = None;
+        let known = self.credentials.first();
         let drive = Drive {
             plan,
             config,
             target: self.target,
-            credentials: self.credentials.first(),
+            credentials: known.clone(),
             blobs: Kept {
                 given: BTreeMap::from([(Digest::of(&data), data.into())]),
                 seen: Vec::new(),
@@ -169,6 +171,8 @@ impl Claim<'_> {
             }
         })?;
         interrupt::refuse("only the root was looked after, and nothing of the workload was sent")?;
+        // Before anything else: what a guest may not do says nothing of the root.
+        Logins::of(&driven.standings, &known).refuse_guests(self.target.allow_guest)?;
         match first {
             None => Ok(driven.blobs.seen),
             Some((op, divergence)) => {

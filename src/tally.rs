@@ -12,6 +12,7 @@ use smbench_core::workload::Operation;
 
 use crate::finding::{Finding, Kind, is_of_answer};
 use crate::report::path_of;
+use crate::stalls::Waits;
 use crate::verdict::{Basis, Funnel, Judgement};
 
 /// Everything that is told of a run at its end.
@@ -34,7 +35,7 @@ pub(crate) struct Tally {
     /// Operations not sent because of what they would reach, by reason.
     pub(crate) refused: BTreeMap<&'static str, u64>,
     refusals: BTreeSet<OpId>,
-    /// Requests that have a recorded answer and were refused by the policy.
+    /// Of those, with a recorded answer.
     refused_answers: u64,
     /// Operations that could not run, by the one that is to blame.
     cascades: BTreeMap<OpId, Vec<OpId>>,
@@ -45,6 +46,8 @@ pub(crate) struct Tally {
     latency_us: Histogram<u64>,
     late_us: Histogram<u64>,
     late_by: Lateness,
+    /// How long answers took.
+    pub(crate) waits: Waits,
 }
 
 /// Divergences that are kept; beyond so many they are counted.
@@ -88,6 +91,7 @@ impl Tally {
             latency_us: histogram(),
             late_us: histogram(),
             late_by: Lateness::default(),
+            waits: Waits::default(),
         }
     }
 
@@ -101,10 +105,14 @@ impl Tally {
                 self.late_by.credits_ns += late.credits_ns;
                 self.late_by.server_ns += late.server_ns;
                 self.late_by.replayer_ns += late.replayer_ns;
+                self.late_by.breaks_ns += late.breaks_ns;
             }
             Report::Finished { op, latency_ns, .. } => {
                 self.finished += 1;
                 self.latency_us.saturating_record(latency_ns / 1_000);
+                if let Some(it) = self.recorded.get(*op) {
+                    self.waits.add(*op, it.command, latency_ns / 1_000);
+                }
                 self.mark(*op, fate::ANSWERED);
             }
             Report::Diverged { op, divergence } => self.diverge(*op, divergence),
@@ -142,7 +150,7 @@ impl Tally {
         self.refusals.insert(op);
         *self.refused.entry(why.name()).or_default() += 1;
         let answered = self.recorded.get(op).is_some_and(|it| it.is_answered);
-        self.refused_answers += u64::from(answered && is_policy(why));
+        self.refused_answers += u64::from(answered);
     }
 
     fn mark(&mut self, op: OpId, fate: u8) {
@@ -174,6 +182,11 @@ impl Tally {
     pub(crate) fn divergent_operations(&self) -> impl Iterator<Item = OpId> + '_ {
         let cascaded = self.cascaded().flat_map(|(_, of)| of.iter().copied());
         self.first.iter().map(|(op, _)| *op).chain(cascaded)
+    }
+
+    /// What the recording holds.
+    pub(crate) fn recorded(&self) -> &Recorded {
+        &self.recorded
     }
 
     /// All that differs, causes before consequences. `operations` has those that differ.
@@ -298,6 +311,7 @@ impl Tally {
                 credits: self.late_by.credits_ns / 1_000,
                 server: self.late_by.server_ns / 1_000,
                 replayer: self.late_by.replayer_ns / 1_000,
+                breaks: self.late_by.breaks_ns / 1_000,
             },
             wall_us: run.wall_us,
             journal: run.journal,
@@ -310,18 +324,6 @@ impl Tally {
             judgement,
         }
     }
-}
-
-/// Whether a flag of the policy would have sent it.
-const fn is_policy(why: Refusal) -> bool {
-    matches!(
-        why,
-        Refusal::RpcCall
-            | Refusal::RpcAuth
-            | Refusal::Volume
-            | Refusal::Printer
-            | Refusal::Password
-    )
 }
 
 /// What a run is, besides what it reported.
@@ -458,4 +460,6 @@ pub(crate) struct LateBy {
     pub(crate) server: u64,
     /// The replayer itself.
     pub(crate) replayer: u64,
+    /// Recorded breaks that were waited for and did not come.
+    pub(crate) breaks: u64,
 }

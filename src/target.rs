@@ -38,6 +38,9 @@ pub(crate) struct TargetArgs {
     /// Folder below the share that everything is put under
     #[arg(long, value_name = "FOLDER")]
     pub(crate) root: Option<String>,
+    /// Go on where the server lets a user who gave a password in as a guest
+    #[arg(long)]
+    pub(crate) allow_guest: bool,
     /// Write into folders that no preparation made: at the top of the share, or straight below --root
     #[arg(long)]
     pub(crate) i_know_this_share_is_mine: bool,
@@ -71,6 +74,8 @@ pub(crate) struct Target {
     pub(crate) places: BTreeMap<String, Place>,
     /// The root as told to the user.
     pub(crate) root: String,
+    /// Who is let in as a guest may go on.
+    pub(crate) allow_guest: bool,
     users: Users,
 }
 
@@ -115,6 +120,7 @@ impl Target {
             trees,
             places,
             root,
+            allow_guest: args.allow_guest,
             users,
         })
     }

@@ -19,7 +19,7 @@ pub(crate) struct Funnel {
     pub(crate) compiled: u64,
     /// Of those, with a recorded answer.
     pub(crate) with_answer: u64,
-    /// Of those, refused by the policy.
+    /// Of those, refused: they would have reached what a run may not reach.
     #[serde(skip)]
     pub(crate) refused: u64,
     #[serde(skip)]
@@ -34,7 +34,8 @@ pub(crate) struct Funnel {
 
 impl Funnel {
     /// Share of what could be compared that was: requests with a recorded answer, and those that stayed
-    /// encrypted, less those refused by the policy.
+    /// encrypted, less those refused. What only means nothing without those
+    /// is not compared either.
     pub(crate) fn coverage(&self) -> Option<f64> {
         let all = (self.with_answer + self.sealed).checked_sub(self.refused)?;
         (all > 0).then(|| self.compared as f64 / all as f64)
@@ -156,11 +157,11 @@ impl Judgement {
 fn lacks(funnel: &Funnel, min_coverage: f64) -> Vec<String> {
     let mut why = Vec::new();
     match funnel.coverage() {
-        None if funnel.compiled == 0 => why.push("the workload holds no request".to_owned()),
-        None if funnel.with_answer == 0 => {
+        _ if funnel.compiled == 0 => why.push("the workload holds no request".to_owned()),
+        _ if funnel.with_answer == 0 => {
             why.push("the recording holds no answer: one direction was captured".to_owned());
         }
-        None => why.push("all that has a recorded answer was refused by the policy".to_owned()),
+        None => why.push("all that has a recorded answer was refused".to_owned()),
         Some(coverage) if coverage < min_coverage => {
             let all = funnel.with_answer + funnel.sealed - funnel.refused;
             let mut told = format!(

@@ -132,6 +132,8 @@ pub struct Engine {
     unsettled: usize,
     unanswerable: usize,
     phase: Phase,
+    /// What is released now waited for a break that did not come.
+    gives_up_break: bool,
 }
 
 /// How far the run is.
@@ -164,6 +166,7 @@ impl Engine {
             unsettled: plan.own,
             unanswerable: 0,
             phase: Phase::New,
+            gives_up_break: false,
             now: LogicalTime::ZERO,
             plan,
             config,

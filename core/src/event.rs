@@ -328,6 +328,9 @@ pub struct Lateness {
     pub server_ns: u64,
     /// For the replayer itself: a wake that came late.
     pub replayer_ns: u64,
+    /// For recorded break notifications that did not come, and that the run waited for.
+    #[serde(default)]
+    pub breaks_ns: u64,
 }
 
 impl Lateness {
@@ -338,6 +341,7 @@ impl Lateness {
             .saturating_add(self.credits_ns)
             .saturating_add(self.server_ns)
             .saturating_add(self.replayer_ns)
+            .saturating_add(self.breaks_ns)
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Filter {
     pub to: Option<LogicalTime>,
     /// Only shards' events from this number on.
     pub from_seq: Option<u64>,
+    /// Only events upon which something diverged, or could not run because of that.
+    pub diverged: bool,
 }
 
 /// One event, shown.
@@ -101,6 +103,8 @@ pub struct DidNote {
 pub struct Shown {
     /// Events shown.
     pub shown: u64,
+    /// Operations of the workload, where the journal has it.
+    pub operations: Option<usize>,
     /// Events that the filter held back.
     pub held_back: u64,
     /// Why names are missing, or may be wrong.
@@ -189,6 +193,7 @@ fn named(
             }
         }
     }
+    shown.operations = Some(names.0.len());
     Ok(())
 }
 
@@ -215,9 +220,12 @@ impl Filter {
             || (line.did.iter())
                 .filter_map(|did| did.operation)
                 .any(|op| self.operations.contains(&op));
+        let diverged = !self.diverged
+            || (line.did.iter()).any(|did| matches!(did.what, "diverged" | "cascaded"));
         let kind = self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == line.kind);
         among(&self.clients, line.client)
             && concerns
+            && diverged
             && kind
             && self
                 .from

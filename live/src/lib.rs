@@ -25,7 +25,7 @@ pub mod tcp;
 
 pub use auth::{Authenticator, Credentials, CredentialsSource};
 pub use driver::{Driver, DriverConfig, DriverHandle};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Standing};
 pub use network::{Endpoint, Network};
 pub use service::{FrameService, ServiceHost, ServiceOutput};
 pub use timer::{Timer, TokioTimer};

@@ -4,10 +4,49 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use smbench_core::event::{NetFailure, Report};
+use smbench_core::ids::SessionRef;
+
+/// As whom a server lets somebody in. [MS-SMB2] 2.2.6, SessionFlags.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Standing {
+    /// As the user who logged in.
+    User,
+    /// As a guest.
+    Guest,
+    /// As nobody.
+    Anonymous,
+}
+
+impl Standing {
+    /// By the flags of the SESSION_SETUP response that granted the session.
+    #[must_use]
+    pub const fn of_flags(flags: u16) -> Self {
+        match (flags & GUEST != 0, flags & NULL != 0) {
+            (_, true) => Self::Anonymous,
+            (true, false) => Self::Guest,
+            (false, false) => Self::User,
+        }
+    }
+
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Guest => "guest",
+            Self::Anonymous => "anonymous",
+        }
+    }
+}
+
+const GUEST: u16 = 1;
+const NULL: u16 = 2;
 
 /// Counts and distributions of a run so far.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    /// As whom the server let each session in; the last time, where it logged in again.
+    pub standings: BTreeMap<SessionRef, Standing>,
     /// Connections opened.
     pub connects: u64,
     /// Connections that could not be opened, and why.
@@ -63,6 +102,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let empty = || histogram();
         Self {
+            standings: BTreeMap::new(),
             connects: 0,
             connect_failures: BTreeMap::new(),
             losses: BTreeMap::new(),

@@ -152,7 +152,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         clocks.iter().for_each(Clock::tell);
         tell_duplicates(&duplicates);
         overview.commands();
-        next_steps(&args.out);
+        next_steps(&workload, &args.out);
     }
     if workload.operations == 0 {
         return Err(Failure::environment("the capture holds no SMB2 request")

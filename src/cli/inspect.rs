@@ -2,6 +2,7 @@
 
 mod calls;
 mod dot;
+mod replayable;
 mod survey;
 mod tables;
 mod why;
@@ -12,12 +13,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use smbench_compiler::folder::FolderReader;
 use smbench_core::ids::OpId;
-use smbench_core::workload::{Operation, Workload};
+use smbench_core::workload::{Action, Operation, Workload};
 
+use self::replayable::lacks;
 use self::survey::Survey;
 use crate::cli::slice::{FilterArgs, counted, open};
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::report::{self, say};
+use crate::stalls::{self, Stall, Waits};
 
 /// What a workload holds.
 #[derive(clap::Args)]
@@ -71,6 +74,9 @@ pub(crate) struct Overview<'a> {
     files: u32,
     edges: &'a BTreeMap<String, u64>,
     duration_us: u64,
+    /// What cannot be replayed, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lacks: Vec<String>,
 }
 
 impl<'a> Overview<'a> {
@@ -105,6 +111,7 @@ impl<'a> Overview<'a> {
             files: workload.opens,
             edges: &coverage.edges,
             duration_us,
+            lacks: lacks(workload),
         }
     }
 
@@ -134,6 +141,9 @@ impl<'a> Overview<'a> {
             self.reencoded_exact,
             self.reencoded_total,
         );
+        for what in &self.lacks {
+            say!("  NOTE: {what}");
+        }
         counted("order edges by rule", self.edges);
         counted("skipped", self.skipped);
         counted("inferred", self.inferred);
@@ -142,6 +152,9 @@ impl<'a> Overview<'a> {
 
     /// Prints the requests by command.
     pub(crate) fn commands(&self) {
+        if self.by_command.is_empty() {
+            return;
+        }
         let mut commands = report::table(&["command", "operations"]);
         for (command, count) in self.by_command {
             commands.add_row([command.clone(), count.to_string()]);
@@ -151,7 +164,10 @@ impl<'a> Overview<'a> {
 }
 
 /// Prints what can be done with the workload `dir` next.
-pub(crate) fn next_steps(dir: &Path) {
+pub(crate) fn next_steps(workload: &Workload, dir: &Path) {
+    if workload.operations == 0 {
+        return;
+    }
     let dir = dir.display();
     say!("next: smbench sim {dir} --seed 1");
     say!("  or: smbench replay {dir} --prepare --server HOST --share NAME --password-file F");
@@ -164,6 +180,8 @@ struct Inspected<'a> {
     overview: Overview<'a>,
     #[serde(flatten)]
     survey: survey::Told,
+    /// What took far longer than others of its kind.
+    stalls: Vec<Stall>,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -182,10 +200,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
         why::why(&folder, OpId(op), args.json)?;
         return Ok(Verdict::Same);
     }
-    let mut survey = Survey::new(folder.workload());
+    let (mut survey, mut waits) = (Survey::new(folder.workload()), Waits::default());
     for operation in read(&folder)? {
-        survey.add(folder.workload(), &operation?);
+        let operation = operation?;
+        if let (Action::Request(_), Some(expect)) = (&operation.action, &operation.expect) {
+            waits.add(operation.id, operation.cmd, expect.latency_us);
+        }
+        survey.add(folder.workload(), &operation);
     }
+    let stalls = stalls::stalls(&waits, &Waits::default(), || read(&folder))?;
     whole(&folder).map_err(|failure| failure.remedy(REMEDY))?;
     let told = survey.tell(folder.workload(), args.top);
     let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -194,12 +217,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
         report::json(&Inspected {
             overview,
             survey: told,
+            stalls,
         })?;
         return Ok(Verdict::Same);
     }
     overview.print(&args.dir);
     tables::print(&told, folder.workload());
-    next_steps(&args.dir);
+    stalls::print(&stalls);
+    next_steps(folder.workload(), &args.dir);
     Ok(Verdict::Same)
 }
 

@@ -15,12 +15,14 @@ use smbench_core::workload::Operation;
 use crate::cli::{RunArgs, prepare};
 use crate::exit::{Failure, Outcome};
 use crate::finding::Finding;
+use crate::identity::{self, Logins};
 use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
 use crate::policy::PolicyArgs;
 use crate::record::RecordArgs;
 use crate::report::{self, note, say};
 use crate::root::Claim;
+use crate::stalls::Stall;
 use crate::tally::Summary;
 use crate::target::{Target, TargetArgs};
 use crate::verdict::{Basis, CoverageArg};
@@ -76,6 +78,10 @@ struct Told<'a> {
     run: &'a Summary,
     /// All that differs.
     divergences: Vec<Finding>,
+    /// Who was let in, and as whom.
+    logins: &'a Logins,
+    /// What took far longer than others of its kind.
+    stalls: Vec<Stall>,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -108,6 +114,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         );
     }
     let credentials = target.known_users(workload);
+    identity::foretell(workload, &credentials);
     foretell(&plan.refusals());
     let claim = Claim {
         target: &target,
@@ -142,17 +149,22 @@ pub(crate) fn run(args: &Args) -> Outcome {
     })?;
     let diverged = loaded.pick(outcome.tally.divergent_operations())?;
     let divergences = outcome.tally.findings(&diverged);
+    let stalls = loaded.stalls(&outcome.tally)?;
     if args.json {
         report::json(&Told {
             run: &outcome.summary,
             divergences,
+            logins: &outcome.logins,
+            stalls,
         })?;
     } else {
-        report::run(&outcome.summary, &divergences);
+        report::run(&outcome.summary, &divergences, &stalls);
+        outcome.logins.print();
         say!("next: smbench rerun {}", outcome.summary.journal);
     }
     outcome.refuse_interrupted()?;
     refuse_strangers(&outcome, &diverged)?;
+    outcome.logins.refuse_guests(target.allow_guest)?;
     Ok(outcome.summary.judgement.verdict())
 }
 

@@ -7,8 +7,10 @@ use serde::Serialize;
 use smbench_core::ids::{LogicalTime, OpId};
 use smbench_journal::show::{Filter, Line};
 use smbench_journal::{RunMeta, show, verify};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::exit::{OrFail, Outcome, Verdict};
+use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::journals::{failed, not_rerun, open, open_damaged, tell_damage};
 use crate::report::{self, note, say};
 use crate::terminal::{Lines, printable};
@@ -25,9 +27,12 @@ pub(crate) struct Args {
     /// Only events about this operation; may be repeated
     #[arg(long, value_name = "OP")]
     op: Vec<u32>,
-    /// Only events of this kind (received, connected, wake, ...); may be repeated
-    #[arg(long, value_name = "KIND")]
+    /// Only events of this kind; may be repeated
+    #[arg(long, value_name = "KIND", value_parser = KINDS)]
     kind: Vec<String>,
+    /// Only events upon which something diverged, or could not run because of that
+    #[arg(long)]
+    diverged: bool,
     /// Not before this time, in microseconds of the run
     #[arg(long, value_name = "US")]
     from_us: Option<u64>,
@@ -79,6 +84,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         from: args.from_us.map(LogicalTime::from_micros),
         to: args.to_us.map(LogicalTime::from_micros),
         from_seq: None,
+        diverged: args.diverged,
     };
     let mut out = Lines::begin();
     let mut left = args.limit.unwrap_or(u64::MAX);
@@ -108,8 +114,27 @@ pub(crate) fn run(args: &Args) -> Outcome {
     for text in &shown.notes {
         note!("smbench: {text}");
     }
+    if let Some(count) = shown.operations
+        && let Some(op) = args.op.iter().find(|op| **op as usize >= count)
+    {
+        return Err(Failure::usage(format!("there is no operation {op}"))
+            .remedy(format!("the workload has {count}, and counts from 0")));
+    }
     Ok(Verdict::of(tell_damage(&journal, &args.journal)?))
 }
+
+/// Kinds of events.
+const KINDS: [&str; 9] = [
+    "start",
+    "connected",
+    "connect_failed",
+    "closed",
+    "received",
+    "token_ready",
+    "wake",
+    "completed",
+    "stop",
+];
 
 fn json_line(out: &mut Lines, value: &impl Serialize) -> io::Result<()> {
     out.line(&serde_json::to_string(value)?)
@@ -168,11 +193,26 @@ fn summary(args: &Args) -> Outcome {
         summary.meta.engine,
         summary.meta.seed
     );
+    if let Some(started) = summary.meta.started_unix_ns.and_then(date) {
+        say!("  date: {started}");
+    }
     for (name, value) in &summary.meta.facts {
         say!("  {name}: {value}");
     }
+    let options = summary.meta.config.as_object().into_iter().flatten();
+    let options = options.filter(|(_, value)| value.is_string() || value.is_number());
+    let options: Vec<String> = options
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    say!("  options: {}", options.join(", "));
     say!("attachments: {}", summary.attachments.join(", "));
     Ok(verdict)
+}
+
+/// A time of the wall clock, in UTC.
+fn date(unix_ns: u64) -> Option<String> {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(unix_ns.into()).ok()?;
+    at.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
 }
 
 fn check(args: &Args) -> Outcome {

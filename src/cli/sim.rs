@@ -27,6 +27,7 @@ use crate::interrupt::{STOPPING, Stoppable, Unfinished};
 use crate::load::Loaded;
 use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
 use crate::report::{self, say};
+use crate::stalls::Stall;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::verdict::{Basis, CoverageArg};
 
@@ -90,6 +91,8 @@ struct Told {
     run: Summary,
     /// All that differs.
     divergences: Vec<Finding>,
+    /// What took far longer than others of its kind.
+    stalls: Vec<Stall>,
     /// The capture, if one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pcap: Option<Captured>,
@@ -132,7 +135,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.json {
         report::json(&told)?;
     } else {
-        report::run(&told.run, &told.divergences);
+        report::run(&told.run, &told.divergences, &told.stalls);
         if let Some(pcap) = &told.pcap {
             let Captured { path, packets, .. } = pcap;
             say!("capture: {path} ({packets} packets)");
@@ -155,6 +158,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Told, 
             config: &config,
             attachments: loaded.attachments()?,
             clock: false,
+            facts: Vec::new(),
         },
     )?;
     let mut capture = match &args.pcap {
@@ -226,6 +230,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Told, 
     Ok(Told {
         run: summary,
         divergences: tally.findings(&diverged),
+        stalls: loaded.stalls(&tally)?,
         pcap,
     })
 }

@@ -56,7 +56,8 @@ pub(crate) fn import(args: &ImportArgs) -> Outcome {
 
 fn tell(done: Result<TransferReport, JournalError>, from: &Path, to: &Path, json: bool) -> Outcome {
     let done = done.map_err(|error| {
-        let at_fault = if error.is_damage() { from } else { to };
+        let of_source = error.is_damage() || matches!(error, JournalError::Busy { .. });
+        let at_fault = if of_source { from } else { to };
         failed(error, at_fault).context(format!("nothing was written to {}", to.display()))
     })?;
     for tail in &done.tails {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AckMode, ConnState, Engine, EngineError, compare, plan::Plan, receive::Pdu, view::View,
+    AckMode, ConnState, Engine, EngineError, Headers, compare, plan::Plan, receive::Pdu, view::View,
 };
 use crate::{
     event::{Divergence, Report},
@@ -191,7 +191,10 @@ impl Engine {
     pub(super) fn break_missing(&mut self, op: OpId) -> Result<(), EngineError> {
         self.diverged(op, Divergence::MissingBreak);
         self.breaks.missing.insert(op, op);
-        self.observe(op)?;
+        self.gives_up_break = self.config.headers == Headers::Checked;
+        let observed = self.observe(op);
+        self.gives_up_break = false;
+        observed?;
         self.still_silent(self.config.break_wait_ns())
     }
 

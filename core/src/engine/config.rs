@@ -150,7 +150,8 @@ impl Patience {
 pub enum Headers {
     /// The MessageId and the command; an answer to what was given up belongs to nothing.
     Lax,
-    /// What [MS-SMB2] 3.2.5.1 asks for: flags, session and tree too.
+    /// What [MS-SMB2] 3.2.5.1 asks for: flags, session and tree too. Waiting for a break that does not come
+    /// is a lateness of its own.
     #[default]
     Checked,
 }

@@ -131,6 +131,8 @@ pub(super) struct OpRun {
     pub(super) reached_interim: bool,
     pub(super) held_by_server: bool,
     pub(super) held_by_credits: bool,
+    /// Released when a break that was waited for did not come.
+    pub(super) held_by_break: bool,
     /// How often it was sent again, as one more leg of a login.
     pub(super) repeats: u8,
     pub(super) released_at: LogicalTime,

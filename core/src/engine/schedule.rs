@@ -183,9 +183,11 @@ impl Engine {
         };
         for member in self.members(op) {
             self.step(member, OpEvent::Release)?;
+            let held_by_break = self.gives_up_break;
             if let Some(run) = self.runs.live_mut(member) {
                 run.released_at = self.now;
                 run.due_at = due;
+                run.held_by_break = held_by_break;
             }
         }
         self.schedule.due.push(Reverse((due, op)));
@@ -239,6 +241,10 @@ impl Engine {
             causality_ns,
             ..Lateness::default()
         };
+        if run.held_by_break {
+            late.breaks_ns = causality_ns.max(self.config.break_wait_ns());
+            late.causality_ns = 0;
+        }
         if run.held_by_server {
             late.server_ns = waited;
         } else if run.held_by_credits {

@@ -89,7 +89,11 @@ fn put_report(report: &Report, out: &mut Vec<u8>) {
                 credits_ns,
                 server_ns,
                 replayer_ns,
+                breaks_ns,
             } = *late;
+            if breaks_ns != 0 {
+                put(out, 17, &[breaks_ns]); // older engines knew no such wait
+            }
             put(
                 out,
                 16,

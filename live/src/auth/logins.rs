@@ -123,6 +123,14 @@ impl Logins {
 
 /// The headers of a plain frame.
 pub(crate) fn headers(plain: &[u8]) -> impl Iterator<Item = Header> + '_ {
+    messages(plain).map(|(header, _)| header)
+}
+
+/// The messages of a plain frame: each header, and the bytes from it on.
+pub(crate) fn messages(plain: &[u8]) -> impl Iterator<Item = (Header, &[u8])> + '_ {
     let ranges = pdus(plain).filter_map(Result::ok);
-    ranges.filter_map(|range| Header::decode(plain.get(range)?).ok())
+    ranges.filter_map(|range| {
+        let pdu = plain.get(range)?;
+        Some((Header::decode(pdu).ok()?, pdu))
+    })
 }

@@ -5,12 +5,12 @@ use smbench_core::event::Seal;
 use smbench_core::frame::{Content, Frame};
 use smbench_core::ids::ConnId;
 use smbench_core::seal::{ClientSecurity, SealError, Verdict};
-use smbench_core::smb2::{Command, Header};
+use smbench_core::smb2::{Command, HEADER_LEN, Header};
 
 use super::DriverConfig;
-use crate::Metrics;
-use crate::auth::logins::{Logins, headers};
+use crate::auth::logins::{Logins, messages};
 use crate::link::Link;
+use crate::{Metrics, Standing};
 
 /// One connection, from an attempt to connect to the next.
 pub(super) struct Conn {
@@ -51,10 +51,10 @@ impl Conn {
             Content::Data(digest) => blobs.put(&digest, bytes),
             Content::Token => logins.received(pdu, bytes),
         })?;
-        for header in headers(&opened.plain) {
+        for (header, pdu) in messages(&opened.plain) {
             if header.command == Command::SESSION_SETUP
                 && header.is_response()
-                && let Some(late) = self.setup_answered(&header, metrics)?
+                && let Some(late) = self.setup_answered(&header, pdu, metrics)?
             {
                 verdict = late;
             }
@@ -71,6 +71,7 @@ impl Conn {
     fn setup_answered(
         &mut self,
         header: &Header,
+        pdu: &[u8],
         metrics: &mut Metrics,
     ) -> Result<Option<Verdict>, SealError> {
         if header.status == STATUS_PENDING {
@@ -87,6 +88,11 @@ impl Conn {
         };
         if header.status != 0 {
             return Ok(None);
+        }
+        let flags = pdu.get(SESSION_FLAGS_AT..SESSION_FLAGS_AT + 2);
+        if let Some(flags) = flags.and_then(|it| it.try_into().ok()) {
+            let standing = Standing::of_flags(u16::from_le_bytes(flags));
+            metrics.standings.insert(session, standing);
         }
         // The server's last token proves the server, and with Kerberos may change the key.
         let last = std::mem::take(&mut login.received);
@@ -126,5 +132,7 @@ const fn seal_of(verdict: Verdict) -> Seal {
     }
 }
 
+/// Where a SESSION_SETUP response has its SessionFlags. [MS-SMB2] 2.2.6.
+const SESSION_FLAGS_AT: usize = HEADER_LEN + 2;
 const STATUS_PENDING: u32 = 0x0000_0103;
 const STATUS_MORE_PROCESSING_REQUIRED: u32 = 0xC000_0016;

@@ -90,10 +90,15 @@ plants! {
 
 /// A name that is no plant's.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("no planted bug is called {name:?}")]
+#[error("no planted bug is called {name:?}; there are {}", names())]
 pub struct UnknownPlant {
     /// The name asked for.
     pub name: String,
+}
+
+fn names() -> String {
+    let names: Vec<&str> = Plant::ALL.iter().map(|plant| plant.name()).collect();
+    names.join(", ")
 }
 
 impl FromStr for Plant {
