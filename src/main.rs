@@ -9,6 +9,7 @@ mod journals;
 mod live_run;
 mod load;
 mod policy;
+mod preflight;
 mod record;
 mod report;
 mod root;

@@ -215,6 +215,19 @@ impl Ground<'_> {
             Ok(TreeTarget { path, root })
         });
         let trees = trees.collect::<Result<_, Failure>>()?;
+        let mut taken: BTreeMap<(String, String), &String> = BTreeMap::new();
+        for (name, place) in &places {
+            let folder = (place.path.to_lowercase(), place.root.to_lowercase());
+            if let Some(other) = taken.insert(folder, name) {
+                return Err(Failure::usage(format!(
+                    "the recorded shares {other} and {name} go to one folder, {} in {}",
+                    place.root, place.path
+                ))
+                .remedy(
+                    "send each to a folder of its own in [shares] of the --mapping: NAME\\folder",
+                ));
+            }
+        }
         Ok((trees, places))
     }
 

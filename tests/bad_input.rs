@@ -446,3 +446,42 @@ fn copy(from: &Path, to: &Path) {
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }
+
+#[test]
+fn an_operation_that_waits_for_itself_is_told() {
+    let scratch = Scratch::new();
+    let work = scratch.compile("leases3_plain.pcap", "w");
+    let path = work.join("ops.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let edited: String = text
+        .lines()
+        .map(|line| {
+            let own = line.starts_with("{\"id\":21,");
+            let edge = "\"after\":[{\"id\":21,\"rule\":\"wire\"},";
+            line.replacen("\"after\":[", if own { edge } else { "\"after\":[" }, 1) + "\n"
+        })
+        .collect();
+    assert_ne!(edited, text);
+    std::fs::write(&path, edited).unwrap();
+    let ran = scratch.run(["sim", "w", "--speed", "max"]);
+    ran.expect(3).says(&["operations wait for each other: 21"]);
+}
+
+#[test]
+fn two_shares_in_one_folder_are_told() {
+    let scratch = Scratch::new();
+    let work = scratch.compile("leases3_plain.pcap", "w");
+    let tables = work.join("workload.json");
+    let text = std::fs::read_to_string(&tables).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value["trees"][0]["path"] = "\\\\s\\other".into();
+    std::fs::write(&tables, value.to_string()).unwrap();
+    let mapping = scratch.file(
+        "m.toml",
+        "server = '127.0.0.1:9'\nroot = 'r'\n[shares]\nother = 'one\\x'\ndata = 'one\\x'\n",
+    );
+    let mapping = mapping.to_str().unwrap();
+    let ran = scratch.run(["replay", "w", "--mapping", mapping, "--prepare"]);
+    ran.expect(2)
+        .says(&["data and other go to one folder", "[shares]"]);
+}

@@ -336,6 +336,23 @@ fn small_mistakes_are_told() {
     }
 }
 
+/// The scenario that docs/SIMULATION.md shows is one.
+#[test]
+fn the_documented_scenario_runs() {
+    let scratch = Scratch::new();
+    scratch.compile("leases3_plain.pcap", "w");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SIMULATION.md");
+    let text = fs::read_to_string(docs).unwrap();
+    let (_, rest) = text.split_once("```toml\n").unwrap();
+    scratch.file("weather.toml", rest.split_once("```").unwrap().0);
+    let ran = scratch.run([SIM, &["--scenario", "weather.toml", "--json"]].concat());
+    let told = ran.expect(1).json();
+    assert!(
+        told["found"]["lost_connection"].as_u64().unwrap() > 0,
+        "{told:#}"
+    );
+}
+
 /// One direction alone is never a verdict, and nothing of what strangers captured is green without having
 /// been compared.
 #[test]

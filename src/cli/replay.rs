@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::identity::{self, Logins};
 use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
 use crate::policy::PolicyArgs;
+use crate::preflight::{self, Needs};
 use crate::record::RecordArgs;
 use crate::report::{self, note, say};
 use crate::root::Claim;
@@ -53,6 +55,9 @@ pub(crate) struct Args {
     /// Encrypt everything, required or not
     #[arg(long)]
     encrypt: bool,
+    /// Go on where the server chooses another dialect than the recorded one
+    #[arg(long)]
+    any_dialect: bool,
     #[command(flatten)]
     record: RecordArgs,
     /// Print one JSON object
@@ -94,6 +99,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
     config.policy = args.policy.policy(target.accounts(workload));
     // Whatever is wrong with the workload is told before anything is sent.
     let plan = loaded.plan(&config)?;
+    let signing = match args.signing {
+        Signing::Off => SigningPolicy::Off,
+        Signing::Required => SigningPolicy::IfRequired,
+        Signing::Always => SigningPolicy::Always,
+    };
+    let needs = Needs {
+        signing,
+        encrypt: args.encrypt,
+        any_dialect: args.any_dialect,
+        timeout: Duration::from_millis(config.timeout_ms.min(10_000).into()),
+    };
+    preflight::check(&loaded, &plan, &target, &needs)?;
     if args.prepare {
         // Beside the run's own journal, where one is named.
         let journal = args
@@ -136,11 +153,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         blobs: loaded.source(),
         record: &args.record,
         basis: Basis::of(workload, args.coverage.min_coverage),
-        signing: match args.signing {
-            Signing::Off => SigningPolicy::Off,
-            Signing::Required => SigningPolicy::IfRequired,
-            Signing::Always => SigningPolicy::Always,
-        },
+        signing,
         encryption: if args.encrypt {
             EncryptPolicy::Always
         } else {

@@ -14,7 +14,7 @@ use crate::{
     engine::config::{OrderMode, Pace, RunConfig},
     event::Milestone,
     ids::OpId,
-    order::{Arc, OrderBuilder},
+    order::{Arc, OrderBuilder, OrderError},
     smb2::{Command, NtStatus},
     workload::{DataRef, Edge, Rule, ShareKind, Workload},
 };
@@ -155,7 +155,7 @@ impl Planner {
             return Err(PlanError::Misplaced { id: draft.id, line });
         }
         self.plan.resources.check(draft)?;
-        self.add_edges(draft, edges);
+        self.add_edges(draft, edges)?;
         if self.thinks {
             let think = self.think_us(draft, edges);
             self.plan.think_us.push(think);
@@ -259,11 +259,16 @@ impl Planner {
     }
 
     /// Edges bind the compound, not its members: a compound goes out as one.
-    fn add_edges(&mut self, draft: &Draft, edges: &[Edge]) {
+    fn add_edges(&mut self, draft: &Draft, edges: &[Edge]) -> Result<(), OrderError> {
         let to = draft.leader;
         let ends = matches!(draft.sort, Sort::Disconnect { .. });
         let all = matches!(self.order, OrderMode::Resource | OrderMode::Capture);
         for edge in edges {
+            if edge.id == draft.id {
+                return Err(OrderError::Cycle {
+                    operations: vec![draft.id],
+                });
+            }
             let from = self.plan.ops.get(edge.id.index());
             if from.is_some_and(|from| from.leader == to) {
                 continue;
@@ -280,6 +285,7 @@ impl Planner {
                 });
             }
         }
+        Ok(())
     }
 
     fn think_us(&self, draft: &Draft, edges: &[Edge]) -> u64 {
