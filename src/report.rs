@@ -49,10 +49,19 @@ impl Table {
     fn is_numbers(&self, at: usize) -> bool {
         self.0.row_iter().all(|row| {
             let cell = row.cell_iter().nth(at).map(comfy_table::Cell::content);
-            cell.is_none_or(|text| text.chars().all(|it| it.is_ascii_digit() || it == '.'))
+            cell.is_none_or(|text| is_quantity(&text))
         })
     }
 }
+
+/// A number, with a unit or without; or nothing.
+fn is_quantity(text: &str) -> bool {
+    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let digits = number.chars().all(|it| it.is_ascii_digit() || it == '.');
+    digits && (unit.is_empty() || UNITS.contains(&unit))
+}
+
+const UNITS: [&str; 8] = ["µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB"];
 
 /// A table with these columns.
 pub(crate) fn table(header: &[&str]) -> Table {
@@ -238,6 +247,20 @@ pub(crate) fn path_of(operation: &Operation) -> String {
         Action::Request(Request::Create(create)) => create.name.to_string(),
         Action::Request(Request::TreeConnect(connect)) => connect.path.to_string(),
         _ => operation.path.clone().unwrap_or_default(),
+    }
+}
+
+/// Bytes as people read them.
+pub(crate) fn bytes(count: u64) -> String {
+    let (mut value, mut unit) = (count as f64, 0);
+    const NAMES: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    while value >= 1_024.0 && unit + 1 < NAMES.len() {
+        (value, unit) = (value / 1_024.0, unit + 1);
+    }
+    let name = NAMES.get(unit).copied().unwrap_or("B");
+    match unit {
+        0 => format!("{count} B"),
+        _ => format!("{value:.1} {name}"),
     }
 }
 

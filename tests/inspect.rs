@@ -135,7 +135,7 @@ fn what_leases_are_broken_to_and_what_is_hot_is_told() {
     assert_eq!(hottest[0]["path"], "team\\report.docx");
     let shown = scratch.run(["inspect", "w", "--top", "2"]);
     for part in [
-        "p99 us",
+        "p99",
         "SHARING_VIOLATION",
         "10.44.51.22 (1)",
         "lost on the way",

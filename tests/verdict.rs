@@ -393,3 +393,48 @@ fn captures_of_strangers_are_green_only_when_compared() {
         println!("{name}: coverage {coverage:?}, exit {:?}", ran.code);
     }
 }
+
+/// Every key that `sim` and `replay` print has its row in docs/JSON.md.
+#[test]
+fn every_key_is_documented() {
+    let scratch = Scratch::new();
+    scratch.compile("leases3_plain.pcap", "w");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/JSON.md");
+    let text = fs::read_to_string(docs).unwrap();
+    let server = ModelServer::start(["--share", "s"]);
+    let mut words = vec![
+        "replay",
+        "w",
+        "--prepare",
+        "--speed",
+        "max",
+        "--share",
+        "s",
+        "--json",
+    ];
+    words.extend(["--server", &server.address, "--bundle", "b.smbj"]);
+    let replayed = scratch.run(&words).json();
+    let simulated = scratch
+        .run([SIM, &["--plant", "stale-read", "--ack", "never", "--json"]].concat())
+        .json();
+    let mut keys = 0;
+    let mut look = |value: &Value| {
+        for (key, value) in value.as_object().unwrap() {
+            keys += 1;
+            assert!(
+                text.contains(&format!("`{key}`")) || text.contains(&format!(" {key}")),
+                "{key}"
+            );
+            let inner = value
+                .as_array()
+                .and_then(|list| list.first())
+                .unwrap_or(value);
+            for inner in inner.as_object().into_iter().flatten().map(|(key, _)| key) {
+                assert!(text.contains(inner.as_str()), "{key}: {inner}");
+            }
+        }
+    };
+    look(&replayed);
+    look(&simulated);
+    assert!(keys > 60, "{keys}");
+}

@@ -90,8 +90,8 @@ impl<'a> Clock<'a> {
     fn tell(&self) {
         let Self { capture, added_ns } = self;
         let way = if *added_ns < 0 { "ahead" } else { "behind" };
-        let us = added_ns.unsigned_abs() / 1_000;
-        say!("  the clock of {capture} was {way} by {us} us: its times were set right");
+        let by = report::time(added_ns.unsigned_abs() / 1_000);
+        say!("  the clock of {capture} was {way} by {by}: its times were set right");
     }
 }
 

@@ -98,11 +98,11 @@ fn tell(journal: &Journal, done: &Rerun, rate: f64) {
 
 fn tell_mismatch(mismatch: &Mismatch, done: &Rerun) {
     say!(
-        "DIFFERENT from input {} of shard {} on ({} at {} us)",
+        "DIFFERENT from input {} of shard {} on ({} at {})",
         mismatch.seq,
         mismatch.shard,
         mismatch.kind,
-        mismatch.now_ns / 1_000,
+        report::time(mismatch.now_ns / 1_000),
     );
     match done.verdict {
         rerun::Verdict::OtherEngineVersion => {

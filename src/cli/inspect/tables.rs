@@ -31,7 +31,7 @@ pub(super) fn print(told: &Told, workload: &Workload) {
 
 fn commands(told: &Told) {
     let mut table = report::table(&[
-        "command", "requests", "errors", "p50 us", "p90 us", "p99 us", "max us", "sum s",
+        "command", "requests", "errors", "p50", "p90", "p99", "max", "sum",
     ]);
     for (command, it) in &told.answers {
         let mut row = vec![
@@ -50,11 +50,11 @@ fn commands(told: &Told) {
 
 fn cells(times: &Times) -> [String; 5] {
     [
-        times.p50.to_string(),
-        times.p90.to_string(),
-        times.p99.to_string(),
-        times.max.to_string(),
-        format!("{:.3}", report::seconds(times.sum)),
+        report::time(times.p50),
+        report::time(times.p90),
+        report::time(times.p99),
+        report::time(times.max),
+        report::time(times.sum),
     ]
 }
 
@@ -80,19 +80,13 @@ fn load(load: &Load) -> [String; 4] {
     [
         load.requests.to_string(),
         load.errors.to_string(),
-        load.read_bytes.to_string(),
-        load.written_bytes.to_string(),
+        report::bytes(load.read_bytes),
+        report::bytes(load.written_bytes),
     ]
 }
 
 fn clients(told: &Told) {
-    let mut table = report::table(&[
-        "client",
-        "requests",
-        "errors",
-        "bytes read",
-        "bytes written",
-    ]);
+    let mut table = report::table(&["client", "requests", "errors", "read", "written"]);
     let mut rows: Vec<_> = told.by_client.iter().collect();
     rows.sort_by_key(|it| std::cmp::Reverse(it.load.requests));
     for it in rows.iter().take(CLIENTS) {
@@ -107,7 +101,7 @@ fn clients(told: &Told) {
 }
 
 fn shares(told: &Told) {
-    let mut table = report::table(&["share", "requests", "errors", "bytes read", "bytes written"]);
+    let mut table = report::table(&["share", "requests", "errors", "read", "written"]);
     for it in &told.by_share {
         let mut row = vec![it.share.clone()];
         row.extend(load(&it.load));
@@ -117,13 +111,7 @@ fn shares(told: &Told) {
 }
 
 fn files(hottest: &[FileLoad], all: u64) {
-    let mut table = report::table(&[
-        "hottest files",
-        "requests",
-        "errors",
-        "bytes read",
-        "bytes written",
-    ]);
+    let mut table = report::table(&["hottest files", "requests", "errors", "read", "written"]);
     for it in hottest {
         let mut row = vec![format!("{}\\{}", it.share, it.path.trim_matches('\\'))];
         row.extend(load(&it.load));
@@ -150,11 +138,11 @@ fn breaks(breaks: &Breaks) {
     if breaks.acknowledged + breaks.closed > 0 {
         let times = &breaks.answer_us;
         say!(
-            "  they were answered after p50 {} us, p90 {} us, p99 {} us, max {} us",
-            times.p50,
-            times.p90,
-            times.p99,
-            times.max
+            "  they were answered after p50 {}, p90 {}, p99 {}, max {}",
+            report::time(times.p50),
+            report::time(times.p90),
+            report::time(times.p99),
+            report::time(times.max),
         );
     }
     counted("breaks by change", &breaks.by_change);
