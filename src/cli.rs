@@ -4,6 +4,7 @@ mod anonymize;
 mod compile;
 mod demo;
 mod diff;
+mod fuzz;
 mod inspect;
 mod place;
 mod prepare;
@@ -61,6 +62,8 @@ enum Verb {
     Diff(diff::Args),
     /// The events of a journal
     Show(show::Args),
+    /// Change the events of a journal, and see what the engine makes of it
+    Fuzz(fuzz::Args),
     /// A journal folder -> one portable file
     Export(transfer::ExportArgs),
     /// A portable file -> a journal folder
@@ -103,6 +106,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Verb::Rerun(args) => rerun::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Show(args) => show::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Export(args) => transfer::export(&args),
         Verb::Import(args) => transfer::import(&args),
         Verb::Serve(args) => serve::run(&args),

@@ -147,6 +147,7 @@ mod tests {
             is_answered: true,
             on_pipe,
             latency_us: 0,
+            charge: 1,
         })
     }
 

@@ -126,6 +126,31 @@ fn journals() {
     replay("journal_bytes", fuzz::journal_bytes);
 }
 
+/// Journals are spoiled by their events, which a fuzzer of bytes would never get to.
+#[test]
+fn changed_journals() {
+    replay("journal_mutate", fuzz::journal_mutate);
+    let folder = root().join("fuzz/corpus/journal_mutate");
+    let (mut changed, mut tried) = (0, 0);
+    for entry in fs::read_dir(folder).unwrap() {
+        let whole = fs::read(entry.unwrap().path()).unwrap();
+        for seed in 0..rounds() {
+            tried += 1;
+            if let Some(bytes) = fuzz::changed_journal(&whole, seed) {
+                fuzz::journal_mutate(&bytes);
+                changed += 1;
+            }
+        }
+    }
+    println!("{changed} of {tried} journals were changed");
+    assert_eq!(changed, tried);
+}
+
+#[test]
+fn made_up_workloads() {
+    replay("engine_vs_model", fuzz::engine_vs_model);
+}
+
 #[test]
 fn what_is_given_away() {
     replay("anonymize", fuzz::anonymize);

@@ -48,7 +48,7 @@ use self::{
 pub use self::{
     config::{AckMode, Headers, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
     conn::ConnState,
-    op::{OpEvent, OpState, TransitionError},
+    op::{OpEvent, OpState, TransitionError, Walked},
     plan::{Drafter, Part, Plan, PlanError, Planner, Recorded, RecordedOp},
     version::ENGINE_VERSION,
 };
@@ -134,6 +134,7 @@ pub struct Engine {
     phase: Phase,
     /// What is released now waited for a break that did not come.
     gives_up_break: bool,
+    walked: Walked,
 }
 
 /// How far the run is.
@@ -167,6 +168,7 @@ impl Engine {
             unanswerable: 0,
             phase: Phase::New,
             gives_up_break: false,
+            walked: Walked::default(),
             now: LogicalTime::ZERO,
             plan,
             config,
@@ -215,7 +217,7 @@ impl Engine {
             None if self.phase == Phase::Done => Output::WakeAt(None),
             None if self.silence.goes_on() => Output::WakeAt(Some(self.now)),
             None => {
-                let next = self.schedule.next_wake();
+                let next = self.schedule.next_wake(self.phase == Phase::Stopping);
                 Output::WakeAt(next.map(|at| at.max(self.now)))
             }
         }
@@ -316,10 +318,17 @@ impl Engine {
         self.report(Report::Diverged { op, divergence });
     }
 
+    /// Which transitions of operations this run has walked.
+    #[must_use]
+    pub const fn walked(&self) -> Walked {
+        self.walked
+    }
+
     fn step(&mut self, op: OpId, event: OpEvent) -> Result<OpState, EngineError> {
         let answers = self.planned(op)?.answer.is_some();
         let before = self.known_state(op)?;
         let state = before.step(op, event)?;
+        self.walked.walk(before, event);
         self.runs.set(op, state);
         if !answers && !before.in_flight() && state.in_flight() {
             self.unanswerable += 1;

@@ -5,6 +5,7 @@
 //! the corpus with it.
 
 mod confinement;
+mod runs;
 
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use smbench_sim::server::{
 };
 
 pub use confinement::confinement;
+pub use runs::{changed_journal, engine_vs_model, journal_mutate};
 
 /// Every message comes back byte for byte, whole and with its bulk cut out.
 pub fn smb2_message(data: &[u8]) {

@@ -11,6 +11,7 @@ mod codec;
 pub mod diff;
 mod entries;
 mod error;
+pub mod fuzz;
 mod meta;
 mod reader;
 pub mod rerun;

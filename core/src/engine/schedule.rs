@@ -86,9 +86,12 @@ impl Schedule {
         starving.map(|(_, op)| Turn::Starving(op))
     }
 
-    pub(super) fn next_wake(&self) -> Option<LogicalTime> {
-        let due = self.due.peek().map(|Reverse((at, _))| *at);
-        let held = self.held.peek().map(|Reverse((at, _))| *at);
+    /// When [`Self::pop`] has somebody's turn next.
+    pub(super) fn next_wake(&self, stopping: bool) -> Option<LogicalTime> {
+        let due = self.due.peek().filter(|_| !stopping);
+        let due = due.map(|Reverse((at, _))| *at);
+        let held = self.held.peek().filter(|_| !stopping);
+        let held = held.map(|Reverse((at, _))| *at);
         let brief = self.brief.front().map(|(at, _)| *at);
         let patient = self.patient.peek().map(|Reverse((at, _))| *at);
         let hungry = self.hungry.front().map(|(at, _)| *at);

@@ -1,6 +1,9 @@
 //! What the recording holds of each operation, for who judges a run whose plan the engine has.
 
-use super::{LONG, Plan, op::Kind};
+use super::{
+    LONG, Plan,
+    op::{Kind, PlanOp},
+};
 use crate::{ids::OpId, smb2::Command};
 
 /// What the recording holds of each operation, in 8 bytes each.
@@ -24,12 +27,16 @@ pub struct RecordedOp {
     pub on_pipe: bool,
     /// From request to final response, in microseconds; 71 minutes for more. 0 without answer.
     pub latency_us: u32,
+    /// Credits that it costs; of the first of a compound, what all of it does.
+    pub charge: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Packed {
     latency_us: u32,
-    command: u16,
+    charge: u16,
+    /// No command of the protocol is more than 255.
+    command: u8,
     flags: u8,
 }
 
@@ -74,16 +81,25 @@ impl Packed {
     fn open(self) -> RecordedOp {
         let has = |flag| self.flags & flag != 0;
         RecordedOp {
-            command: Command(self.command),
+            command: Command(self.command.into()),
             is_request: has(REQUEST),
             is_answered: has(ANSWERED),
             on_pipe: has(PIPE),
             latency_us: self.latency_us,
+            charge: self.charge,
         }
     }
 }
 
 impl Plan {
+    fn group_charge(&self, id: OpId, op: &PlanOp<'_>) -> u16 {
+        let members = (id.0..id.0.saturating_add(op.group.into())).map(OpId);
+        let charges = members
+            .filter_map(|member| self.op(member))
+            .map(|it| it.charge);
+        charges.fold(0, u16::saturating_add).max(op.charge)
+    }
+
     /// What the recording holds of each operation.
     #[must_use]
     pub fn recorded(&self) -> Recorded {
@@ -113,7 +129,8 @@ impl Plan {
             all.answers += u64::from(is_answered);
             all.ops.push(Packed {
                 latency_us: u32::try_from(latency_us).unwrap_or(LONG),
-                command: op.map_or(u16::MAX, |op| op.cmd.0),
+                charge: op.map_or(0, |op| self.group_charge(OpId(id), &op)),
+                command: op.map_or(u8::MAX, |op| u8::try_from(op.cmd.0).unwrap_or(u8::MAX)),
                 flags: flags.fold(0, |flags, (_, flag)| flags | flag),
             });
         }
