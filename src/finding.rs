@@ -145,6 +145,7 @@ mod tests {
             command,
             is_request: true,
             is_answered: true,
+            is_reconstructed: false,
             on_pipe,
             latency_us: 0,
             charge: 1,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smbench_core::engine::Plan;
 use smbench_core::event::dialect_words;
@@ -160,15 +160,13 @@ fn ask(
         *head = len.to_be_bytes();
     }
     let mut head = [0; 4];
-    let sent = stream
-        .write_all(&frame)
-        .and_then(|()| stream.read_exact(&mut head));
-    if sent.is_err() {
+    let until = Instant::now() + timeout;
+    if stream.write_all(&frame).is_err() || !read_until(&mut stream, &mut head, until) {
         return Ok(None);
     }
     let len = usize::try_from(u32::from_be_bytes(head) & 0xff_ffff).unwrap_or(usize::MAX);
     let mut answer = vec![0; len.min(LONGEST_ANSWER)];
-    if stream.read_exact(&mut answer).is_err() {
+    if !read_until(&mut stream, &mut answer, until) {
         return Ok(None);
     }
     let Ok(decoded) = Message::decode_lossy(&answer) else {
@@ -180,6 +178,21 @@ fn ask(
         Body::Response(Response::Negotiate(offer)) => Some(Ok(offer)),
         _ => None,
     })
+}
+
+/// Fills `all` by `deadline`, however little comes at a time; whether it could.
+fn read_until(stream: &mut TcpStream, mut all: &mut [u8], deadline: Instant) -> bool {
+    while !all.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
+            return false;
+        }
+        match stream.read(all) {
+            Ok(0) | Err(_) => return false,
+            Ok(len) => all = all.get_mut(len..).unwrap_or_default(),
+        }
+    }
+    true
 }
 
 const SIGNS: SecurityMode = SecurityMode::SIGNING_ENABLED.union(SecurityMode::SIGNING_REQUIRED);

@@ -91,14 +91,18 @@ impl Recording {
                 .collect(),
             ..RunMeta::default()
         };
-        let writer =
-            JournalWriter::create(&path, &meta).map_err(|error| not_begun(error, &path))?;
-        for (name, bytes) in run.attachments {
-            if let Err(error) = writer.attach(&name, &bytes) {
-                writer.discard();
-                return Err(not_begun(error, &path));
+        // A signal that comes now finds nothing, or a journal that can be run again.
+        let begun = interrupt::uninterrupted(|| {
+            let writer = JournalWriter::create(&path, &meta)?;
+            for (name, bytes) in &run.attachments {
+                if let Err(error) = writer.attach(name, bytes) {
+                    writer.discard();
+                    return Err(error);
+                }
             }
-        }
+            Ok(writer)
+        });
+        let writer = begun.map_err(|error| not_begun(error, &path))?;
         Ok(Self {
             writer,
             path,

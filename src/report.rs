@@ -159,6 +159,12 @@ fn losses(summary: &Summary) {
     if funnel.captured > funnel.compiled {
         say!("  not compiled: {}", funnel.captured - funnel.compiled);
     }
+    if funnel.reconstructed > 0 {
+        say!(
+            "  besides: {} that were not captured set up what others use",
+            funnel.reconstructed
+        );
+    }
     if funnel.sealed > 0 {
         say!(
             "  not compiled: about {} that stayed encrypted",

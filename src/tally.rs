@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     pub(crate) issued: u64,
     /// Requests answered.
     pub(crate) finished: u64,
+    /// Of those sent and of those answered, that were not captured.
+    reconstructed: (u64, u64),
     /// Divergences by kind.
     pub(crate) diverged: BTreeMap<&'static str, u64>,
     /// Divergences by what they are to a user.
@@ -79,6 +81,7 @@ impl Tally {
             recorded,
             issued: 0,
             finished: 0,
+            reconstructed: (0, 0),
             diverged: BTreeMap::new(),
             found: BTreeMap::new(),
             skipped: BTreeMap::new(),
@@ -98,8 +101,9 @@ impl Tally {
     /// Takes a report in.
     pub(crate) fn report(&mut self, report: &Report) {
         match report {
-            Report::Started { late, .. } => {
+            Report::Started { op, late } => {
                 self.issued += 1;
+                self.reconstructed.0 += u64::from(self.is_reconstructed(*op));
                 self.late_us.saturating_record(late.total_ns() / 1_000);
                 self.late_by.causality_ns += late.causality_ns;
                 self.late_by.credits_ns += late.credits_ns;
@@ -109,6 +113,7 @@ impl Tally {
             }
             Report::Finished { op, latency_ns, .. } => {
                 self.finished += 1;
+                self.reconstructed.1 += u64::from(self.is_reconstructed(*op));
                 self.latency_us.saturating_record(latency_ns / 1_000);
                 if let Some(it) = self.recorded.get(*op) {
                     self.waits.add(*op, it.command, latency_ns / 1_000);
@@ -126,6 +131,10 @@ impl Tally {
             // That a recorded notification came is no answer to a request.
             Report::Observed { .. } | Report::Done => {}
         }
+    }
+
+    fn is_reconstructed(&self, op: OpId) -> bool {
+        self.recorded.get(op).is_some_and(|it| it.is_reconstructed)
     }
 
     fn diverge(&mut self, op: OpId, divergence: &Divergence) {
@@ -250,14 +259,16 @@ impl Tally {
             count += 1;
             equal += u64::from(!self.has(op, fate::UNEQUAL));
         }
+        let compiled = self.recorded.requests() - self.recorded.reconstructed();
         Funnel {
-            captured: basis.captured.max(self.recorded.requests()),
+            captured: basis.captured.max(compiled),
             sealed: basis.sealed,
-            compiled: self.recorded.requests(),
+            compiled,
+            reconstructed: self.recorded.reconstructed(),
             with_answer: self.recorded.answers(),
             refused: self.refused_answers,
-            sent: self.issued,
-            answered: self.finished,
+            sent: self.issued - self.reconstructed.0,
+            answered: self.finished - self.reconstructed.1,
             compared: count,
             as_recorded: equal,
         }

@@ -15,8 +15,10 @@ pub(crate) struct Funnel {
     pub(crate) captured: u64,
     /// In the capture, and stayed encrypted: about half of the messages that did.
     pub(crate) sealed: u64,
-    /// In the workload.
+    /// In the workload, and captured.
     pub(crate) compiled: u64,
+    /// In the workload to set up what others use, and not captured: counted nowhere else here.
+    pub(crate) reconstructed: u64,
     /// Of those, with a recorded answer.
     pub(crate) with_answer: u64,
     /// Of those, refused: they would have reached what a run may not reach.

@@ -485,3 +485,65 @@ fn two_shares_in_one_folder_are_told() {
     ran.expect(2)
         .says(&["data and other go to one folder", "[shares]"]);
 }
+
+/// A server that answers the first question a byte at a time, and never to its end.
+#[test]
+fn a_server_that_drips_does_not_hold_the_start() {
+    use std::io::{Read as _, Write as _};
+    let scratch = Scratch::new();
+    scratch.compile("leases3_plain.pcap", "w");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            std::thread::spawn(move || {
+                let asked = stream.read(&mut [0; 512]).is_ok();
+                let mut goes_on = asked && stream.write_all(&[0, 0x0f, 0xff, 0xf0]).is_ok();
+                while goes_on {
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                    goes_on = stream.write_all(&[0xfe]).is_ok();
+                }
+            });
+        }
+    });
+    let begun = std::time::Instant::now();
+    let mut words = vec!["replay", "w", "--prepare", "--share", "s", "--timeout", "2"];
+    words.extend(["--speed", "max", "--server", &address]);
+    let ran = scratch.run(&words);
+    assert!(matches!(ran.code, Some(1 | 3)), "{ran:?}");
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+/// Layouts are no longer than a frame, and compounds stand in their place.
+#[test]
+fn a_workload_that_claims_too_much_costs_nothing() {
+    let scratch = Scratch::new();
+    let work = scratch.compile("leases3_plain.pcap", "w");
+    let path = work.join("ops.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let edit = |change: &dyn Fn(&mut serde_json::Value)| {
+        let lines = text.lines().map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            change(&mut line);
+            line.to_string() + "\n"
+        });
+        let edited: String = lines.collect();
+        assert_ne!(edited, text);
+        std::fs::write(&path, edited).unwrap();
+    };
+    edit(&|line| {
+        if line["cmd"] == "ECHO" {
+            line["quirks"] = serde_json::json!({"canonical": 68, "length": u32::MAX});
+        }
+    });
+    let ran = scratch.shell("ulimit -v 2000000; $SMBENCH sim w --speed max --json");
+    assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
+    edit(&|line| {
+        if line["id"] == 21 {
+            line["compound"] = serde_json::json!({"first": 30, "position": 0, "related": false});
+        }
+    });
+    let ran = scratch.run(["sim", "w", "--speed", "max"]);
+    ran.expect(3)
+        .says(&["operation 21 is not at the place of its compound"]);
+}

@@ -466,7 +466,7 @@ fn an_interrupted_preparation_is_the_end_of_a_replay() {
             ];
             // Without a root of our own, whose making comes first and is not recorded.
             let more = if verb == "replay" {
-                &["--i-know-this-share-is-mine", "--prepare"][..]
+                &["--i-know-this-share-is-mine", "--prepare", "--any-dialect"][..]
             } else {
                 &["--i-know-this-share-is-mine"]
             };

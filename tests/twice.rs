@@ -56,7 +56,7 @@ fn clocks_that_were_set_right_are_named() {
     scratch.file("server.pcap", late);
     let args = ["compile", "client.pcap", "server.pcap", "-o"];
     let ran = scratch.run([&args[..], &["told"]].concat());
-    let line = "the clock of server.pcap was ahead by 5000000 us: its times were set right";
+    let line = "the clock of server.pcap was ahead by 5.00 s: its times were set right";
     assert!(ran.expect(0).out.contains(line), "{ran:#?}");
     let told = scratch.run([&args[..], &["json", "--json"]].concat());
     let clocks = json!([{ "capture": "server.pcap", "added_ns": -5_000_000_000_i64 }]);

@@ -16,6 +16,7 @@ mod logins;
 mod notice;
 mod pdu;
 mod pipes;
+mod reconstruct;
 mod request;
 mod response;
 mod state;

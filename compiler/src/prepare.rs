@@ -60,6 +60,10 @@ pub struct Preparation {
     pub bytes: u64,
 }
 
+/// Credits that each request asks for: the data of a READ may be written back by one WRITE, which costs as
+/// many as 128.
+const CREDITS: u16 = 256;
+
 /// A stretch of a file's initial content.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Stretch {
@@ -481,7 +485,7 @@ impl Builder {
             op.charge = u16::try_from(data.len.div_ceil(65_536))
                 .unwrap_or(u16::MAX)
                 .max(1);
-            op.credits = op.charge;
+            op.credits = op.charge.max(CREDITS);
         }
     }
 
@@ -515,7 +519,7 @@ impl Builder {
             cmd,
             mid: self.mid,
             charge: u16::from(cmd != Command::NEGOTIATE),
-            credits: 8,
+            credits: CREDITS,
             process_id: 0xfeff,
             action: Action::Request(request),
             path,

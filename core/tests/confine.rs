@@ -596,7 +596,7 @@ fn compounds_that_servers_read_in_different_ways_are_not_sent() {
     assert_eq!(two(close(), &json!(0)), []);
     let mut other = close();
     other["session"] = json!(1);
-    assert_eq!(two(other, &json!(0)), [(4, Refusal::Unreadable)]);
+    assert_eq!(two(other, &json!(0)), [(4, Refusal::Tree)]);
     // Nothing is before it that it could belong to: it goes out as it was.
     let mut lines = set_up("\\\\s\\data");
     let mut first = create(3, "a", &json!({}));
@@ -659,4 +659,47 @@ fn what_cannot_be_read_and_handles_of_the_recording_do_not_leave() {
     let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
     let id = ran.requests.last().and_then(Request::file_id).unwrap();
     assert_eq!(id.persistent, u64::MAX - 1);
+}
+
+#[test]
+fn what_a_workload_was_edited_to_be_is_refused_or_no_workload() {
+    let with = |more: Value| {
+        let mut lines = set_up("\\\\s\\data");
+        lines.push(create(3, "a", &json!({})));
+        lines.push(more);
+        run(&lines, Policy::strict(), (DISK, DISK), vec![vec![1, 2, 3]]).refused()
+    };
+    // Less data than it says, and none.
+    let write = json!({"length": 4, "offset": 0});
+    let data = json!({"open": 3, "data": {"blake3": Digest::of(&[1, 2, 3]).to_string(), "len": 3}});
+    let lies = line(4, "WRITE", &write, &data);
+    assert_eq!(with(lies), [(4, Refusal::Unreadable)]);
+    let none = line(4, "WRITE", &write, &json!({"open": 3}));
+    assert_eq!(with(none), [(4, Refusal::Unreadable)]);
+    // A tree without its session, or in another one's.
+    let homeless = line(4, "FLUSH", &json!({}), &json!({"open": 3, "session": null}));
+    assert_eq!(with(homeless), [(4, Refusal::Tree)]);
+    // New names of streams stay in their file.
+    for (name, refused) in [
+        (":a", false),
+        (":a:\\..\\..\\victim", true),
+        (":a/..", true),
+    ] {
+        let units: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let mut buffer = vec![0; 16];
+        buffer.extend(u32::try_from(units.len()).unwrap().to_le_bytes());
+        buffer.extend(units);
+        let hex: String = buffer.iter().map(|byte| format!("{byte:02x}")).collect();
+        let set = json!({"info_type": "file", "file_info_class": 10, "buffer": hex});
+        let wanted = if refused {
+            vec![(4, Refusal::Name)]
+        } else {
+            vec![]
+        };
+        assert_eq!(
+            with(line(4, "SET_INFO", &set, &json!({"open": 3}))),
+            wanted,
+            "{name}"
+        );
+    }
 }

@@ -83,7 +83,9 @@ impl<'a> Overview<'a> {
     /// Of a workload; `duration_us` is how long it took to make or to read.
     pub(crate) fn new(workload: &'a Workload, duration_us: u64) -> Self {
         let coverage = &workload.coverage;
-        let requests: u64 = coverage.by_command.values().sum();
+        let captured: u64 = coverage.by_command.values().sum();
+        let made = coverage.inferred.get("reconstructed").copied().unwrap_or(0);
+        let requests = captured + made;
         Self {
             format: workload.format,
             captures: workload

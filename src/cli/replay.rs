@@ -110,6 +110,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         any_dialect: args.any_dialect,
         timeout: Duration::from_millis(config.timeout_ms.min(10_000).into()),
     };
+    if args.prepare {
+        loaded.check_content()?;
+    }
     preflight::check(&loaded, &plan, &target, &needs)?;
     if args.prepare {
         // Beside the run's own journal, where one is named.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use smbench_journal::{Existing, JournalError, TransferReport, unfinished};
 
-use crate::exit::{Outcome, Verdict};
+use crate::exit::{OrFail, Outcome, Verdict};
 use crate::interrupt::Unfinished;
 use crate::journals::{failed, open};
 use crate::report::{self, note, say};
@@ -47,9 +47,23 @@ pub(crate) fn export(args: &ExportArgs) -> Outcome {
 
 pub(crate) fn import(args: &ImportArgs) -> Outcome {
     let journal = open(&args.bundle)?;
-    // What is there already is not ours, and is refused.
-    let part = (!args.out.exists()).then(|| Unfinished::at(&args.out));
-    let done = smbench_journal::import(&journal, &args.out);
+    // Beside its place until it is whole: a half of it would look like a run that was interrupted.
+    let beside = args.out.with_file_name(format!(
+        ".{}.{}.part",
+        args.out.file_name().unwrap_or_default().to_string_lossy(),
+        std::process::id()
+    ));
+    let to = if args.out.exists() {
+        &args.out
+    } else {
+        &beside
+    };
+    let part = (to == &beside).then(|| Unfinished::at(&beside));
+    let done = smbench_journal::import(&journal, to);
+    if done.is_ok() && to == &beside {
+        let context = format!("cannot make {}", args.out.display());
+        std::fs::rename(&beside, &args.out).or_environment(context)?;
+    }
     drop(part);
     tell(done, &args.bundle, &args.out, args.json)
 }

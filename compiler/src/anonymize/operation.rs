@@ -42,6 +42,7 @@ impl Scrub {
             flags,
             channel_sequence,
             process_id,
+            reconstructed: _,
             raw_tree,
             frame: _,
             compound: _,

@@ -31,6 +31,7 @@ pub(super) struct Carry {
 impl Dissector {
     /// The requests of a frame.
     pub(super) fn requests(&mut self, conn: usize, stamp: Stamp, bytes: &[u8], len: usize) {
+        self.set_up_before(conn, stamp, bytes, len);
         let mut carry = Carry::default();
         for piece in pieces(bytes, len) {
             if piece.hides() {
@@ -303,6 +304,9 @@ impl Dissector {
             && bytes.len() <= LONGEST_NEGOTIATE;
         if !useful {
             return self.skip("smb1");
+        }
+        if let Some(it) = self.conns.get_mut(conn) {
+            it.midway.get_or_insert(false);
         }
         let seq = self.tick();
         let id = self.next_op();

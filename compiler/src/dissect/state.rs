@@ -52,6 +52,10 @@ pub(super) struct Conn {
     pub(super) sessions: Map<u64, SessionRef>,
     /// SMB2 requests so far.
     pub(super) requests: u64,
+    /// It was set up before the capture began; known with its first request.
+    pub(super) midway: Option<bool>,
+    /// What negotiates its dialect is there: captured, or put before its first use.
+    pub(super) negotiated: bool,
 }
 
 impl Conn {
@@ -66,6 +70,8 @@ impl Conn {
             asynchronous: Map::default(),
             sessions: Map::default(),
             requests: 0,
+            midway: None,
+            negotiated: false,
         }
     }
 }

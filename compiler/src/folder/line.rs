@@ -72,6 +72,7 @@ impl<'a> Cursor<'a> {
         };
         op.channel_sequence = self.maybe(b",\"channel_sequence\":")?.unwrap_or(0);
         op.process_id = self.maybe(b",\"process_id\":")?.unwrap_or(0);
+        op.reconstructed = self.eat(b",\"reconstructed\":true");
         op.raw_tree = self.maybe(b",\"raw_tree\":")?;
         self.want(b",\"frame\":")?;
         self.number()?;

@@ -204,11 +204,12 @@ impl Names {
         let Some(known) = self.files.get_mut(file) else {
             return;
         };
-        let untouched = known.written.is_empty() && !known.sized;
+        // What nobody wrote was there, or is a hole that somebody's WRITE behind it left: zeros either way.
+        let grows = !known.sized;
         let (_, end) = ends((&extent.offset, &extent.data));
         let entry = known.entry.and_then(|entry| self.entries.get_mut(entry));
         let Some(Some(entry)) = entry else { return };
-        if untouched {
+        if grows {
             entry.size = entry.size.max(end);
         }
         if end <= entry.size && extent.data.len > 0 {

@@ -501,7 +501,8 @@ fn create_by_id(create: &CreateRequest) -> bool {
 /// The rename of a stream names the new stream alone. [MS-FSA] 2.1.5.15.12.
 pub(super) fn is_stream(path: &Name) -> bool {
     let stream = path.as_text().and_then(|text| text.strip_prefix(':'));
-    stream.is_some_and(|stream| goes_down(stream.split(':').next().unwrap_or_default()))
+    let is_one = |stream: &str| !stream.contains(['\\', '/']) && stream.split(':').all(goes_down);
+    stream.is_some_and(is_one)
 }
 
 fn name(create: &CreateRequest) -> Breach {

@@ -194,8 +194,10 @@ impl Engine {
         };
         let planned = self.planned(op)?;
         let (recorded, ends) = (planned.answer, planned.rare.login_ends);
+        // One that was not captured has as many legs as it takes.
+        let alone = planned.rare.reconstructed;
         let recorded_more =
-            recorded.is_none_or(|it| it.status == NtStatus::MORE_PROCESSING_REQUIRED);
+            recorded.map_or(!alone, |it| it.status == NtStatus::MORE_PROCESSING_REQUIRED);
         if status == NtStatus::MORE_PROCESSING_REQUIRED {
             if !recorded_more && self.has_no_end(op)? {
                 self.conn_mut(conn)?.set_login(session, LoginState::Done);

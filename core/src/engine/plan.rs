@@ -82,6 +82,12 @@ pub enum PlanError {
         /// Its operations.
         operations: usize,
     },
+    /// An operation that is not where its compound says.
+    #[error("operation {op} is not at the place of its compound that it names")]
+    Compound {
+        /// The operation.
+        op: OpId,
+    },
     /// A request that cannot be written down again.
     #[error("operation {op} cannot be built: {source}")]
     Unbuildable {

@@ -177,7 +177,8 @@ impl Engine {
         } else if !self.is_absorbed_difference(op, status)? {
             self.report_differences(op, &outcome)?;
         }
-        self.take_what_it_gives(conn, op, pdu, malformed)?;
+        // Nothing is believed that a response of another's gives.
+        self.take_what_it_gives(conn, op, pdu, malformed || wrong)?;
         self.step(op, OpEvent::Final)?;
         self.schedule.forget(&self.runs);
         let interim = self.runs.get(op).is_some_and(|run| run.reached_interim);

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::ser::{hex, is_default};
 use super::wire::{len32, to_usize};
 
+/// Bytes that the transport has room for. [MS-SMB2] 2.1
+const MAX_LENGTH: u32 = 0x00ff_ffff;
+
 /// Differences from the canonical layout, in offsets of the PDU without its bulk.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -129,7 +132,9 @@ impl Quirks {
         if self.is_empty() || written != to_usize(self.canonical_length) {
             return canonical_bulk;
         }
-        if let Some(length) = self.length.map(to_usize) {
+        // No frame is longer: a workload that says so was not compiled.
+        let length = self.length.map(|length| to_usize(length.min(MAX_LENGTH)));
+        if let Some(length) = length {
             out.resize(start.saturating_add(length), 0);
         }
         for patch in &self.patches {

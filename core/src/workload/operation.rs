@@ -49,6 +49,9 @@ pub struct Operation {
     /// The header's reserved "process id" field.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub process_id: u32,
+    /// It was not captured: it sets up what others use. It has no recorded answer, and is not compared.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub reconstructed: bool,
     /// TreeId on the wire where no tree explains it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_tree: Option<u32>,
@@ -119,6 +122,7 @@ impl Operation {
             credits: 0,
             flags: HeaderFlags::default(),
             channel_sequence: 0,
+            reconstructed: false,
             process_id: 0,
             raw_tree: None,
             frame: 0,

@@ -198,6 +198,8 @@ pub(in crate::engine) struct Rare {
     pub(in crate::engine) login_ends: Option<NtStatus>,
     /// Why it is not to be sent.
     pub(in crate::engine) refused: Option<Refusal>,
+    /// It was not captured.
+    pub(in crate::engine) reconstructed: bool,
     /// It means nothing without this one, which is refused.
     pub(in crate::engine) without: Option<OpId>,
     /// A latency of over an hour, in microseconds.
@@ -214,6 +216,7 @@ impl Rare {
         acknowledges: None,
         login_ends: None,
         refused: None,
+        reconstructed: false,
         without: None,
         latency_us: 0,
     };

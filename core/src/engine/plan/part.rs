@@ -71,6 +71,8 @@ pub(super) struct Draft {
     pub(super) tree: Option<TreeRef>,
     pub(super) open: Option<OpenRef>,
     pub(super) leader: OpId,
+    /// Its place in its compound.
+    pub(super) position: u16,
     /// A related request of a compound.
     pub(super) related: bool,
     pub(super) sort: Sort,
@@ -142,7 +144,8 @@ impl<'a> Drafter<'a> {
                 ..Written::default()
             },
         };
-        push(op, sort, own, &written, part);
+        let refused = self.grounds.refuses(op, &written, &part.bytes);
+        push(op, sort, own, &written, refused, part);
     }
 
     /// Nothing but the NEGOTIATE that offers SMB2. [MS-SMB2] 3.3.5.3.
@@ -179,7 +182,8 @@ impl<'a> Drafter<'a> {
                     ..Written::default()
                 }
             };
-            push(op, Sort::Request, own, &written, part);
+            let refused = self.grounds.refuses(op, &written, &part.bytes);
+            push(op, Sort::Request, own, &written, refused, part);
             return Ok(());
         }
         let text = Text::new(request, op.cmd, op.open.is_some(), number);
@@ -203,13 +207,21 @@ impl<'a> Drafter<'a> {
                 written
             }
         };
-        push(op, Sort::Request, own, &written, part);
+        let refused = self.grounds.refuses(op, &written, &part.bytes);
+        push(op, Sort::Request, own, &written, refused, part);
         Ok(())
     }
 }
 
 /// Appends the draft of `op`, whose body has just been written.
-fn push(op: &Operation, sort: Sort, own: bool, written: &Written, part: &mut Part) {
+fn push(
+    op: &Operation,
+    sort: Sort,
+    own: bool,
+    written: &Written,
+    refused: Option<Refusal>,
+    part: &mut Part,
+) {
     let kind = match sort {
         _ if !own => Kind::Foreign,
         Sort::Request => Kind::Request,
@@ -236,6 +248,7 @@ fn push(op: &Operation, sort: Sort, own: bool, written: &Written, part: &mut Par
         tree: op.tree,
         open: op.open,
         leader: op.compound.map_or(op.id, |compound| compound.first),
+        position: op.compound.map_or(0, |compound| compound.position),
         related: op.compound.is_some_and(|it| it.related && it.position > 0),
         sort,
         head: head(op, kind, &written.marks, written.header),
@@ -253,7 +266,8 @@ fn push(op: &Operation, sort: Sort, own: bool, written: &Written, part: &mut Par
             previous_session: op.previous_session,
             principal: op.principal,
             cancels: op.cancels,
-            refused: written.refused,
+            refused,
+            reconstructed: op.reconstructed,
             ..Rare::NONE
         },
         edges: op.after.len(),
@@ -266,6 +280,8 @@ struct Grounds<'a> {
     by_tree: Vec<(u32, Ground<'a>)>,
     /// For what has no tree.
     treeless: Ground<'a>,
+    /// The session of each tree.
+    sessions: Vec<SessionRef>,
 }
 
 impl<'a> Grounds<'a> {
@@ -300,7 +316,27 @@ impl<'a> Grounds<'a> {
                 target,
             },
             by_tree,
+            sessions: workload.trees.iter().map(|tree| tree.session).collect(),
         }
+    }
+
+    /// Why `op`, as it is written, is not sent on confined ground: for what it asks for, because it uses a
+    /// tree of another session than its own, or because its data is not as long as it says.
+    fn refuses(&self, op: &Operation, written: &Written, bytes: &[u8]) -> Option<Refusal> {
+        if !self.treeless.policy.confined || written.refused.is_some() {
+            return written.refused;
+        }
+        let of = op.tree.and_then(|tree| self.sessions.get(tree.index()));
+        if of.is_some_and(|session| Some(*session) != op.session) {
+            return Some(Refusal::Tree);
+        }
+        let is_write = op.cmd == Command::WRITE && matches!(op.action, Action::Request(_));
+        let length = bytes
+            .get(written.body_at + WRITE_LENGTH_AT..)?
+            .first_chunk();
+        let data = op.data.map_or(0, |data| data.len);
+        let lies = is_write && length.is_some_and(|it| u32::from_le_bytes(*it) != data);
+        lies.then_some(Refusal::Unreadable)
     }
 
     /// The ground of what belongs to `tree`, and its number: on grounds of one number requests are
@@ -331,3 +367,5 @@ fn answer(expect: &Expect) -> Answer {
 }
 
 const ATTRIBUTE_DIRECTORY: u32 = 0x10;
+/// Where a WRITE's body says how long its data is. [MS-SMB2] 2.2.21
+const WRITE_LENGTH_AT: usize = 4;

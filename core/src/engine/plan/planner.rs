@@ -155,6 +155,9 @@ impl Planner {
             return Err(PlanError::Misplaced { id: draft.id, line });
         }
         self.plan.resources.check(draft)?;
+        if draft.leader.0.checked_add(draft.position.into()) != Some(draft.id.0) {
+            return Err(PlanError::Compound { op: draft.id });
+        }
         self.add_edges(draft, edges)?;
         if self.thinks {
             let think = self.think_us(draft, edges);

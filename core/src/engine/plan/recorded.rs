@@ -12,6 +12,7 @@ pub struct Recorded {
     ops: Vec<Packed>,
     answers: u64,
     requests: u64,
+    reconstructed: u64,
 }
 
 /// What the recording holds of one operation.
@@ -23,6 +24,8 @@ pub struct RecordedOp {
     pub is_request: bool,
     /// The recording has its answer.
     pub is_answered: bool,
+    /// It was not captured, but sets up what others use.
+    pub is_reconstructed: bool,
     /// It belongs to a tree of pipes.
     pub on_pipe: bool,
     /// From request to final response, in microseconds; 71 minutes for more. 0 without answer.
@@ -65,6 +68,12 @@ impl Recorded {
         self.answers
     }
 
+    /// Number of requests that were not captured.
+    #[must_use]
+    pub fn reconstructed(&self) -> u64 {
+        self.reconstructed
+    }
+
     /// What the recording holds of an operation.
     #[must_use]
     pub fn get(&self, op: OpId) -> Option<RecordedOp> {
@@ -84,6 +93,7 @@ impl Packed {
             command: Command(self.command.into()),
             is_request: has(REQUEST),
             is_answered: has(ANSWERED),
+            is_reconstructed: has(RECONSTRUCTED),
             on_pipe: has(PIPE),
             latency_us: self.latency_us,
             charge: self.charge,
@@ -122,10 +132,12 @@ impl Plan {
             let flags = [
                 (is_request, REQUEST),
                 (is_answered, ANSWERED),
+                (op.is_some_and(|op| op.rare.reconstructed), RECONSTRUCTED),
                 (on_pipe, PIPE),
             ];
             let flags = flags.iter().filter(|(is, _)| *is);
             all.requests += u64::from(is_request);
+            all.reconstructed += u64::from(op.is_some_and(|op| op.rare.reconstructed));
             all.answers += u64::from(is_answered);
             all.ops.push(Packed {
                 latency_us: u32::try_from(latency_us).unwrap_or(LONG),
@@ -141,3 +153,4 @@ impl Plan {
 const REQUEST: u8 = 1;
 const ANSWERED: u8 = 2;
 const PIPE: u8 = 4;
+const RECONSTRUCTED: u8 = 8;

@@ -58,7 +58,7 @@ pub(super) fn torn_compounds(plan: &mut Plan, related: &[OpId]) {
         let (Some(op), Some(before)) = (plan.op(**id), before) else {
             return true;
         };
-        let same = op.session == before.session && (op.tree == before.tree || op.tree.is_none());
+        let same = op.session == before.session && op.tree == before.tree;
         !same || op.leader != before.leader
     });
     let torn: Vec<OpId> = torn.copied().collect();

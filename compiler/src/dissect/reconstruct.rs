@@ -1,0 +1,348 @@
+//! Set-up that was not captured: a connection that begins in the middle uses sessions, trees and opens that
+//! nobody saw made. What makes them is put before their first use, marked and without an answer.
+//!
+//! A dialect is negotiated anew, whoever the run has logs in, a share is the run's own, and an open is of a
+//! file that is named after it. All members of a compound are looked at before its first gets its number: its
+//! members stand one after the other.
+
+use std::net::IpAddr;
+
+use smbench_core::{
+    frame::Digest,
+    ids::{ConnId, OpId, SessionRef, TreeRef},
+    smb2::{
+        AccessMask, Body, Capabilities, Cipher, Command, CreateDisposition, CreateOptions,
+        CreateRequest, Dialect, FileAttributes, FileId, Fsctl, Guid, HashAlgorithm, Header,
+        HeaderFlags, Message, Name, NegotiateContext, NegotiateRequest, NtStatus, Request,
+        SecurityMode, SessionId, SessionSetupRequest, ShareAccess, SigningAlgorithm,
+        TreeConnectRequest, TreeId,
+    },
+    workload::{Action, Expect, Operation, Tree},
+};
+
+use super::{Dissector, Stamp, index, pdu::pieces};
+use crate::WireSpan;
+
+/// Where a frame's next message belongs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    session: SessionId,
+    tree: TreeId,
+}
+
+impl Dissector {
+    /// Puts the set-up before the requests of a frame that use what nobody saw set up.
+    pub(super) fn set_up_before(&mut self, conn: usize, stamp: Stamp, bytes: &[u8], len: usize) {
+        let mut place = Place::default();
+        for piece in pieces(bytes, len) {
+            let Ok(header) = piece.header else { continue };
+            if header.is_response() {
+                continue;
+            }
+            if !self.begins_in_the_middle(conn, header.command) {
+                return;
+            }
+            let Body::Request(request) = Message::decode_rest(header, piece.bytes).message.body
+            else {
+                continue;
+            };
+            self.set_up_for(conn, stamp, &header, &request, &mut place);
+        }
+    }
+
+    /// Whether the first request of a connection was no NEGOTIATE: then it was set up before the capture.
+    fn begins_in_the_middle(&mut self, conn: usize, first: Command) -> bool {
+        let Some(it) = self.conns.get_mut(conn) else {
+            return false;
+        };
+        *it.midway.get_or_insert(first != Command::NEGOTIATE)
+    }
+
+    fn set_up_for(
+        &mut self,
+        conn: usize,
+        stamp: Stamp,
+        header: &Header,
+        request: &Request,
+        place: &mut Place,
+    ) {
+        let related = header.flags.contains(HeaderFlags::RELATED);
+        let tree = header.tree_id().unwrap_or_default();
+        *place = Place {
+            session: match header.session_id {
+                SessionId(u64::MAX) if related => place.session,
+                own => own,
+            },
+            tree: match tree {
+                TreeId(u32::MAX) if related => place.tree,
+                own => own,
+            },
+        };
+        self.negotiate(conn, stamp);
+        if header.command == Command::SESSION_SETUP || place.session.0 == 0 {
+            return;
+        }
+        let session = self.log_in(conn, stamp, place.session);
+        let plain = matches!(
+            header.command,
+            Command::LOGOFF | Command::TREE_CONNECT | Command::ECHO | Command::CANCEL
+        );
+        if plain || place.tree.0 == 0 || header.is_async() {
+            return;
+        }
+        let tree = self.connect(conn, stamp, session, place.tree, request);
+        let Some(id) = request.file_id() else { return };
+        if id != FileId::RELATED && id != FileId::ZERO {
+            self.open(conn, stamp, (session, tree), id, request);
+        }
+    }
+
+    fn negotiate(&mut self, conn: usize, stamp: Stamp) {
+        let Some(it) = self.conns.get_mut(conn) else {
+            return;
+        };
+        if std::mem::replace(&mut it.negotiated, true) {
+            return;
+        }
+        // Programs of one host are one client: nothing tells them apart.
+        let guid = guid_of(it.client);
+        it.guid.get_or_insert(guid);
+        let request = NegotiateRequest {
+            security_mode: SecurityMode::SIGNING_ENABLED,
+            capabilities: Capabilities::LEASING
+                | Capabilities::LARGE_MTU
+                | Capabilities::ENCRYPTION,
+            client_guid: guid,
+            client_start_time: 0,
+            dialects: vec![
+                Dialect::SMB_2_0_2,
+                Dialect::SMB_2_1,
+                Dialect::SMB_3_0,
+                Dialect::SMB_3_0_2,
+                Dialect::SMB_3_1_1,
+            ],
+            contexts: vec![
+                NegotiateContext::PreauthIntegrity {
+                    hash_algorithms: vec![HashAlgorithm::SHA_512],
+                    salt: Digest::of(b"smbench reconstructs").0.to_vec(),
+                },
+                NegotiateContext::Encryption {
+                    ciphers: vec![Cipher::AES_128_GCM, Cipher::AES_128_CCM],
+                },
+                NegotiateContext::Signing {
+                    algorithms: vec![SigningAlgorithm::AES_CMAC],
+                },
+            ],
+        };
+        self.put(conn, stamp, Request::Negotiate(request), |_| {});
+    }
+
+    fn log_in(&mut self, conn: usize, stamp: Stamp, id: SessionId) -> SessionRef {
+        let known = self.conns.get(conn).and_then(|it| {
+            let here = it.sessions.get(&id.0).copied();
+            here.or_else(|| self.state.by_id.get(&(it.server, id.0)).copied())
+        });
+        if let Some(known) = known {
+            return known;
+        }
+        let session = self.new_session(conn, false);
+        self.name_session(conn, session, id);
+        let request = SessionSetupRequest {
+            security_mode: SecurityMode::SIGNING_ENABLED,
+            ..SessionSetupRequest::default()
+        };
+        self.put(conn, stamp, Request::SessionSetup(request), |op| {
+            op.session = Some(session);
+            // What it had been granted by then nobody knows: enough for whatever it does at once.
+            op.credits = CREDITS;
+        });
+        session
+    }
+
+    fn connect(
+        &mut self,
+        conn: usize,
+        stamp: Stamp,
+        session: SessionRef,
+        id: TreeId,
+        request: &Request,
+    ) -> TreeRef {
+        let known = self
+            .state
+            .session(session)
+            .and_then(|it| it.trees.get(&id.0).copied());
+        if let Some(known) = known {
+            return known;
+        }
+        let server = self.conns.get(conn).map(|it| it.server.to_string());
+        let server = server.unwrap_or_default();
+        let (name, share_type) = match is_of_pipes(request) {
+            true => ("IPC$", PIPES),
+            false => (UNKNOWN, DISK),
+        };
+        let path = format!("\\\\{server}\\{name}");
+        let tree = TreeRef(index(self.workload.trees.len()));
+        self.workload.trees.push(Tree {
+            session,
+            path: path.clone(),
+            share_type,
+            wire_id: id,
+            inferred: false,
+        });
+        self.name_tree(session, tree, id);
+        let request = TreeConnectRequest {
+            path: Name::from(path.as_str()),
+            ..TreeConnectRequest::default()
+        };
+        self.put(conn, stamp, Request::TreeConnect(request), |op| {
+            op.session = Some(session);
+            op.tree = Some(tree);
+        });
+        tree
+    }
+
+    fn open(
+        &mut self,
+        conn: usize,
+        stamp: Stamp,
+        (session, tree): (SessionRef, TreeRef),
+        id: FileId,
+        request: &Request,
+    ) {
+        let known = self
+            .state
+            .session(session)
+            .and_then(|it| it.opens.get(&id).copied());
+        if known.is_some() {
+            return;
+        }
+        let number = self.state.opens.len();
+        let folder = matches!(
+            request,
+            Request::QueryDirectory(_) | Request::ChangeNotify(_)
+        );
+        let pipe = is_of_pipes(request);
+        let name = match pipe {
+            true => "unknown".to_owned(),
+            false => format!("{UNKNOWN}-open-{number}"),
+        };
+        let create = CreateRequest {
+            desired_access: if folder { FOLDER_ACCESS } else { FILE_ACCESS },
+            file_attributes: FileAttributes::NORMAL,
+            share_access: ShareAccess::READ | ShareAccess::WRITE | ShareAccess::DELETE,
+            create_disposition: CreateDisposition::OPEN_IF,
+            create_options: match folder {
+                true => CreateOptions::DIRECTORY_FILE,
+                false => CreateOptions::from_bits_retain(0),
+            },
+            name: Name::from(name.as_str()),
+            ..CreateRequest::default()
+        };
+        let op = self.next_op();
+        let open = self.new_open(session, id, Some(op), Some(tree), self.seq);
+        let found = Expect {
+            status: NtStatus::SUCCESS,
+            file_id: Some(id),
+            action: Some(OPENED),
+            attributes: folder.then(|| FileAttributes::DIRECTORY.bits()),
+            ..Expect::default()
+        };
+        let span = WireSpan {
+            request: self.seq,
+            response: Some(self.seq),
+            ..WireSpan::default()
+        };
+        let told = self.put(conn, stamp, Request::Create(create), |op| {
+            op.session = Some(session);
+            op.tree = Some(tree);
+            op.open = Some(open);
+        });
+        if !pipe {
+            self.namespace.answered(&self.workload, &told, span, &found);
+        }
+        if let Some(state) = self.state.opens.get_mut(open.index()) {
+            state.name = Some(self.state.names.number(&name));
+        }
+    }
+
+    /// Puts an operation that nobody captured; a copy of it.
+    fn put(
+        &mut self,
+        conn: usize,
+        stamp: Stamp,
+        request: Request,
+        fill: impl FnOnce(&mut Operation),
+    ) -> Operation {
+        let seq = self.tick();
+        let id: OpId = self.next_op();
+        let mut flight = self.live.blank();
+        let op = &mut flight.op;
+        op.id = id;
+        op.conn = ConnId(index(conn));
+        op.cmd = request.command();
+        op.charge = u16::from(op.cmd != Command::NEGOTIATE);
+        op.credits = 1;
+        op.frame = stamp.frame;
+        op.reconstructed = true;
+        op.action = Action::Request(request);
+        fill(op);
+        let copy = op.clone();
+        self.infer("reconstructed");
+        self.push(flight, stamp, seq, WEIGHT);
+        copy
+    }
+}
+
+/// The same for all that a host does.
+fn guid_of(host: IpAddr) -> Guid {
+    let Digest([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..]) =
+        Digest::of(host.to_string().as_bytes());
+    Guid([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+}
+
+/// Whether a request speaks to a pipe. [MS-FSCC] 2.3.49, 2.3.51
+fn is_of_pipes(request: &Request) -> bool {
+    match request {
+        Request::Ioctl(ioctl) => {
+            matches!(
+                ioctl.ctl_code,
+                Fsctl::PIPE_TRANSCEIVE | Fsctl::PIPE_WAIT | Fsctl::PIPE_PEEK
+            )
+        }
+        Request::Create(create) => create
+            .name
+            .as_text()
+            .is_some_and(|name| PIPE_NAMES.contains(&name.to_lowercase().as_str())),
+        _ => false,
+    }
+}
+
+/// Names of pipes that services listen on. [MS-RPCE] 2.1.1.2, and each service's own.
+const PIPE_NAMES: [&str; 15] = [
+    "atsvc",
+    "browser",
+    "dfsnm",
+    "efsrpc",
+    "epmapper",
+    "eventlog",
+    "initshutdown",
+    "lsarpc",
+    "netdfs",
+    "netlogon",
+    "samr",
+    "spoolss",
+    "srvsvc",
+    "svcctl",
+    "wkssvc",
+];
+const UNKNOWN: &str = "unknown";
+const DISK: u8 = 1;
+const PIPES: u8 = 2;
+/// FILE_OPENED. [MS-SMB2] 2.2.14
+const OPENED: u32 = 1;
+/// Reading, writing, deleting, and attributes.
+const FILE_ACCESS: AccessMask = AccessMask::from_bits_retain(0x0013_019f);
+/// Listing, deleting, and attributes.
+const FOLDER_ACCESS: AccessMask = AccessMask::from_bits_retain(0x0011_0081);
+const CREDITS: u16 = 8_192;
+const WEIGHT: usize = 512;
