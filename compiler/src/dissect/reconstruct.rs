@@ -39,14 +39,21 @@ impl Dissector {
             if header.is_response() {
                 continue;
             }
-            if !self.begins_in_the_middle(conn, header.command) {
+            let midway = self.begins_in_the_middle(conn, header.command);
+            let unanswered = self.conns.get(conn).is_some_and(|it| it.responses == 0);
+            if !midway && !unanswered {
                 return;
             }
             let Body::Request(request) = Message::decode_rest(header, piece.bytes).message.body
             else {
                 continue;
             };
-            self.set_up_for(conn, stamp, &header, &request, &mut place);
+            if unanswered {
+                self.hand_out(conn, &header, request.file_id());
+            }
+            if midway {
+                self.set_up_for(conn, stamp, &header, &request, &mut place);
+            }
         }
     }
 
@@ -95,6 +102,109 @@ impl Dissector {
         if id != FileId::RELATED && id != FileId::ZERO {
             self.open(conn, stamp, (session, tree), id, request);
         }
+    }
+
+    /// One direction alone was captured: what an answer would have told shows when it is used. Ids are handed
+    /// out in the order of their first use.
+    fn hand_out(&mut self, conn: usize, header: &Header, file: Option<FileId>) {
+        let id = header.session_id;
+        if id.0 == 0 || id.0 == u64::MAX {
+            return;
+        }
+        let Some(session) = self.session_in_use(conn, id) else {
+            return;
+        };
+        let tree = header
+            .tree_id()
+            .filter(|tree| tree.0 != 0 && tree.0 != u32::MAX);
+        let known = |it: &Self, tree: TreeId| {
+            let state = it.state.sessions.get(session.index());
+            state.is_some_and(|state| state.trees.contains_key(&tree.0))
+        };
+        if let Some(tree) = tree.filter(|tree| !known(self, *tree)) {
+            self.hand_out_tree(conn, session, tree);
+        }
+        let file = file.filter(|file| *file != FileId::RELATED && *file != FileId::ZERO);
+        if let Some(file) = file {
+            self.hand_out_open(conn, session, file);
+        }
+    }
+
+    /// The session that the wire calls `id`: one that a login began whose answer nobody saw.
+    fn session_in_use(&mut self, conn: usize, id: SessionId) -> Option<SessionRef> {
+        let it = self.conns.get(conn)?;
+        let here = it.sessions.get(&id.0).copied();
+        let known = here.or_else(|| self.state.by_id.get(&(it.server, id.0)).copied());
+        if known.is_some() {
+            return known;
+        }
+        let mut sessions = self.workload.sessions.iter().enumerate();
+        let (at, _) =
+            sessions.rfind(|(_, it)| it.conn == ConnId(index(conn)) && it.wire_id.0 == 0)?;
+        let session = SessionRef(index(at));
+        self.name_session(conn, session, id);
+        self.infer("ids handed out");
+        Some(session)
+    }
+
+    /// The first request of `command` on a connection and in a session that nobody saw answered, and for which
+    /// `is_open` holds.
+    fn unanswered(
+        &self,
+        conn: usize,
+        session: SessionRef,
+        command: Command,
+        is_open: impl Fn(&Operation) -> bool,
+    ) -> Option<OpId> {
+        let pending = self.conns.get(conn)?.pending.values();
+        let asked = pending.filter(|it| it.command == command).map(|it| it.op);
+        let fits = |op: &OpId| {
+            let op = self.live.get(*op);
+            op.is_some_and(|op| op.session == Some(session) && is_open(op))
+        };
+        asked.filter(fits).min()
+    }
+
+    fn hand_out_tree(&mut self, conn: usize, session: SessionRef, id: TreeId) {
+        let connects =
+            self.unanswered(conn, session, Command::TREE_CONNECT, |op| op.tree.is_none());
+        let Some(op) = connects.and_then(|op| self.live.get_mut(op)) else {
+            return;
+        };
+        let Action::Request(Request::TreeConnect(connect)) = &op.action else {
+            return;
+        };
+        let path = connect.path.to_lossy().into_owned();
+        let tree = TreeRef(index(self.workload.trees.len()));
+        op.tree = Some(tree);
+        let pipes = path.to_uppercase().ends_with("\\IPC$");
+        self.workload.trees.push(Tree {
+            session,
+            path,
+            share_type: if pipes { PIPES } else { DISK },
+            wire_id: id,
+            inferred: false,
+        });
+        self.name_tree(session, tree, id);
+        self.infer("ids handed out");
+    }
+
+    fn hand_out_open(&mut self, conn: usize, session: SessionRef, id: FileId) {
+        let known = self
+            .state
+            .session(session)
+            .is_none_or(|it| it.opens.contains_key(&id));
+        if known {
+            return;
+        }
+        let creates = self.unanswered(conn, session, Command::CREATE, |op| op.open.is_none());
+        let Some(op) = creates else { return };
+        let tree = self.live.get(op).and_then(|op| op.tree);
+        let open = self.created(op, session, id, tree);
+        if let Some(op) = self.live.get_mut(op) {
+            op.open = Some(open);
+        }
+        self.infer("ids handed out");
     }
 
     fn negotiate(&mut self, conn: usize, stamp: Stamp) {

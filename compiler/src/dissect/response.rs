@@ -32,6 +32,9 @@ impl Dissector {
                 self.problem("bad NextCommand");
             }
             self.workload.coverage.responses += 1;
+            if let Some(it) = self.conns.get_mut(conn) {
+                it.responses += 1;
+            }
             let seq = self.tick();
             if header.command == Command::OPLOCK_BREAK && header.message_id.0 == u64::MAX {
                 self.notice(conn, stamp, seq, &header, &piece);

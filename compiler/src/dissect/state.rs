@@ -54,6 +54,8 @@ pub(super) struct Conn {
     pub(super) requests: u64,
     /// It was set up before the capture began; known with its first request.
     pub(super) midway: Option<bool>,
+    /// Responses so far: with none, one direction was captured.
+    pub(super) responses: u64,
     /// What negotiates its dialect is there: captured, or put before its first use.
     pub(super) negotiated: bool,
 }
@@ -71,6 +73,7 @@ impl Conn {
             sessions: Map::default(),
             requests: 0,
             midway: None,
+            responses: 0,
             negotiated: false,
         }
     }

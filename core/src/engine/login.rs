@@ -13,7 +13,12 @@
 //!
 //! [MS-SMB2] 3.2.4.2.3, 3.2.5.3.
 
-use super::{Engine, EngineError, Slot, config::Patience, conn::LoginState, plan::PlanOp};
+use super::{
+    Engine, EngineError, Slot,
+    config::{Headers, Patience},
+    conn::LoginState,
+    plan::PlanOp,
+};
 use crate::{
     event::{AuthStep, Divergence, Effect, SkipReason, TokenOutcome},
     ids::{ConnId, OpId, SessionRef},
@@ -194,10 +199,12 @@ impl Engine {
         };
         let planned = self.planned(op)?;
         let (recorded, ends) = (planned.answer, planned.rare.login_ends);
-        // One that was not captured has as many legs as it takes.
-        let alone = planned.rare.reconstructed;
-        let recorded_more =
-            recorded.map_or(!alone, |it| it.status == NtStatus::MORE_PROCESSING_REQUIRED);
+        // Whether an answer that was not captured asked for more is told by the legs that follow.
+        let follows =
+            self.config.headers == Headers::Lax || self.legs(conn, session).any(|leg| leg > op);
+        let recorded_more = recorded.map_or(follows, |it| {
+            it.status == NtStatus::MORE_PROCESSING_REQUIRED
+        });
         if status == NtStatus::MORE_PROCESSING_REQUIRED {
             if !recorded_more && self.has_no_end(op)? {
                 self.conn_mut(conn)?.set_login(session, LoginState::Done);
