@@ -29,16 +29,17 @@ pub(crate) enum Kind {
 impl Kind {
     /// What `divergence` of `op` is.
     pub(crate) fn of(divergence: &Divergence, op: Option<RecordedOp>) -> Self {
+        let of_service = op.is_some_and(|op| op.on_pipe && !OF_TREES.contains(&op.command));
         match divergence {
+            Divergence::Status { .. } | Divergence::Data { .. } | Divergence::Size { .. }
+                if of_service =>
+            {
+                Self::Environment
+            }
             Divergence::Status { recorded, seen } => match op {
                 Some(op) if is_environment(op, *recorded, *seen) => Self::Environment,
                 _ => Self::AnotherAnswer,
             },
-            Divergence::Data { .. } | Divergence::Size { .. }
-                if op.is_some_and(|op| op.on_pipe) =>
-            {
-                Self::Environment
-            }
             Divergence::Data { .. } => Self::LostData,
             Divergence::Size { recorded, seen } => {
                 let moves =
@@ -100,10 +101,12 @@ fn is_environment(op: RecordedOp, recorded: NtStatus, seen: NtStatus) -> bool {
             true
         }
         Command::TREE_CONNECT => seen == NtStatus::BAD_NETWORK_NAME,
-        Command::CREATE | Command::IOCTL => op.on_pipe && seen.is_error(),
         _ => false,
     }
 }
+
+/// What the server itself decides of a tree of pipes; the rest is a service's behind it.
+const OF_TREES: [Command; 2] = [Command::TREE_CONNECT, Command::TREE_DISCONNECT];
 
 /// What a server says to whom it does not let.
 const DENIALS: [NtStatus; 3] = [

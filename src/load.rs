@@ -71,6 +71,15 @@ impl Loaded {
         picked.map_err(|error| self.unreadable(error))
     }
 
+    /// Its operations, one after the other.
+    pub(crate) fn operations(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Operation, Failure>> + '_, Failure> {
+        let operations = self.reader.operations();
+        let operations = operations.map_err(|error| self.unreadable(error))?;
+        Ok(operations.map(|operation| operation.map_err(|error| self.unreadable(error))))
+    }
+
     /// The operations that stalled in the recording or in the run that `tally` has counted.
     pub(crate) fn stalls(&self, tally: &Tally) -> Result<Vec<Stall>, Failure> {
         let recorded = Waits::recorded(tally.recorded());

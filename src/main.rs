@@ -8,6 +8,7 @@ mod interrupt;
 mod journals;
 mod live_run;
 mod load;
+mod pipes;
 mod policy;
 mod preflight;
 mod record;

@@ -190,7 +190,11 @@ fn losses(summary: &Summary) {
     if summary.unanswered > 0 {
         say!("  not answered: {}", summary.unanswered);
     }
-    let without = funnel.answered - funnel.compared;
+    if funnel.copied > 0 {
+        let copied = funnel.copied;
+        say!("  not compared: {copied} on pipes, which the model answers as they were recorded");
+    }
+    let without = funnel.answered - funnel.compared - funnel.copied;
     if without > 0 {
         say!("  not compared: {without} without a recorded answer");
     }

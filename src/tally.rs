@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use smbench_core::confine::Refusal;
-use smbench_core::engine::Recorded;
+use smbench_core::engine::{Recorded, RecordedOp};
 use smbench_core::event::{Divergence, Lateness, Report};
 use smbench_core::ids::OpId;
+use smbench_core::smb2::Command;
 use smbench_core::workload::Operation;
 
 use crate::finding::{Finding, Kind, is_of_answer};
@@ -20,6 +21,7 @@ use crate::verdict::{Basis, Funnel, Judgement};
 pub(crate) struct Tally {
     /// What the recording holds.
     recorded: Recorded,
+    copies_pipes: bool,
     /// What became of each operation.
     fates: Vec<u8>,
     /// Requests sent.
@@ -79,6 +81,7 @@ impl Tally {
         Self {
             fates: vec![0; recorded.len()],
             recorded,
+            copies_pipes: false,
             issued: 0,
             finished: 0,
             reconstructed: (0, 0),
@@ -96,6 +99,18 @@ impl Tally {
             late_by: Lateness::default(),
             waits: Waits::default(),
         }
+    }
+
+    /// What is said on pipes is copied from the recording: it is not compared.
+    pub(crate) fn copying_pipes(mut self) -> Self {
+        self.copies_pipes = true;
+        self
+    }
+
+    /// Whether the answer to an operation is copied from the recording.
+    fn is_copied(&self, op: RecordedOp) -> bool {
+        let decided = [Command::TREE_CONNECT, Command::TREE_DISCONNECT];
+        self.copies_pipes && op.on_pipe && !decided.contains(&op.command)
     }
 
     /// Takes a report in.
@@ -138,7 +153,13 @@ impl Tally {
     }
 
     fn diverge(&mut self, op: OpId, divergence: &Divergence) {
-        let kind = Kind::of(divergence, self.recorded.get(op));
+        let recorded = self.recorded.get(op);
+        let is_break = matches!(divergence, Divergence::UnexpectedBreak { .. });
+        if is_break && recorded.is_some_and(|it| !it.is_answered) {
+            // What the server granted then was not captured, nor that it broke it.
+            return;
+        }
+        let kind = Kind::of(divergence, recorded);
         *self.diverged.entry(divergence.name()).or_default() += 1;
         *self.found.entry(kind).or_default() += 1;
         let tells = match kind {
@@ -253,9 +274,17 @@ impl Tally {
 
     fn funnel(&self, basis: Basis) -> Funnel {
         let answered = (0u32..).map(OpId).zip(self.recorded.iter());
-        let compared = answered.filter(|(op, it)| it.is_answered && self.has(*op, fate::ANSWERED));
-        let (mut count, mut equal) = (0, 0);
-        for (op, _) in compared {
+        let (mut count, mut equal, mut copied, mut copies) = (0, 0, 0, 0);
+        for (op, it) in answered.filter(|(_, it)| it.is_answered) {
+            let is_copied = self.is_copied(it);
+            copies += u64::from(is_copied);
+            if !self.has(op, fate::ANSWERED) {
+                continue;
+            }
+            if is_copied {
+                copied += 1;
+                continue;
+            }
             count += 1;
             equal += u64::from(!self.has(op, fate::UNEQUAL));
         }
@@ -265,7 +294,9 @@ impl Tally {
             sealed: basis.sealed,
             compiled,
             reconstructed: self.recorded.reconstructed(),
-            with_answer: self.recorded.answers(),
+            copies,
+            copied,
+            with_answer: self.recorded.answers() - copies,
             refused: self.refused_answers,
             sent: self.issued - self.reconstructed.0,
             answered: self.finished - self.reconstructed.1,
@@ -300,7 +331,7 @@ impl Tally {
             stray: self.stray,
             unwanted: run.unwanted,
             unanswered,
-            answered_from_recording: 0,
+            answered_from_recording: funnel.copied,
             ops_per_s: if seconds > 0.0 {
                 (self.finished as f64 / seconds).round()
             } else {

@@ -19,11 +19,17 @@ pub(crate) struct Funnel {
     pub(crate) compiled: u64,
     /// In the workload to set up what others use, and not captured: counted nowhere else here.
     pub(crate) reconstructed: u64,
-    /// Of those, with a recorded answer.
+    /// Of those, with a recorded answer that was to be compared.
     pub(crate) with_answer: u64,
     /// Of those, refused: they would have reached what a run may not reach.
     #[serde(skip)]
     pub(crate) refused: u64,
+    /// With a recorded answer that the model copies: there is nothing to compare.
+    #[serde(skip)]
+    pub(crate) copies: u64,
+    /// Of `copies`, answered.
+    #[serde(skip)]
+    pub(crate) copied: u64,
     #[serde(skip)]
     pub(crate) sent: u64,
     pub(crate) answered: u64,
@@ -47,7 +53,7 @@ impl Funnel {
     fn two_sided(&self) -> f64 {
         match self.compiled {
             0 => 1.0,
-            all => self.with_answer as f64 / all as f64,
+            all => (self.with_answer + self.copies) as f64 / all as f64,
         }
     }
 }
@@ -160,10 +166,14 @@ fn lacks(funnel: &Funnel, min_coverage: f64) -> Vec<String> {
     let mut why = Vec::new();
     match funnel.coverage() {
         _ if funnel.compiled == 0 => why.push("the workload holds no request".to_owned()),
-        _ if funnel.with_answer == 0 => {
+        _ if funnel.with_answer + funnel.copies == 0 => {
             why.push("the recording holds no answer: one direction was captured".to_owned());
         }
-        None => why.push("all that has a recorded answer was refused".to_owned()),
+        None => {
+            why.push(
+                "what has a recorded answer was refused, or copied from the recording".to_owned(),
+            );
+        }
         Some(coverage) if coverage < min_coverage => {
             let all = funnel.with_answer + funnel.sealed - funnel.refused;
             let mut told = format!(
@@ -184,7 +194,7 @@ fn lacks(funnel: &Funnel, min_coverage: f64) -> Vec<String> {
         why.push(format!(
             "of {} requests {} have no recorded answer: one direction was captured in part",
             funnel.compiled,
-            funnel.compiled - funnel.with_answer,
+            funnel.compiled - funnel.with_answer - funnel.copies,
         ));
     }
     why

@@ -353,6 +353,51 @@ fn the_documented_scenario_runs() {
     );
 }
 
+/// Each command in the documentation is one: its verb and flags are there.
+#[test]
+fn documented_commands_are_commands() {
+    let scratch = Scratch::new();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(here.join("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    let mut commands = 0;
+    for path in docs.chain([here.join("README.md")]) {
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        for line in text.replace("\\\n", " ").lines() {
+            let line = line.trim_start_matches("$ ");
+            let Some(words) = line.strip_prefix("smbench ") else {
+                continue;
+            };
+            let words = words.split(" #").next().unwrap_or_default();
+            // With this flag nothing runs, but for what is no flag before it.
+            let words = words.split_whitespace().chain(["--help"]);
+            scratch.run(words.collect::<Vec<_>>()).expect(0);
+            commands += 1;
+        }
+    }
+    assert!(commands >= 10, "{commands}");
+}
+
+/// A service behind a pipe is not the model's business: what was recorded of it is told to whoever opens
+/// the pipe, and is no verdict on anything.
+#[test]
+fn pipes_are_answered_from_the_recording_and_not_compared() {
+    let scratch = Scratch::new();
+    scratch.compile("smbclient_encrypted_share.pcap", "w");
+    let told = scratch.run([SIM, &["--json"]].concat()).expect(5).json();
+    let number = |key: &str| told[key].as_u64().unwrap();
+    let copied = number("answered_from_recording");
+    assert!(copied > 0, "{told:#}");
+    assert_eq!(number("with_answer") + copied, number("compiled"));
+    assert_eq!(number("compared") + copied, number("answered"));
+    assert_eq!(told["divergences"].as_array().map(Vec::len), Some(0));
+    let ran = scratch.run(SIM);
+    let words = format!("{copied} on pipes, which the model answers as they were recorded");
+    assert!(ran.out.contains(&words), "{ran:?}");
+}
+
 /// One direction alone is never a verdict, and nothing of what strangers captured is green without having
 /// been compared.
 #[test]

@@ -37,6 +37,7 @@ mod open;
 mod plant;
 mod query_info;
 mod ranges;
+mod recorded;
 mod rename;
 mod rw;
 mod security;
@@ -60,6 +61,7 @@ pub use self::config::{SeedEntry, ServerConfig, ShareConfig, ShareKind};
 pub use self::data::Source;
 pub use self::limits::{Limit, Limits};
 pub use self::plant::{Plant, UnknownPlant};
+pub use self::recorded::{RecordedAnswer, RecordedPipe};
 
 use self::conn::Conn;
 use self::data::{Data, len64};
@@ -69,6 +71,7 @@ use self::limits::Hits;
 use self::name::Path;
 use self::notify::Watches;
 use self::open::{FileState, Open, OpenId};
+use self::recorded::RecordedPipes;
 use self::session::Session;
 use self::waiting::{AsyncId, Timers, WaitTable};
 
@@ -191,6 +194,7 @@ pub struct Server {
     hits: Hits,
     out: VecDeque<ServerOutput>,
     counters: Counters,
+    recorded: RecordedPipes,
 }
 
 impl Server {
@@ -198,8 +202,10 @@ impl Server {
     #[must_use]
     pub fn new(mut config: ServerConfig) -> Self {
         let shares = std::mem::take(&mut config.shares);
+        let recorded = RecordedPipes::of(std::mem::take(&mut config.pipes));
         let mut server = Self {
             rng: Rng(config.seed),
+            recorded,
             now: LogicalTime::ZERO,
             fs: Fs::default(),
             shares: Vec::new(),

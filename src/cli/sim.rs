@@ -13,6 +13,7 @@ use serde::Serialize;
 use smbench_compiler::folder::FolderError;
 use smbench_compiler::prepare::{Stretch, stretches, synthetic};
 use smbench_core::ids::LogicalTime;
+use smbench_core::smb2::Dialect;
 use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 use smbench_sim::{
@@ -25,6 +26,7 @@ use crate::exit::{DEFECT, Failure, OrFail, Outcome, toml_error};
 use crate::finding::Finding;
 use crate::interrupt::{STOPPING, Stoppable, Unfinished};
 use crate::load::Loaded;
+use crate::pipes;
 use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
 use crate::report::{self, say};
 use crate::stalls::Stall;
@@ -165,7 +167,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Told, 
         Some(path) => Some(Capture::begin(path, loaded, scenario, args.pcap_at)?),
         None => None,
     };
-    let tally = Rc::new(RefCell::new(Tally::of(plan.recorded())));
+    let tally = Rc::new(RefCell::new(Tally::of(plan.recorded()).copying_pipes()));
     let taker = Rc::clone(&tally);
     let begun = Instant::now();
     // Its recorder notices.
@@ -315,6 +317,8 @@ pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<S
         shares: shares_of(loaded.workload()),
         guest_ok: true,
         trusting: true,
+        pipes: pipes::recorded(loaded)?,
+        max_dialect: newest_dialect(loaded.workload()),
         plants: plants.iter().copied().collect(),
         seed,
         limits: Limits {
@@ -330,6 +334,13 @@ pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<S
         put(&mut server, loaded, entry)?;
     }
     Ok(server)
+}
+
+/// The newest dialect that the recorded server chose: what it has beyond that nobody saw.
+fn newest_dialect(workload: &Workload) -> Dialect {
+    let chosen = workload.connections.iter().filter_map(|it| it.dialect);
+    let chosen = chosen.filter(|it| *it != Dialect::WILDCARD);
+    chosen.max_by_key(|it| it.0).unwrap_or(Dialect::SMB_3_1_1)
 }
 
 fn shares_of(workload: &Workload) -> Vec<ShareConfig> {

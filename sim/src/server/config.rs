@@ -6,6 +6,7 @@ use smbench_core::{seal::Secret, smb2::Dialect};
 
 use super::limits::Limits;
 use super::plant::Plant;
+use super::recorded::RecordedPipe;
 
 /// What a share holds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -101,6 +102,8 @@ pub struct ServerConfig {
     pub max_credits: u16,
     /// Largest READ, WRITE or transaction, in bytes, on dialects after 2.0.2.
     pub max_io_bytes: u32,
+    /// What was said on pipes, for whoever opens one of the same name.
+    pub pipes: Vec<RecordedPipe>,
     /// Deliberate bugs.
     pub plants: BTreeSet<Plant>,
     /// Seed of every id and challenge.
@@ -131,6 +134,7 @@ impl Default for ServerConfig {
             durable_timeout_ms: 60_000,
             max_credits: 8_192,
             max_io_bytes: 8 << 20,
+            pipes: Vec::new(),
             plants: BTreeSet::new(),
             seed: 0,
             server_guid: *b"smbench-model-sv",

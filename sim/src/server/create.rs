@@ -103,7 +103,7 @@ impl Server {
             .get(cx.share)
             .ok_or(NtStatus::NETWORK_NAME_DELETED)?;
         if share.kind == ShareKind::Pipe {
-            return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
+            return self.open_recorded(cx, body);
         }
         let root = share.root;
         check_request(body)?;

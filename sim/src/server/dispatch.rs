@@ -182,6 +182,9 @@ impl Server {
         if matches!(req.body, Request::Opaque(_)) {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
+        if let Some(handled) = self.on_recorded(&cx, req) {
+            return handled;
+        }
         self.command(&cx, req)
     }
 

@@ -1,0 +1,68 @@
+//! What was said on recorded pipes, for the model server: a service behind a pipe is not its business.
+
+use std::collections::BTreeMap;
+
+use smbench_core::ids::OpenRef;
+use smbench_core::smb2::{NtStatus, Request};
+use smbench_core::workload::{Action, Operation, Workload};
+use smbench_sim::server::{RecordedAnswer, RecordedPipe};
+
+use crate::exit::{Failure, OrFail};
+use crate::load::Loaded;
+
+/// The recorded conversations of a workload, in the order in which they began. Operations are read only
+/// where there is a tree of pipes.
+pub(crate) fn recorded(loaded: &Loaded) -> Result<Vec<RecordedPipe>, Failure> {
+    let workload = loaded.workload();
+    let mut pipes = Vec::new();
+    if !workload.trees.iter().any(|tree| tree.holds_pipes()) {
+        return Ok(pipes);
+    }
+    let mut by_open: BTreeMap<OpenRef, usize> = BTreeMap::new();
+    for operation in loaded.operations()? {
+        let operation = operation?;
+        let Action::Request(request) = &operation.action else {
+            continue;
+        };
+        if !is_on_pipe(workload, &operation) {
+            continue;
+        }
+        if let Request::Create(create) = request {
+            if let Some(open) = operation.open {
+                by_open.insert(open, pipes.len());
+            }
+            pipes.push(RecordedPipe {
+                name: create.name.to_string(),
+                // Where one direction was captured, nobody knows that it was not opened.
+                created: operation
+                    .expect
+                    .as_ref()
+                    .map_or(NtStatus::SUCCESS, |it| it.status),
+                answers: Vec::new(),
+            });
+            continue;
+        }
+        let pipe = operation.open.and_then(|open| by_open.get(&open));
+        let pipe = pipe.and_then(|at| pipes.get_mut(*at));
+        let (Some(pipe), Some(expect)) = (pipe, &operation.expect) else {
+            continue;
+        };
+        let data = match expect.data {
+            Some(data) => loaded.blobs.get(&data.blake3),
+            None => Ok(Vec::new()),
+        };
+        pipe.answers.push(RecordedAnswer {
+            command: operation.cmd,
+            status: expect.status,
+            data: data.or_environment("cannot read what was said on pipes")?,
+        });
+    }
+    Ok(pipes)
+}
+
+fn is_on_pipe(workload: &Workload, operation: &Operation) -> bool {
+    let tree = operation
+        .tree
+        .and_then(|tree| workload.trees.get(tree.index()));
+    tree.is_some_and(|tree| tree.holds_pipes())
+}
