@@ -55,12 +55,18 @@ pub(crate) struct RunIdentity<'a> {
 }
 
 impl Recording {
-    /// Opens the journal, and the bundle's path, before the run.
-    pub(crate) fn begin(args: &RecordArgs, run: RunIdentity<'_>) -> Result<Self, Failure> {
-        let path = args
-            .journal
-            .clone()
-            .unwrap_or_else(|| default_path(run.verb));
+    /// Whether a run of `verb` could be recorded, told before anything is sent.
+    pub(crate) fn check(args: &RecordArgs, verb: &str) -> Result<(), Failure> {
+        let path = Self::place(args, verb)?;
+        let tried = interrupt::uninterrupted(|| {
+            JournalWriter::create(&path, &RunMeta::default()).map(JournalWriter::discard)
+        });
+        tried.map_err(|error| not_begun(error, &path))
+    }
+
+    /// Where the journal goes; the bundle's path is tried.
+    fn place(args: &RecordArgs, verb: &str) -> Result<PathBuf, Failure> {
+        let path = args.journal.clone().unwrap_or_else(|| default_path(verb));
         if let Some(parent) = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
@@ -71,6 +77,12 @@ impl Recording {
         if let Some(bundle) = &args.bundle {
             can_export(bundle, Existing::Replace).map_err(|error| no_bundle(error, bundle))?;
         }
+        Ok(path)
+    }
+
+    /// Opens the journal, and the bundle's path, before the run.
+    pub(crate) fn begin(args: &RecordArgs, run: RunIdentity<'_>) -> Result<Self, Failure> {
+        let path = Self::place(args, run.verb)?;
         let config = serde_json::to_value(run.config).or_defect("cannot write the run's config")?;
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -270,6 +270,26 @@ fn a_refused_login_or_share_is_no_divergence() {
     scratch.run(["rerun", "refused"]).expect(0);
 }
 
+/// A run that cannot be recorded sends nothing: no root is made for it.
+#[test]
+fn a_run_that_cannot_be_recorded_prepares_nothing() {
+    let scratch = Scratch::new();
+    scratch.compile(SMALL, "w");
+    scratch.file("file", "no folder\n");
+    let server = ModelServer::start(["--share", "s"]);
+    let to = ["replay", "w", "--prepare", "--speed", "max", "--share", "s"];
+    let to = [&to[..], &["--server", &server.address]].concat();
+    for (flag, path) in [("--journal", "file/j"), ("--bundle", "no/b.smbj")] {
+        let ran = scratch.run([&to[..], &[flag, path]].concat());
+        ran.expect(ENVIRONMENT)
+            .says(&[path.split('/').next().unwrap()]);
+        assert!(!ran.err.contains("prepared"), "{ran:?}");
+    }
+    let ran = scratch.run([&to[..], &["--journal", "j"]].concat());
+    ran.expect(0).says(&["prepared"]);
+    scratch.run(["rerun", "j"]).expect(0);
+}
+
 #[test]
 fn bad_settings_are_usage_errors_that_name_them() {
     let scratch = Scratch::new();

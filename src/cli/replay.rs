@@ -21,7 +21,7 @@ use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
 use crate::policy::PolicyArgs;
 use crate::preflight::{self, Needs};
-use crate::record::RecordArgs;
+use crate::record::{RecordArgs, Recording};
 use crate::report::{self, note, say};
 use crate::root::Claim;
 use crate::stalls::Stall;
@@ -113,6 +113,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.prepare {
         loaded.check_content()?;
     }
+    Recording::check(&args.record, "replay")?;
     preflight::check(&loaded, &plan, &target, &needs)?;
     if args.prepare {
         // Beside the run's own journal, where one is named.
