@@ -267,7 +267,7 @@ impl Engine {
         if !news.needs_ack || self.config.ack == AckMode::Never {
             return Ok(());
         }
-        self.send_own(conn, op, Command::OPLOCK_BREAK, &news.acknowledgement())
+        self.send_beside(conn, op, Command::OPLOCK_BREAK, &news.acknowledgement())
     }
 
     /// A server tells a client again, on another of its connections, when the first ends before TCP

@@ -11,7 +11,8 @@
 //! Credits follow [MS-SMB2] 3.2.4.1.2 and 3.2.5.1.4: a connection begins with one, a request of
 //! charge n takes n consecutive MessageIds, each response gives back what it grants. A request that
 //! is given up gives back what it took, lest its connection starve; should its response come after
-//! all, it grants what it grants beyond that.
+//! all, it grants what it grants beyond that. Where a request lacks credits and nothing in flight brings any, the engine asks
+//! for them with an ECHO of its own.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -94,6 +95,8 @@ pub(super) struct Conn {
     pub(super) excused: bool,
     /// Requests that were given up, by MessageId: their answers may come after all.
     pub(super) given_up: BTreeMap<u64, GivenUp>,
+    /// The last request for which the engine asked for credits.
+    pub(super) asked: Option<OpId>,
     /// No credits came for a time-out, and none since.
     pub(super) starved: bool,
     /// What came on it that belonged to nothing.

@@ -297,11 +297,11 @@ impl Engine {
         let mut body = Vec::with_capacity(24);
         body.extend_from_slice(&[24, 0, 0, 0, 0, 0, 0, 0]);
         body.extend_from_slice(&id.to_bytes());
-        self.send_own(conn, op, Command::CLOSE, &body)
+        self.send_beside(conn, op, Command::CLOSE, &body)
     }
 
     /// Sends a request of the engine's own, in the session and tree of `op`.
-    pub(super) fn send_own(
+    pub(super) fn send_beside(
         &mut self,
         conn: ConnId,
         op: OpId,
@@ -316,11 +316,29 @@ impl Engine {
             (Some(Slot::Held(session)), Some(Slot::Held(tree))) => (*session, *tree),
             _ => return Ok(()), // where there is no session, the server has nothing to be told
         };
-        let now = self.now;
-        let it = self.conn_mut(conn)?;
-        if it.credits == 0 {
+        if self.conn(conn)?.credits == 0 {
             return Ok(()); // what the recording sends comes first
         }
+        let mut header = Header {
+            credit_charge: charge,
+            command,
+            credits: 1,
+            ..Header::default()
+        };
+        header.session_id.0 = session;
+        header.set_tree_id(crate::smb2::TreeId(tree));
+        self.send_own(conn, header, body)
+    }
+
+    /// Sends a request of the engine's own. The caller has seen that there is a credit for it.
+    pub(super) fn send_own(
+        &mut self,
+        conn: ConnId,
+        mut header: Header,
+        body: &[u8],
+    ) -> Result<(), EngineError> {
+        let now = self.now;
+        let it = self.conn_mut(conn)?;
         let mid = it.take(1);
         it.flights.insert(
             mid,
@@ -330,15 +348,7 @@ impl Engine {
                 sent: None,
             },
         );
-        let mut header = Header {
-            credit_charge: charge,
-            command,
-            credits: 1,
-            ..Header::default()
-        };
         header.message_id.0 = mid;
-        header.session_id.0 = session;
-        header.set_tree_id(crate::smb2::TreeId(tree));
         let mut bytes = Vec::with_capacity(HEADER_LEN + body.len());
         header.encode(&mut bytes);
         bytes.extend_from_slice(body);

@@ -315,7 +315,7 @@ impl Engine {
     }
 
     /// Whether something is in flight on `conn` that will be over before long.
-    fn gives_credits(&self, conn: ConnId) -> Result<bool, EngineError> {
+    pub(super) fn gives_credits(&self, conn: ConnId) -> Result<bool, EngineError> {
         for flight in self.conn(conn)?.flights.values() {
             let Owner::Op(op) = flight.owner else {
                 continue;

@@ -234,3 +234,36 @@ fn very_much_is_given_up_in_parts() {
     assert_eq!(cascades(&desk), 139_998);
     assert!(most < 66_000, "{most} upon one input");
 }
+
+/// A request that takes more credits than the server has granted, where nothing is in flight that will bring
+/// any, is asked for by an ECHO of the engine's own, once.
+#[test]
+fn credits_that_are_lacking_are_asked_for_once() {
+    let lines = [echo(0, &json!({})), echo(1, &json!({ "charge": 3 }))];
+    let mut desk = Desk::new(&lines);
+    desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
+    // Not the request itself, which needs three.
+    assert_eq!(desk.sent.len(), 2);
+    let asked = &desk.sent[1].bytes;
+    assert_eq!((asked[12], asked[14], asked[24]), (13, 3, 1));
+    desk.answer(ECHO, 1, SUCCESS, 3, &ECHO_BODY);
+    assert_eq!((desk.sent.len(), desk.sent[2].bytes[24]), (3, 2));
+    desk.answer(ECHO, 2, SUCCESS, 1, &ECHO_BODY);
+    assert_eq!(desk.diverged(), []);
+    assert!(desk.drive.machine().is_done());
+
+    let mut desk = Desk::new(&lines);
+    desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
+    desk.answer(ECHO, 1, SUCCESS, 1, &ECHO_BODY);
+    assert_eq!(desk.diverged(), [(1, &Divergence::NoCredits)]);
+    assert_eq!(desk.sent.len(), 2);
+
+    // Nor is it waited for longer than a time-out.
+    let mut desk = Desk::new(&lines);
+    desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
+    while desk.diverged().is_empty() {
+        desk.wake_up();
+    }
+    assert_eq!(desk.diverged(), [(1, &Divergence::NoCredits)]);
+    assert_eq!(desk.sent.len(), 2);
+}
