@@ -276,8 +276,8 @@ impl Gate {
                 return foreign("session", session);
             }
             // The tree that a TREE_CONNECT before it gives is not known yet.
-            // That no server gave names none: a server that believes it carries nothing out.
-            let named = tree.filter(|tree| *tree != u32::MAX && *tree != NO_TREE);
+            // Ids that no server gives name none: a server that believes them carries nothing out.
+            let named = tree.filter(|tree| ![0, u32::MAX, NO_TREE].contains(tree));
             let named = named.filter(|_| before.connects.is_none());
             if named.is_some() && named != before.tree {
                 return foreign("tree", u64::from(named.unwrap_or_default()));
