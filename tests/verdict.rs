@@ -336,6 +336,61 @@ fn small_mistakes_are_told() {
     }
 }
 
+/// Tables fit a terminal of 80 columns, and nothing is coloured.
+#[test]
+fn tables_fit() {
+    let scratch = Scratch::new();
+    let path = capture("leases3_plain.pcap");
+    let compile = scratch.run(["compile", &path.to_string_lossy(), "-o", "w"]);
+    let compiled = compile.expect(0).out.clone();
+    let inspected = scratch.run(["inspect", "w"]).expect(0).out.clone();
+    let simulated = scratch.run(SIM).expect(0).out.clone();
+    let mut rows = 0;
+    for out in [compiled, inspected, simulated] {
+        assert!(!out.contains('\u{1b}'), "{out}");
+        // Rows are indented by one; sentences are not, or by two.
+        let is_row = |line: &&str| line.starts_with(' ') && !line.starts_with("  ");
+        for row in out.lines().filter(is_row) {
+            assert!(row.chars().count() <= 80, "{row:?}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 30, "{rows}");
+}
+
+#[test]
+fn a_journal_says_of_what_it_is_and_who_is_to_blame() {
+    let scratch = Scratch::new();
+    scratch.compile("leases3_plain.pcap", "w");
+    scratch.file("pw", "secret\n");
+    let path = scratch.path("pw").to_string_lossy().into_owned();
+    let login = ["--share", "s", "--user", "u", "--password-file", &path];
+    let server = ModelServer::start(login);
+    let to = ["replay", "w", "--prepare", "--speed", "max"];
+    let more = ["--server", &server.address, "--bundle", "b.smbj"];
+    let ran = scratch.run([&to[..], &more, &login, &["--journal", "j"]].concat());
+    assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
+    let told = scratch
+        .run(["show", "j", "--summary"])
+        .expect(0)
+        .out
+        .clone();
+    for part in ["date: ", &server.address, "options: ", "users: u"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    // The file that is damaged is named, not the one that was to be made.
+    let mut bytes = fs::read(scratch.path("b.smbj")).unwrap();
+    let half = bytes.len() / 2;
+    bytes.truncate(half);
+    scratch.file("half.smbj", bytes);
+    let ran = scratch.run(["import", "half.smbj", "made"]);
+    assert!(
+        ran.err.contains("the journal half.smbj is damaged"),
+        "{ran:?}"
+    );
+    assert!(!scratch.path("made").exists());
+}
+
 /// The scenario that docs/SIMULATION.md shows is one.
 #[test]
 fn the_documented_scenario_runs() {
