@@ -9,6 +9,7 @@
 //! | `plan`     | the workload made flat: templates, expectations, order       |
 //! | `op`       | the life of an operation, as a table                         |
 //! | `conn`     | the life of a connection, its credits and requests in flight |
+//! | `credits`  | waiting for credits, and asking for them                     |
 //! | `schedule` | when an operation's turn comes, time-outs, wakes             |
 //! | `silence`  | what is given up because nothing comes                       |
 //! | `issue`    | putting requests on the wire                                 |
@@ -26,6 +27,7 @@ mod breaks;
 mod compare;
 mod config;
 mod conn;
+mod credits;
 mod headers;
 mod issue;
 mod login;

@@ -12,11 +12,8 @@ use crate::{
     event::{Divergence, Effect, Milestone, Report, SkipReason},
     frame::{Content, Cut, Frame},
     ids::{ConnId, OpId, OpenRef, SessionRef},
-    smb2::{Command, FileId, Fsctl, HEADER_LEN, Header, HeaderFlags},
+    smb2::{Command, FileId, Fsctl, HEADER_LEN, HeaderFlags},
 };
-
-/// Body of an ECHO request. [MS-SMB2] 2.2.28.
-const ECHO_BODY: [u8; 4] = [4, 0, 0, 0];
 
 /// What keeps a request from being sent.
 enum Verdict {
@@ -126,40 +123,6 @@ impl Engine {
         self.diverged(leader, Divergence::NoCredits);
         self.give_up_group(leader, Some(leader))?;
         Ok(Verdict::Dropped)
-    }
-
-    /// Asks for the credits that `leader` lacks where nothing in flight will bring any, with an ECHO of the
-    /// engine's own and once for each request; whether it did. The recorded client had them: its server granted
-    /// them at other places than this one does. [MS-SMB2] 3.2.4.1.2, 3.3.1.2.
-    fn asks_for_credits(
-        &mut self,
-        conn: ConnId,
-        leader: OpId,
-        charge: u32,
-    ) -> Result<bool, EngineError> {
-        let it = self.conn(conn)?;
-        let (held, asked) = (it.credits, it.asked == Some(leader));
-        let older = self.config.headers == Headers::Lax;
-        if older || asked || held == 0 || self.gives_credits(conn)? {
-            return Ok(false);
-        }
-        let planned = self.planned(leader)?;
-        let mut header = Header {
-            command: Command::ECHO,
-            credit_charge: planned.charge.min(1),
-            // The ECHO itself takes one.
-            credits: u16::try_from(charge.saturating_sub(held) + 1).unwrap_or(u16::MAX),
-            ..Header::default()
-        };
-        let session = planned.session.and_then(|it| self.sessions.get(it.index()));
-        if let Some(Slot::Held(id)) = session {
-            header.session_id.0 = *id;
-        }
-        let it = self.conn_mut(conn)?;
-        (it.asked, it.starved) = (Some(leader), false);
-        self.send_own(conn, header, &ECHO_BODY)?;
-        self.watch_held(leader);
-        Ok(true)
     }
 
     fn charge(&self, op: OpId) -> u32 {

@@ -5,8 +5,9 @@
 //! | in answer to a request                 | its latency and the time-out     | the request           |
 //! | on its connection either               | the time-out                     | the connection        |
 //! | on any connection, one after the other | two time-outs                    | the rest of the run   |
-//! | of credits, while a request needs some | the time-out                     | that request          |
 //! | of a recorded break notification       | [`RunConfig::break_wait_ms`]     | the notification      |
+//!
+//! How long credits are waited for is in `credits`.
 //!
 //! A watch of a folder or a lock that the server has said is pending says nothing about its
 //! connection, nor does anything else that is (a CREATE that waits for a break), once. All of this is
@@ -94,7 +95,7 @@ impl Engine {
 
     /// How long `op` may take besides the time-out; `None` for what nobody waits for, since the
     /// recording has no answer either.
-    fn latency_ns(&self, op: OpId) -> Result<Option<u64>, EngineError> {
+    pub(super) fn latency_ns(&self, op: OpId) -> Result<Option<u64>, EngineError> {
         let planned = self.planned(op)?;
         Ok(match self.config.patience {
             Patience::Twice => {
@@ -286,54 +287,8 @@ impl Engine {
         Ok(())
     }
 
-    /// `leader` waits for credits, from now on no longer than a time-out.
-    pub(super) fn watch_held(&mut self, leader: OpId) {
-        if self.config.patience == Patience::Once {
-            let at = self.now.plus_nanos(self.config.timeout_ns());
-            self.schedule.watch_credits(leader, at);
-        }
-    }
-
-    /// `op` has waited for credits for a time-out. What is in flight and will be over before long
-    /// gives some; nothing else is waited for any longer.
-    pub(super) fn held_too_long(&mut self, op: OpId) -> Result<(), EngineError> {
-        if self.known_state(op)? != OpState::Queued {
-            return Ok(());
-        }
-        let conn = self.planned(op)?.conn;
-        if self.gives_credits(conn)? {
-            self.watch_held(op);
-            return Ok(());
-        }
-        self.conn_mut(conn)?.starved = true;
-        self.drain(conn)
-    }
-
-    /// Whether it makes no sense to wait for credits on `conn`.
-    pub(super) fn is_starved(&self, conn: ConnId) -> Result<bool, EngineError> {
-        Ok(self.conn(conn)?.starved && !self.gives_credits(conn)?)
-    }
-
-    /// Whether something is in flight on `conn` that will be over before long.
-    pub(super) fn gives_credits(&self, conn: ConnId) -> Result<bool, EngineError> {
-        for flight in self.conn(conn)?.flights.values() {
-            let Owner::Op(op) = flight.owner else {
-                continue;
-            };
-            let state = self.known_state(op)?;
-            let ends = match self.planned(op)?.answer {
-                Some(_) => !self.may_wait(op, state)?,
-                None => self.latency_ns(op)?.is_some() && !state.is_pending(),
-            };
-            if ends {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Whether the server has said of `op` that it takes its time, and may.
-    fn may_wait(&self, op: OpId, state: OpState) -> Result<bool, EngineError> {
+    pub(super) fn may_wait(&self, op: OpId, state: OpState) -> Result<bool, EngineError> {
         let cmd = self.planned(op)?.cmd;
         let may = matches!(cmd, Command::CHANGE_NOTIFY | Command::LOCK);
         Ok(may && state.is_pending())
