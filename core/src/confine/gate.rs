@@ -370,7 +370,10 @@ impl Gate {
                 Err(Breach::RpcCall { reason: "related" })
             }
             Request::Ioctl(ioctl)
-                if related && place.kind == ShareKind::Pipe && !ioctl.input.is_empty() =>
+                if related
+                    && place.kind == ShareKind::Pipe
+                    && reach::control(ioctl.ctl_code) == Some(Control::Pipe)
+                    && !ioctl.input.is_empty() =>
             {
                 Err(Breach::RpcCall { reason: "related" })
             }
