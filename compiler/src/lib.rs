@@ -12,6 +12,7 @@ mod dissect;
 pub mod folder;
 mod map;
 mod namespace;
+mod offer;
 mod opens;
 mod order;
 mod paged;

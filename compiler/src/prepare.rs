@@ -20,10 +20,9 @@ use smbench_core::{
     fscc::{BasicInfo, SetInfoPayload},
     ids::{ClientId, ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::{
-        AccessMask, Capabilities, Cipher, Command, CreateDisposition, CreateOptions, CreateRequest,
-        Dialect, FileAttributes, FileInfoClass, Guid, HashAlgorithm, InfoType, Name,
-        NegotiateContext, NegotiateRequest, NtStatus, Request, SecurityMode, SessionSetupRequest,
-        SetInfoRequest, ShareAccess, SigningAlgorithm, TreeConnectRequest, WriteRequest,
+        AccessMask, Capabilities, Command, CreateDisposition, CreateOptions, CreateRequest,
+        FileAttributes, FileInfoClass, Guid, InfoType, Name, NtStatus, Request, SecurityMode,
+        SessionSetupRequest, SetInfoRequest, ShareAccess, TreeConnectRequest, WriteRequest,
     },
     workload::{
         Action, Client, Connection, DataRef, Edge, Entry, EntryKind, Expect, Extent, Operation,
@@ -31,6 +30,8 @@ use smbench_core::{
     },
 };
 use thiserror::Error;
+
+use crate::offer::all_dialects;
 
 pub use self::mark::{MARK, make_folders, read_marks, write_marks};
 
@@ -240,31 +241,9 @@ impl Builder {
     }
 
     fn log_in(&mut self) {
-        let negotiate = NegotiateRequest {
-            security_mode: SecurityMode::SIGNING_ENABLED,
-            capabilities: Capabilities::LARGE_MTU | Capabilities::ENCRYPTION,
-            client_guid: Guid(*b"smbench prepare\0"),
-            client_start_time: 0,
-            dialects: vec![
-                Dialect::SMB_2_0_2,
-                Dialect::SMB_2_1,
-                Dialect::SMB_3_0,
-                Dialect::SMB_3_0_2,
-                Dialect::SMB_3_1_1,
-            ],
-            contexts: vec![
-                NegotiateContext::PreauthIntegrity {
-                    hash_algorithms: vec![HashAlgorithm::SHA_512],
-                    salt: Digest::of(b"smbench prepare").0.to_vec(),
-                },
-                NegotiateContext::Encryption {
-                    ciphers: vec![Cipher::AES_128_GCM, Cipher::AES_128_CCM],
-                },
-                NegotiateContext::Signing {
-                    algorithms: vec![SigningAlgorithm::AES_CMAC],
-                },
-            ],
-        };
+        let capabilities = Capabilities::LARGE_MTU | Capabilities::ENCRYPTION;
+        let guid = Guid(*b"smbench prepare\0");
+        let negotiate = all_dialects(guid, capabilities, b"smbench prepare");
         self.push(
             Request::Negotiate(negotiate),
             None,

@@ -17,15 +17,21 @@ impl Dissector {
         if id.0 == 0 {
             return None;
         }
-        let it = self.conns.get(conn)?;
-        let here = it.sessions.get(&id.0).copied();
-        if let Some(known) = here.or_else(|| self.state.by_id.get(&(it.server, id.0)).copied()) {
+        self.conns.get(conn)?;
+        if let Some(known) = self.known_session(conn, id) {
             return Some(known);
         }
         self.infer("sessions");
         let session = self.new_session(conn, true);
         self.name_session(conn, session, id);
         Some(session)
+    }
+
+    /// The session that a connection, or else its server, calls `id`.
+    pub(super) fn known_session(&self, conn: usize, id: SessionId) -> Option<SessionRef> {
+        let it = self.conns.get(conn)?;
+        let here = it.sessions.get(&id.0).copied();
+        here.or_else(|| self.state.by_id.get(&(it.server, id.0)).copied())
     }
 
     pub(super) fn new_session(&mut self, conn: usize, inferred: bool) -> SessionRef {

@@ -11,17 +11,16 @@ use smbench_core::{
     frame::Digest,
     ids::{ConnId, OpId, SessionRef, TreeRef},
     smb2::{
-        AccessMask, Body, Capabilities, Cipher, Command, CreateDisposition, CreateOptions,
-        CreateRequest, Dialect, FileAttributes, FileId, Fsctl, Guid, HashAlgorithm, Header,
-        HeaderFlags, Message, Name, NegotiateContext, NegotiateRequest, NtStatus, Request,
-        SecurityMode, SessionId, SessionSetupRequest, ShareAccess, SigningAlgorithm,
+        AccessMask, Body, Capabilities, Command, CreateAction, CreateDisposition, CreateOptions,
+        CreateRequest, FileAttributes, FileId, Fsctl, Guid, Header, HeaderFlags, Message, Name,
+        NtStatus, Request, SecurityMode, SessionId, SessionSetupRequest, ShareAccess, ShareType,
         TreeConnectRequest, TreeId,
     },
     workload::{Action, Expect, Operation, Tree},
 };
 
 use super::{Dissector, Stamp, index, pdu::pieces};
-use crate::WireSpan;
+use crate::{WireSpan, offer::all_dialects};
 
 /// Where a frame's next message belongs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,11 +116,9 @@ impl Dissector {
         let tree = header
             .tree_id()
             .filter(|tree| tree.0 != 0 && tree.0 != u32::MAX);
-        let known = |it: &Self, tree: TreeId| {
-            let state = it.state.sessions.get(session.index());
-            state.is_some_and(|state| state.trees.contains_key(&tree.0))
-        };
-        if let Some(tree) = tree.filter(|tree| !known(self, *tree)) {
+        let state = self.state.session(session);
+        let unknown = |tree: &TreeId| state.is_none_or(|it| !it.trees.contains_key(&tree.0));
+        if let Some(tree) = tree.filter(unknown) {
             self.hand_out_tree(conn, session, tree);
         }
         let file = file.filter(|file| *file != FileId::RELATED && *file != FileId::ZERO);
@@ -132,9 +129,7 @@ impl Dissector {
 
     /// The session that the wire calls `id`: one that a login began whose answer nobody saw.
     fn session_in_use(&mut self, conn: usize, id: SessionId) -> Option<SessionRef> {
-        let it = self.conns.get(conn)?;
-        let here = it.sessions.get(&id.0).copied();
-        let known = here.or_else(|| self.state.by_id.get(&(it.server, id.0)).copied());
+        let known = self.known_session(conn, id);
         if known.is_some() {
             return known;
         }
@@ -181,7 +176,11 @@ impl Dissector {
         self.workload.trees.push(Tree {
             session,
             path,
-            share_type: if pipes { PIPES } else { DISK },
+            share_type: if pipes {
+                ShareType::PIPE.0
+            } else {
+                ShareType::DISK.0
+            },
             wire_id: id,
             inferred: false,
         });
@@ -217,42 +216,14 @@ impl Dissector {
         // Programs of one host are one client: nothing tells them apart.
         let guid = guid_of(it.client);
         it.guid.get_or_insert(guid);
-        let request = NegotiateRequest {
-            security_mode: SecurityMode::SIGNING_ENABLED,
-            capabilities: Capabilities::LEASING
-                | Capabilities::LARGE_MTU
-                | Capabilities::ENCRYPTION,
-            client_guid: guid,
-            client_start_time: 0,
-            dialects: vec![
-                Dialect::SMB_2_0_2,
-                Dialect::SMB_2_1,
-                Dialect::SMB_3_0,
-                Dialect::SMB_3_0_2,
-                Dialect::SMB_3_1_1,
-            ],
-            contexts: vec![
-                NegotiateContext::PreauthIntegrity {
-                    hash_algorithms: vec![HashAlgorithm::SHA_512],
-                    salt: Digest::of(b"smbench reconstructs").0.to_vec(),
-                },
-                NegotiateContext::Encryption {
-                    ciphers: vec![Cipher::AES_128_GCM, Cipher::AES_128_CCM],
-                },
-                NegotiateContext::Signing {
-                    algorithms: vec![SigningAlgorithm::AES_CMAC],
-                },
-            ],
-        };
+        let capabilities =
+            Capabilities::LEASING | Capabilities::LARGE_MTU | Capabilities::ENCRYPTION;
+        let request = all_dialects(guid, capabilities, b"smbench reconstructs");
         self.put(conn, stamp, Request::Negotiate(request), |_| {});
     }
 
     fn log_in(&mut self, conn: usize, stamp: Stamp, id: SessionId) -> SessionRef {
-        let known = self.conns.get(conn).and_then(|it| {
-            let here = it.sessions.get(&id.0).copied();
-            here.or_else(|| self.state.by_id.get(&(it.server, id.0)).copied())
-        });
-        if let Some(known) = known {
+        if let Some(known) = self.known_session(conn, id) {
             return known;
         }
         let session = self.new_session(conn, false);
@@ -287,15 +258,15 @@ impl Dissector {
         let server = self.conns.get(conn).map(|it| it.server.to_string());
         let server = server.unwrap_or_default();
         let (name, share_type) = match is_of_pipes(request) {
-            true => ("IPC$", PIPES),
-            false => (UNKNOWN, DISK),
+            true => ("IPC$", ShareType::PIPE),
+            false => (UNKNOWN, ShareType::DISK),
         };
         let path = format!("\\\\{server}\\{name}");
         let tree = TreeRef(index(self.workload.trees.len()));
         self.workload.trees.push(Tree {
             session,
             path: path.clone(),
-            share_type,
+            share_type: share_type.0,
             wire_id: id,
             inferred: false,
         });
@@ -353,7 +324,7 @@ impl Dissector {
         let found = Expect {
             status: NtStatus::SUCCESS,
             file_id: Some(id),
-            action: Some(OPENED),
+            action: Some(CreateAction::OPENED.0),
             attributes: folder.then(|| FileAttributes::DIRECTORY.bits()),
             ..Expect::default()
         };
@@ -446,10 +417,6 @@ const PIPE_NAMES: [&str; 15] = [
     "wkssvc",
 ];
 const UNKNOWN: &str = "unknown";
-const DISK: u8 = 1;
-const PIPES: u8 = 2;
-/// FILE_OPENED. [MS-SMB2] 2.2.14
-const OPENED: u32 = 1;
 /// Reading, writing, deleting, and attributes.
 const FILE_ACCESS: AccessMask = AccessMask::from_bits_retain(0x0013_019f);
 /// Listing, deleting, and attributes.
