@@ -29,7 +29,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// What `divergence` of `op` is.
     pub(crate) fn of(divergence: &Divergence, op: Option<RecordedOp>) -> Self {
-        let of_service = op.is_some_and(|op| op.on_pipe && !OF_TREES.contains(&op.command));
+        let of_service = op.is_some_and(is_of_service);
         match divergence {
             Divergence::Status { .. } | Divergence::Data { .. } | Divergence::Size { .. }
                 if of_service =>
@@ -105,8 +105,10 @@ fn is_environment(op: RecordedOp, recorded: NtStatus, seen: NtStatus) -> bool {
     }
 }
 
-/// What the server itself decides of a tree of pipes; the rest is a service's behind it.
-const OF_TREES: [Command; 2] = [Command::TREE_CONNECT, Command::TREE_DISCONNECT];
+/// Whether an operation is answered by a service behind a pipe. Of a tree of pipes the server decides itself.
+pub(crate) fn is_of_service(op: RecordedOp) -> bool {
+    op.on_pipe && !matches!(op.command, Command::TREE_CONNECT | Command::TREE_DISCONNECT)
+}
 
 /// What a server says to whom it does not let.
 const DENIALS: [NtStatus; 3] = [

@@ -3,6 +3,7 @@
 mod cli;
 mod exit;
 mod finding;
+mod histogram;
 mod identity;
 mod interrupt;
 mod journals;

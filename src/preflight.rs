@@ -142,9 +142,6 @@ fn ask(
         .or_environment(context())
         .map_err(|failure| failure.remedy("check --server, the port and the firewall"))?;
     stream
-        .set_read_timeout(Some(timeout))
-        .or_environment(context())?;
-    stream
         .set_write_timeout(Some(timeout))
         .or_environment(context())?;
     let header = Header {

@@ -9,6 +9,7 @@ use smbench_core::ids::OpId;
 use smbench_core::smb2::{Command, NtStatus};
 use smbench_core::workload::{Action, BreakNotice, Operation, Rule};
 
+use crate::histogram;
 use crate::report::{path_of, say, time};
 
 /// An operation that stalled.
@@ -49,7 +50,9 @@ impl Waits {
 
     /// An answer took so long.
     pub(crate) fn add(&mut self, op: OpId, command: Command, micros: u64) {
-        let times = self.by_command.entry(command).or_insert_with(histogram);
+        // Two digits: only the median is asked for.
+        let times = self.by_command.entry(command);
+        let times = times.or_insert_with(|| histogram::of_times(2));
         times.saturating_record(micros);
         if micros > LONG_US && command != Command::CHANGE_NOTIFY {
             self.long.insert(op, (command, micros));
@@ -66,12 +69,6 @@ impl Waits {
         let long = self.long.iter().filter(stalled);
         long.map(|(op, (_, micros))| (*op, *micros))
     }
-}
-
-fn histogram() -> Histogram<u64> {
-    // An hour in microseconds, to two digits: only the median is asked for.
-    Histogram::new_with_bounds(1, 3_600_000_000, 2)
-        .unwrap_or_else(|_| Histogram::new(2).unwrap_or_else(|_| unreachable!("2 digits are fine")))
 }
 
 /// What stalled in a recording and in a run of it. `operations` gives all lines, in order; it is asked only

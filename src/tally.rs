@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use smbench_core::confine::Refusal;
-use smbench_core::engine::{Recorded, RecordedOp};
+use smbench_core::engine::Recorded;
 use smbench_core::event::{Divergence, Lateness, Report};
 use smbench_core::ids::OpId;
-use smbench_core::smb2::Command;
 use smbench_core::workload::Operation;
 
-use crate::finding::{Finding, Kind, is_of_answer};
+use crate::finding::{Finding, Kind, is_of_answer, is_of_service};
+use crate::histogram;
 use crate::report::path_of;
 use crate::stalls::Waits;
 use crate::verdict::{Basis, Funnel, Judgement};
@@ -21,6 +21,7 @@ use crate::verdict::{Basis, Funnel, Judgement};
 pub(crate) struct Tally {
     /// What the recording holds.
     recorded: Recorded,
+    /// What services behind pipes say is copied from the recording.
     copies_pipes: bool,
     /// What became of each operation.
     fates: Vec<u8>,
@@ -69,12 +70,6 @@ mod fate {
     pub(super) const ELSEWHERE: u8 = 8;
 }
 
-fn histogram() -> Histogram<u64> {
-    // An hour in microseconds, to three digits; nothing else is ever asked for.
-    Histogram::new_with_bounds(1, 3_600_000_000, 3)
-        .unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|_| unreachable!("3 digits are fine")))
-}
-
 impl Tally {
     /// Of a run of a plan with this recording.
     pub(crate) fn of(recorded: Recorded) -> Self {
@@ -94,8 +89,8 @@ impl Tally {
             cascades: BTreeMap::new(),
             stray: 0,
             first: Vec::new(),
-            latency_us: histogram(),
-            late_us: histogram(),
+            latency_us: histogram::of_times(3),
+            late_us: histogram::of_times(3),
             late_by: Lateness::default(),
             waits: Waits::default(),
         }
@@ -105,12 +100,6 @@ impl Tally {
     pub(crate) fn copying_pipes(mut self) -> Self {
         self.copies_pipes = true;
         self
-    }
-
-    /// Whether the answer to an operation is copied from the recording.
-    fn is_copied(&self, op: RecordedOp) -> bool {
-        let decided = [Command::TREE_CONNECT, Command::TREE_DISCONNECT];
-        self.copies_pipes && op.on_pipe && !decided.contains(&op.command)
     }
 
     /// Takes a report in.
@@ -276,7 +265,7 @@ impl Tally {
         let answered = (0u32..).map(OpId).zip(self.recorded.iter());
         let (mut count, mut equal, mut copied, mut copies) = (0, 0, 0, 0);
         for (op, it) in answered.filter(|(_, it)| it.is_answered) {
-            let is_copied = self.is_copied(it);
+            let is_copied = self.copies_pipes && is_of_service(it);
             copies += u64::from(is_copied);
             if !self.has(op, fate::ANSWERED) {
                 continue;

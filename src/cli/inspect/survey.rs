@@ -9,6 +9,7 @@ use smbench_core::smb2::{Command, NtStatus, OplockLevel, Request};
 use smbench_core::workload::{Action, BreakNotice, Expect, Operation, Rule, Workload};
 
 use super::calls::{CallLoad, Calls};
+use crate::histogram;
 
 /// Requests and what became of them.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -167,7 +168,7 @@ impl Survey {
             files: Files::default(),
             breaks: Breaks::default(),
             calls: Calls::default(),
-            break_times: histogram(),
+            break_times: histogram::of_times(3),
             open_breaks: BTreeMap::new(),
             oplocks: HashMap::new(),
             last_us: 0,
@@ -211,7 +212,7 @@ impl Survey {
             answered: 0,
             errors: 0,
             exact: Times::default(),
-            times: histogram(),
+            times: histogram::of_times(3),
         });
         answers.requests += 1;
         let Some(expect) = &op.expect else { return };
@@ -458,10 +459,4 @@ fn times(of: &Histogram<u64>, exact: &Times) -> Times {
         p99: quantile(0.99),
         ..*exact
     }
-}
-
-fn histogram() -> Histogram<u64> {
-    // Up to an hour in microseconds, to three digits; a longer wait counts as an hour.
-    Histogram::new_with_bounds(1, 3_600_000_000, 3)
-        .unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|_| unreachable!("3 digits are fine")))
 }
