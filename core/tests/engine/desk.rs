@@ -171,7 +171,12 @@ impl Desk {
     }
 
     pub(super) fn interim(&mut self, command: u16, mid: u64, async_id: u64) {
-        let mut bytes = header(command, mid, PENDING, 1);
+        self.interim_with(command, mid, async_id, 1);
+    }
+
+    /// The same, granting so many credits.
+    pub(super) fn interim_with(&mut self, command: u16, mid: u64, async_id: u64, credits: u16) {
+        let mut bytes = header(command, mid, PENDING, credits);
         bytes[16] |= 2;
         bytes[32..40].copy_from_slice(&async_id.to_le_bytes());
         bytes.extend_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -15,10 +15,7 @@ fn who_waits_for_credits_in_vain_is_told_so_after_a_time_out() {
     let mut desk = Desk::idle(&lines, config());
     desk.tell(Input::Start);
     desk.tell(Input::Connected { conn: ConnId(0) });
-    let mut bytes = header(15, 0, 0x103, 0);
-    bytes[16] |= 2;
-    bytes.extend_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0, 0]);
-    desk.receive(bytes);
+    desk.interim_with(15, 0, 0, 0);
     while desk.diverged().len() < 4 {
         desk.wake_up();
     }
@@ -41,10 +38,7 @@ fn what_the_recording_never_ends_gives_no_credits() {
     let mut desk = Desk::idle(&[pending, echo(1, &waits)], config());
     desk.tell(Input::Start);
     desk.tell(Input::Connected { conn: ConnId(0) });
-    let mut bytes = header(15, 0, 0x103, 0);
-    bytes[16] |= 2;
-    bytes.extend_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0, 0]);
-    desk.receive(bytes);
+    desk.interim_with(15, 0, 0, 0);
     while !desk.drive.machine().is_done() {
         desk.wake_up();
     }
