@@ -494,3 +494,23 @@ pub(crate) struct LateBy {
     /// Recorded breaks that were waited for and did not come.
     pub(crate) breaks: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use smbench_core::ids::ConnId;
+    use smbench_core::smb2::NtStatus;
+
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_nothing_is_not_green() {
+        let mut tally = Tally::of(Recorded::default());
+        assert!(!tally.is_behaviour());
+        tally.report(&Report::Stray {
+            conn: ConnId(0),
+            command: 13,
+            status: NtStatus::SUCCESS,
+        });
+        assert!(tally.is_behaviour());
+    }
+}

@@ -187,3 +187,23 @@ fn what_was_granted_can_be_broken_during_a_flood() {
     let unexpected = |it: &(u32, &Divergence)| matches!(it.1, Divergence::UnexpectedBreak { .. });
     assert!(found.iter().all(unexpected));
 }
+
+/// That a session was closed on the server is no answer, and belongs to nobody: it is told to nobody.
+/// [MS-SMB2] 2.2.44
+#[test]
+fn a_notice_of_the_server_is_no_stray() {
+    let mut desk = Desk::new(&[echo(0, &json!({})), echo(1, &json!({}))]);
+    let mut notice = header(0x13, u64::MAX, SUCCESS, 0);
+    notice.extend_from_slice(&[8, 0, 0, 0, 0, 0, 0, 0]);
+    desk.receive(notice);
+    desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
+    desk.answer(ECHO, 1, SUCCESS, 1, &ECHO_BODY);
+    assert_eq!(desk.diverged(), []);
+    let stray = |it: &Report| matches!(it, Report::Stray { .. });
+    assert!(!desk.reports.iter().any(stray));
+    // What comes twice is told.
+    let mut desk = Desk::new(&[echo(0, &json!({})), echo(1, &json!({}))]);
+    desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
+    desk.answer(ECHO, 0, SUCCESS, 1, &ECHO_BODY);
+    assert_eq!(desk.reports.iter().filter(|it| stray(it)).count(), 1);
+}
