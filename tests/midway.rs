@@ -116,8 +116,8 @@ fn what_was_not_captured_is_set_up_and_not_compared() {
     assert_eq!(told["verdict"], "as_recorded", "{told:#}");
 }
 
-/// The packets of a capture (pcap, little-endian, Ethernet, IPv4) that go to the port 445.
-fn requests_alone(path: &Path) -> Vec<u8> {
+/// The packets of a capture (pcap, little-endian, Ethernet, IPv4) with port 445 at this place of the TCP header.
+fn one_direction(path: &Path, port_at: usize) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
     let mut kept = bytes[..24].to_vec();
     let mut at = 24;
@@ -125,7 +125,7 @@ fn requests_alone(path: &Path) -> Vec<u8> {
         let len = u32::from_le_bytes(head[8..12].try_into().unwrap()) as usize;
         let packet = &bytes[at + 16..at + 16 + len];
         let tcp = 14 + usize::from(packet[14] & 15) * 4;
-        if packet[tcp + 2..tcp + 4] == 445u16.to_be_bytes() {
+        if packet[tcp + port_at..tcp + port_at + 2] == 445u16.to_be_bytes() {
             kept.extend_from_slice(&bytes[at..at + 16 + len]);
         }
         at += 16 + len;
@@ -133,12 +133,28 @@ fn requests_alone(path: &Path) -> Vec<u8> {
     kept
 }
 
+/// Places of the ports in a TCP header.
+const FROM: usize = 0;
+const TO: usize = 2;
+
+/// Answers alone are no workload: that is told, and what is no use is not recommended.
+#[test]
+fn answers_alone_are_nothing_to_replay() {
+    let scratch = Scratch::new();
+    let path = capture("leases3_plain.pcap");
+    scratch.file("cut.pcap", one_direction(&path, FROM));
+    let ran = scratch.run(["compile", "cut.pcap", "-o", "w"]);
+    ran.expect(3).says(&["no SMB2 request"]);
+    assert!(ran.out.contains("only what the server sent"), "{ran:?}");
+    assert!(!ran.out.contains("smbench sim"), "{ran:?}");
+}
+
 /// With one direction alone, what answers told shows when it is used: all is sent, and nothing compared.
 #[test]
 fn requests_alone_are_all_sent() {
     let scratch = Scratch::new();
     let path = capture("leases3_plain.pcap");
-    scratch.file("cut.pcap", requests_alone(&path));
+    scratch.file("cut.pcap", one_direction(&path, TO));
     let compiled = scratch.run(["compile", "cut.pcap", "-o", "w", "--json"]);
     let compiled = compiled.expect(0).json();
     assert_eq!(compiled["responses"], 0, "{compiled:#}");

@@ -272,6 +272,14 @@ pub struct Coverage {
     pub problems: BTreeMap<String, u64>,
 }
 
+impl Coverage {
+    /// Captured requests that are in the workload.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.by_command.values().sum()
+    }
+}
+
 pub(crate) fn is_false(flag: &bool) -> bool {
     !flag
 }

@@ -130,7 +130,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     } else {
         let whole = Passing::beside(&args.out, "whole");
         let (workload, duplicates) = compiled(args, whole.path())?;
-        let workload = if workload.operations == 0 {
+        let workload = if workload.coverage.requests() == 0 {
             workload
         } else {
             part(whole.path(), filters, args.keep_pcap_times, folder.path())?
@@ -154,7 +154,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         overview.commands();
         next_steps(&workload, &args.out);
     }
-    if workload.operations == 0 {
+    if workload.coverage.requests() == 0 {
         return Err(Failure::environment("the capture holds no SMB2 request")
             .remedy("look at `skipped` above: is it encrypted, or SMB1, or cut?"));
     }

@@ -83,7 +83,7 @@ impl<'a> Overview<'a> {
     /// Of a workload; `duration_us` is how long it took to make or to read.
     pub(crate) fn new(workload: &'a Workload, duration_us: u64) -> Self {
         let coverage = &workload.coverage;
-        let captured: u64 = coverage.by_command.values().sum();
+        let captured = coverage.requests();
         let made = coverage.inferred.get("reconstructed").copied().unwrap_or(0);
         let requests = captured + made;
         Self {
@@ -167,7 +167,7 @@ impl<'a> Overview<'a> {
 
 /// Prints what can be done with the workload `dir` next.
 pub(crate) fn next_steps(workload: &Workload, dir: &Path) {
-    if workload.operations == 0 {
+    if workload.coverage.requests() == 0 {
         return;
     }
     let dir = dir.display();

@@ -160,7 +160,7 @@ pub(crate) fn explain(error: SliceError) -> Failure {
 impl<'a> Summary<'a> {
     fn of(sliced: &'a Sliced, causes: bool) -> Self {
         let workload = &sliced.workload;
-        let operations: u64 = workload.coverage.by_command.values().sum();
+        let operations = workload.coverage.requests();
         Self {
             format: workload.format,
             of_operations: sliced.of_operations,

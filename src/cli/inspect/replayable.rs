@@ -25,7 +25,7 @@ pub(crate) fn lacks(workload: &Workload) -> Vec<String> {
             names.join(", "),
         ));
     }
-    let requests: u64 = coverage.by_command.values().sum();
+    let requests = coverage.requests();
     if requests == 0 && coverage.responses > 0 {
         told.push("only what the server sent was captured: capture both directions".to_owned());
     } else if requests > 0 && coverage.responses == 0 {

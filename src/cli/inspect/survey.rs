@@ -445,7 +445,7 @@ fn funnel(workload: &Workload) -> Funnel {
         frames: coverage.frames,
         messages: coverage.requests_seen.saturating_add(coverage.responses),
         requests: coverage.requests_seen,
-        operations: coverage.by_command.values().sum(),
+        operations: coverage.requests(),
         lost,
     }
 }
