@@ -3,12 +3,13 @@
 mod anonymize;
 mod compile;
 mod demo;
-mod diff;
+pub(crate) mod diff;
 mod fuzz;
 mod inspect;
 mod place;
 mod prepare;
 mod replay;
+mod report;
 mod rerun;
 mod serve;
 mod show;
@@ -60,6 +61,8 @@ enum Verb {
     Rerun(rerun::Args),
     /// In what two runs of one workload differ, causes first
     Diff(diff::Args),
+    /// Runs that exist, as a page to read
+    Report(report::Args),
     /// The events of a journal
     Show(show::Args),
     /// Change the events of a journal, and see what the engine makes of it
@@ -105,6 +108,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Verb::Sim(args) => sim::run(&args),
         Verb::Rerun(args) => rerun::run(&args),
         Verb::Diff(args) => diff::run(&args),
+        Verb::Report(args) => report::run(&args),
         Verb::Show(args) => show::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Export(args) => transfer::export(&args),

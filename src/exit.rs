@@ -1,5 +1,5 @@
 //! What the program ends with: 0 same, 1 diverged or damaged, 2 usage, 3 environment, 4 defect,
-//! 5 inconclusive, 130 interrupted. Where several apply: 130, 4, 2, 3, 1, 5, 0.
+//! 5 inconclusive, 6 a threshold missed, 130 interrupted. Where several apply: 130, 4, 2, 3, 1, 5, 6, 0.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -13,6 +13,8 @@ pub(crate) enum Verdict {
     Diverged,
     /// Too little was compared to say so.
     Inconclusive,
+    /// A threshold does not hold.
+    Missed,
 }
 
 impl Verdict {
@@ -22,6 +24,7 @@ impl Verdict {
             Self::Same => ExitCode::SUCCESS,
             Self::Diverged => ExitCode::from(1),
             Self::Inconclusive => ExitCode::from(5),
+            Self::Missed => ExitCode::from(6),
         }
     }
 

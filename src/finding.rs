@@ -1,6 +1,7 @@
 //! What differed, by what a user would call it.
 
 use serde::Serialize;
+use serde_json::Value;
 use smbench_core::engine::RecordedOp;
 use smbench_core::event::Divergence;
 use smbench_core::ids::OpId;
@@ -37,7 +38,7 @@ impl Kind {
                 Self::Environment
             }
             Divergence::Status { recorded, seen } => match op {
-                Some(op) if is_environment(op, *recorded, *seen) => Self::Environment,
+                Some(op) if is_environment(op.command, *recorded, *seen) => Self::Environment,
                 _ => Self::AnotherAnswer,
             },
             Divergence::Data { .. } => Self::LostData,
@@ -60,6 +61,42 @@ impl Kind {
             | Divergence::MissingBreak
             | Divergence::BreakLevel { .. } => Self::AnotherGrant,
             Divergence::LoginFailed => Self::Environment,
+            _ => Self::AnotherAnswer,
+        }
+    }
+
+    /// What it is that two runs differ in `what` of an operation: it was `a` in one and `b` in the other.
+    pub(crate) fn of_difference(
+        what: &str,
+        a: &Value,
+        b: &Value,
+        command: Option<Command>,
+    ) -> Self {
+        match what {
+            "data" => Self::LostData,
+            "size" => {
+                let moves = matches!(command, Some(Command::READ | Command::WRITE));
+                match moves && b.as_u64() < a.as_u64() {
+                    true => Self::LostData,
+                    false => Self::AnotherAnswer,
+                }
+            }
+            "connection_lost" | "no_response" | "no_credits" => Self::LostConnection,
+            "malformed" | "bad_signature" | "wrong_header" => Self::WrongHeader,
+            "grant" | "missing_break" | "unexpected_break" | "unexpected_breaks"
+            | "break_level" => Self::AnotherGrant,
+            // A break notification, or what answers it.
+            "presence" if command == Some(Command::OPLOCK_BREAK) => Self::AnotherGrant,
+            "login_failed" => Self::Environment,
+            "status" => {
+                let status = |value: &Value| serde_json::from_value::<NtStatus>(value.clone()).ok();
+                match (command, status(a), status(b)) {
+                    (Some(command), Some(a), Some(b)) if is_environment(command, a, b) => {
+                        Self::Environment
+                    }
+                    _ => Self::AnotherAnswer,
+                }
+            }
             _ => Self::AnotherAnswer,
         }
     }
@@ -92,9 +129,9 @@ pub(crate) const fn is_of_answer(divergence: &Divergence) -> bool {
 /// [MS-FSA] 2.1.5.1.2.1): there another user, or other rights, show. Afterwards the rights are those of
 /// the handle, and a denial is the server's answer. What a pipe or a referral is answered with is a
 /// matter of the service behind it.
-fn is_environment(op: RecordedOp, recorded: NtStatus, seen: NtStatus) -> bool {
+fn is_environment(command: Command, recorded: NtStatus, seen: NtStatus) -> bool {
     let denied = |status: NtStatus| DENIALS.contains(&status) || status.is_logon_failure();
-    match op.command {
+    match command {
         Command::SESSION_SETUP | Command::TREE_CONNECT | Command::CREATE
             if denied(recorded) != denied(seen) =>
         {
@@ -139,6 +176,9 @@ pub(crate) struct Finding {
     pub(crate) cause: Option<OpId>,
     /// How many operations could not run because of it.
     pub(crate) consequences: u64,
+    /// Why it is allowed, where a rule allows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allowed: Option<String>,
 }
 
 #[cfg(test)]

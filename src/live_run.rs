@@ -27,6 +27,7 @@ use crate::report;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::target::Target;
 use crate::verdict::Basis;
+use crate::{facts, page};
 
 /// Everything a live run needs.
 pub(crate) struct LiveRun<'a> {
@@ -143,7 +144,7 @@ impl Authenticator for Login {
 /// Runs, recorded.
 pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     let operations = run.plan.len() as u64;
-    let facts = facts(&run);
+    let facts = facts_of(&run);
     let recording = Recording::begin(
         run.record,
         RunIdentity {
@@ -209,14 +210,16 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
 }
 
 /// Whom a journal is of.
-fn facts(run: &LiveRun<'_>) -> Vec<(&'static str, String)> {
+fn facts_of(run: &LiveRun<'_>) -> Vec<(&'static str, String)> {
     let users = run.credentials.principals.values();
     let users: BTreeSet<&str> = users.map(|it| it.user.as_str()).collect();
     let users: Vec<&str> = users.into_iter().take(USERS_NAMED).collect();
     let mut facts = vec![
-        ("server", run.target.address.to_string()),
-        ("users", users.join(", ")),
+        (facts::SERVER, run.target.address.to_string()),
+        (facts::USERS, users.join(", ")),
+        (facts::COMMAND, page::command_line(std::env::args_os())),
     ];
+    facts.extend(facts::min_coverage(run.basis.min_coverage));
     facts.retain(|(_, value)| !value.is_empty());
     facts
 }

@@ -1,7 +1,10 @@
 //! The `smbench` binary: parse, call, exit code.
 
 mod cli;
+mod compare;
+mod criteria;
 mod exit;
+mod facts;
 mod finding;
 mod histogram;
 mod identity;
@@ -9,17 +12,22 @@ mod interrupt;
 mod journals;
 mod live_run;
 mod load;
+mod losses;
+mod outputs;
+mod page;
 mod pipes;
 mod policy;
 mod preflight;
 mod record;
 mod report;
+mod results;
 mod root;
 mod secrets;
 mod stalls;
 mod tally;
 mod target;
 mod terminal;
+mod ticket;
 mod verdict;
 
 use std::process::ExitCode;

@@ -16,7 +16,7 @@ use smbench_journal::{
 use crate::exit::{ENVIRONMENT, Failure, OrFail};
 use crate::interrupt::Unfinished;
 use crate::load::Attachments;
-use crate::{interrupt, journals};
+use crate::{facts, interrupt, journals};
 
 /// Where a run is recorded.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -96,7 +96,7 @@ impl Recording {
             started_unix_ns: run
                 .clock
                 .then(|| u64::try_from(started.as_nanos()).unwrap_or(u64::MAX)),
-            facts: [("verb", run.verb.to_owned())]
+            facts: [(facts::VERB, run.verb.to_owned())]
                 .into_iter()
                 .chain(run.facts)
                 .map(|(name, value)| (name.to_owned(), value))

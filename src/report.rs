@@ -8,6 +8,7 @@ use smbench_core::workload::{Action, Operation};
 
 use crate::exit::{Failure, OrFail};
 use crate::finding::Finding;
+use crate::losses::losses;
 use crate::stalls::{self, Stall};
 use crate::tally::Summary;
 use crate::terminal::{self, printable};
@@ -97,8 +98,12 @@ pub(crate) fn run(summary: &Summary, findings: &[Finding], stalled: &[Stall]) {
         funnel.compared,
         funnel.as_recorded,
     );
-    verdict(summary);
-    losses(summary);
+    for line in verdict_lines(summary) {
+        say!("{line}");
+    }
+    for loss in losses(summary) {
+        say!("  {}", loss.text);
+    }
     divergences(findings);
     stalls::print(stalled);
     say!(
@@ -120,7 +125,8 @@ pub(crate) fn run(summary: &Summary, findings: &[Finding], stalled: &[Stall]) {
     }
 }
 
-fn verdict(summary: &Summary) {
+/// What a run comes to, in a line; and what must be known besides.
+pub(crate) fn verdict_lines(summary: &Summary) -> Vec<String> {
     let coverage = summary.coverage.map_or("none".to_owned(), percent);
     let found = || {
         let kinds = summary.found.iter();
@@ -132,92 +138,25 @@ fn verdict(summary: &Summary) {
         }
         kinds.join(", ")
     };
+    let compared = format!("{coverage} of the recorded answers compared");
     match &summary.judgement {
-        Judgement::AsRecorded => say!("no divergence; {coverage} of the recorded answers compared"),
-        Judgement::Environment => say!(
-            "no divergence but for the environment ({}); {coverage} of the recorded answers compared",
+        Judgement::AsRecorded if summary.allowed > 0 => vec![format!(
+            "no divergence but for {} that are allowed; {compared}",
+            summary.allowed
+        )],
+        Judgement::AsRecorded => vec![format!("no divergence; {compared}")],
+        Judgement::Environment => vec![format!(
+            "no divergence but for the environment ({}); {compared}",
             found()
-        ),
-        Judgement::Diverged => {
-            say!(
-                "DIVERGED: {}; {coverage} of the recorded answers compared",
-                found()
-            );
-        }
+        )],
+        Judgement::Diverged => vec![format!("DIVERGED: {}; {compared}", found())],
         Judgement::Inconclusive(why) => {
-            say!("INCONCLUSIVE: {}", why.join("; "));
+            let mut lines = vec![format!("INCONCLUSIVE: {}", why.join("; "))];
             if !summary.found.is_empty() {
-                say!("  the environment differs: {}", found());
+                lines.push(format!("  the environment differs: {}", found()));
             }
+            lines
         }
-    }
-}
-
-/// Where requests were lost between the capture and what is as recorded.
-fn losses(summary: &Summary) {
-    let funnel = &summary.funnel;
-    if funnel.captured > funnel.compiled {
-        say!("  not compiled: {}", funnel.captured - funnel.compiled);
-    }
-    if funnel.reconstructed > 0 {
-        say!(
-            "  besides: {} that were not captured set up what others use",
-            funnel.reconstructed
-        );
-    }
-    if funnel.sealed > 0 {
-        say!(
-            "  not compiled: about {} that stayed encrypted",
-            funnel.sealed
-        );
-    }
-    for (why, count) in &summary.skipped {
-        say!("  not sent: {count} {}", skipped_words(why));
-    }
-    for (why, count) in &summary.refused {
-        say!("  not sent: {count} refused ({})", why.replace('_', " "));
-    }
-    if summary.refused_consequences > 0 {
-        let count = summary.refused_consequences;
-        say!("  not sent: {count} that mean nothing without those");
-    }
-    if summary.cascaded > 0 {
-        say!(
-            "  not sent: {} consequences of what differed",
-            summary.cascaded
-        );
-    }
-    if summary.unanswered > 0 {
-        say!("  not answered: {}", summary.unanswered);
-    }
-    if funnel.copied > 0 {
-        let copied = funnel.copied;
-        say!("  not compared: {copied} on pipes, which the model answers as they were recorded");
-    }
-    let without = funnel.answered - funnel.compared - funnel.copied;
-    if without > 0 {
-        say!("  not compared: {without} without a recorded answer");
-    }
-    if summary.stray > 0 {
-        say!("  {} responses belong to no request", summary.stray);
-    }
-    if summary.unwanted > 0 {
-        say!(
-            "  {} more frames belong to nothing: they were counted, not recorded",
-            summary.unwanted
-        );
-    }
-}
-
-/// Why operations were left out, in plain words.
-fn skipped_words(why: &str) -> &str {
-    match why {
-        "not_captured" => "whose set-up was not captured",
-        "absorbed" => "legs of logins that this run did not need",
-        "withheld" => "acknowledgements, as asked for",
-        "stopped" => "whose turn did not come",
-        "ended" => "whose connection had ended",
-        other => other,
     }
 }
 
@@ -243,7 +182,11 @@ fn divergences(findings: &[Finding]) {
             1 => "; 1 consequence".to_owned(),
             several => format!("; {several} consequences"),
         };
-        say!("    {}: {what}{led_to}", finding.kind.words());
+        let allowed = finding.allowed.as_ref();
+        let allowed = allowed
+            .map(|why| format!(" (allowed: {why})"))
+            .unwrap_or_default();
+        say!("    {}: {what}{led_to}{allowed}", finding.kind.words());
     }
     let more = causes.count().saturating_sub(SHOWN);
     if more > 0 {

@@ -1,6 +1,7 @@
 //! Counts what a run reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -8,6 +9,7 @@ use smbench_core::confine::Refusal;
 use smbench_core::engine::Recorded;
 use smbench_core::event::{Divergence, Lateness, Report};
 use smbench_core::ids::OpId;
+use smbench_core::smb2::Command;
 use smbench_core::workload::Operation;
 
 use crate::finding::{Finding, Kind, is_of_answer, is_of_service};
@@ -53,10 +55,15 @@ pub(crate) struct Tally {
     late_by: Lateness,
     /// How long answers took.
     pub(crate) waits: Waits,
+    /// Those that took longest, with how long, in microseconds: a few of them.
+    longest: BinaryHeap<Reverse<(u64, OpId)>>,
 }
 
 /// Divergences that are kept; beyond so many they are counted.
 const KEPT: usize = 1_000_000;
+
+/// Of the longest so many are kept.
+const LONGEST: usize = 5;
 
 /// What became of an operation, a bit each.
 mod fate {
@@ -93,6 +100,7 @@ impl Tally {
             late_us: histogram::of_times(3),
             late_by: Lateness::default(),
             waits: Waits::default(),
+            longest: BinaryHeap::new(),
         }
     }
 
@@ -121,6 +129,7 @@ impl Tally {
                 self.latency_us.saturating_record(latency_ns / 1_000);
                 if let Some(it) = self.recorded.get(*op) {
                     self.waits.add(*op, it.command, latency_ns / 1_000);
+                    self.is_long(*op, it.command, latency_ns / 1_000);
                 }
                 self.mark(*op, fate::ANSWERED);
             }
@@ -135,6 +144,29 @@ impl Tally {
             // That a recorded notification came is no answer to a request.
             Report::Observed { .. } | Report::Done => {}
         }
+    }
+
+    fn is_long(&mut self, op: OpId, command: Command, micros: u64) {
+        let least = self.longest.peek().map_or(0, |Reverse((least, _))| *least);
+        let full = self.longest.len() >= LONGEST;
+        // It is answered when something happens.
+        if command == Command::CHANGE_NOTIFY || full && micros <= least {
+            return;
+        }
+        if full {
+            self.longest.pop();
+        }
+        self.longest.push(Reverse((micros, op)));
+    }
+
+    /// The operations that took longest, longest first, with how long, in microseconds.
+    pub(crate) fn longest(&self) -> Vec<(OpId, u64)> {
+        let mut longest: Vec<(u64, OpId)> = self.longest.iter().map(|Reverse(it)| *it).collect();
+        longest.sort_by_key(|(micros, op)| (Reverse(*micros), *op));
+        longest
+            .into_iter()
+            .map(|(micros, op)| (op, micros))
+            .collect()
     }
 
     fn is_reconstructed(&self, op: OpId) -> bool {
@@ -224,6 +256,7 @@ impl Tally {
                 seen: None,
                 cause: None,
                 consequences: 0,
+                allowed: None,
             }
         };
         let mut blamed = BTreeSet::new();
@@ -251,14 +284,19 @@ impl Tally {
     /// Whether anything differs that tells of the server: a consequence does as its cause does. One of
     /// an operation of which no answer was recorded tells nothing: nobody knows what it should be.
     fn is_behaviour(&self) -> bool {
-        let tells = |cause: OpId| {
-            let elsewhere = self.has(cause, fate::ELSEWHERE);
-            let answered = self.recorded.get(cause).is_some_and(|it| it.is_answered);
-            self.has(cause, fate::BEHAVED) || answered && !elsewhere
-        };
         let found = self.found.keys().any(|kind| *kind != Kind::Environment);
         let found = found || self.stray > 0;
-        found || self.cascaded().any(|(cause, _)| tells(cause))
+        found
+            || self
+                .cascaded()
+                .any(|(cause, _)| self.tells_of_server(cause))
+    }
+
+    /// Whether what follows from `cause` tells of the server.
+    pub(crate) fn tells_of_server(&self, cause: OpId) -> bool {
+        let elsewhere = self.has(cause, fate::ELSEWHERE);
+        let answered = self.recorded.get(cause).is_some_and(|it| it.is_answered);
+        self.has(cause, fate::BEHAVED) || answered && !elsewhere
     }
 
     fn funnel(&self, basis: Basis) -> Funnel {
@@ -313,6 +351,7 @@ impl Tally {
             matched: funnel.as_recorded,
             diverged: self.diverged.clone(),
             found: self.found.clone(),
+            allowed: 0,
             cascaded: self.cascaded_count(),
             skipped: self.skipped.clone(),
             refused: self.refused.clone(),
@@ -405,8 +444,11 @@ pub(crate) struct Summary {
     pub(crate) matched: u64,
     /// Divergences by kind.
     pub(crate) diverged: BTreeMap<&'static str, u64>,
-    /// Divergences by what they are to a user.
+    /// Divergences by what they are to a user; without those that are allowed.
     pub(crate) found: BTreeMap<Kind, u64>,
+    /// Divergences that rules allow.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) allowed: u64,
     /// Operations that could not run because of an earlier divergence.
     pub(crate) cascaded: u64,
     /// Operations left out, by reason.
@@ -454,6 +496,11 @@ pub(crate) struct Summary {
     pub(crate) steps: Option<u64>,
     #[serde(skip)]
     pub(crate) judgement: Judgement,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Quantiles of answer times, in microseconds.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use smbench_core::workload::Workload;
 
-use crate::exit::Verdict;
 use crate::finding::Kind;
 
 /// Requests, from the capture to what is as recorded.
@@ -91,6 +90,9 @@ impl Basis {
     }
 }
 
+/// Least coverage where nobody asks for another one.
+pub(crate) const DEFAULT_COVERAGE: f64 = 0.9;
+
 /// How much is to be compared.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct CoverageArg {
@@ -148,15 +150,6 @@ impl Judgement {
         match self {
             Self::Inconclusive(why) => why.clone(),
             _ => Vec::new(),
-        }
-    }
-
-    /// How the process ends.
-    pub(crate) const fn verdict(&self) -> Verdict {
-        match self {
-            Self::AsRecorded | Self::Environment => Verdict::Same,
-            Self::Diverged => Verdict::Diverged,
-            Self::Inconclusive(_) => Verdict::Inconclusive,
         }
     }
 }
@@ -271,10 +264,7 @@ mod tests {
         assert_eq!(judged, Judgement::Diverged);
         let found = BTreeMap::from([(Kind::Environment, 1)]);
         let judged = Judgement::of(&funnel(100, 0, 95), 0.9, &found, false);
-        assert_eq!(
-            (judged.name(), judged.verdict()),
-            ("environment", Verdict::Same)
-        );
+        assert_eq!(judged.name(), "environment");
     }
 
     #[test]

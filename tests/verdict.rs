@@ -427,8 +427,15 @@ fn documented_commands_are_commands() {
             };
             let words = words.split(" #").next().unwrap_or_default();
             // With this flag nothing runs, but for what is no flag before it.
-            let words = words.split_whitespace().chain(["--help"]);
-            scratch.run(words.collect::<Vec<_>>()).expect(0);
+            // What stands between quotes is one word.
+            let parts = words.split('\'').enumerate();
+            let words = parts.flat_map(|(at, part)| match at % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            });
+            scratch
+                .run(words.chain(["--help"]).collect::<Vec<_>>())
+                .expect(0);
             commands += 1;
         }
     }

@@ -334,6 +334,18 @@ pub struct Lateness {
 }
 
 impl Lateness {
+    /// What it was due to, in nanoseconds, each cause by its name.
+    #[must_use]
+    pub const fn by_cause(&self) -> [(&'static str, u64); 5] {
+        [
+            ("causality", self.causality_ns),
+            ("credits", self.credits_ns),
+            ("server", self.server_ns),
+            ("replayer", self.replayer_ns),
+            ("breaks", self.breaks_ns),
+        ]
+    }
+
     /// The whole, in nanoseconds.
     #[must_use]
     pub const fn total_ns(&self) -> u64 {

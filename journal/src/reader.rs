@@ -135,6 +135,12 @@ impl Journal {
         })
     }
 
+    /// Whether there is a folder at `path` that is marked as a journal.
+    #[must_use]
+    pub fn is_folder(path: impl AsRef<Path>) -> bool {
+        StoreReader::is_store(path.as_ref())
+    }
+
     /// What it is kept in.
     #[must_use]
     pub fn kind(&self) -> Kind {

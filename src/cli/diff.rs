@@ -1,53 +1,208 @@
 //! `smbench diff`: in what two runs of one workload differ.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::Value;
-use smbench_journal::{Cause, Diff, DiffError, DiffOptions, diff_with};
+use smbench_journal::{Cause, Diff, DiffError, DiffOptions, Journal, diff_with};
 
-use crate::exit::{Failure, Outcome, USAGE, Verdict};
+use crate::compare::{self, Compared};
+use crate::criteria::{Checked, CriteriaArgs, Measures};
+use crate::exit::{Failure, Outcome, USAGE};
+use crate::finding::Finding;
 use crate::journals::{not_rerun, open};
-use crate::report::{self, say};
+use crate::page::{self, Pair};
+use crate::report::{self, note, say, time};
+use crate::results::Results;
+use crate::results::tables::by_command;
 
 /// In what two runs of one workload differ, causes first.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// One journal folder, or bundle
-    #[arg(value_name = "A")]
-    a: PathBuf,
-    /// Another of the same workload
-    #[arg(value_name = "B")]
-    b: PathBuf,
+    /// Two journal folders, or bundles, of the same workload; with --against, one or more of side A
+    #[arg(value_name = "JOURNAL", required = true)]
+    runs: Vec<PathBuf>,
+    /// Runs of side B: what differs is told of the first of each side, answer times of all of them
+    #[arg(long, value_name = "JOURNAL", num_args = 1..)]
+    against: Vec<PathBuf>,
     /// How much longer an answer must take to count as timing, in microseconds
     #[arg(long, default_value_t = 1_000, value_name = "US")]
     threshold_us: u64,
+    /// Also write a page to read: one HTML file, that works offline
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    criteria: CriteriaArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// What `diff` tells.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    diff: &'a Diff,
+    /// Answer times, A and B.
+    times: &'a [Compared],
+    /// What was asked to hold, B against A.
+    #[serde(skip_serializing_if = "<[Checked]>::is_empty")]
+    thresholds: &'a [Checked],
+    /// Causes that rules allow, by operation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed: Vec<&'a Finding>,
+}
+
 pub(crate) fn run(args: &Args) -> Outcome {
-    let (a, b) = (open(&args.a)?, open(&args.b)?);
+    let (left, right) = args.sides()?;
+    let mut criteria = args.criteria.read()?;
+    if let Some(path) = &args.report {
+        page::check(path)?;
+    }
+    let a: Vec<Journal> = left
+        .iter()
+        .map(|path| open(path))
+        .collect::<Result<_, _>>()?;
+    let b: Vec<Journal> = right
+        .iter()
+        .map(|path| open(path))
+        .collect::<Result<_, _>>()?;
+    let (Some(first), Some(second)) = (a.first(), b.first()) else {
+        return Err(Failure::usage("nothing to compare"));
+    };
     let options = DiffOptions {
         threshold_us: args.threshold_us,
         ..DiffOptions::default()
     };
-    let found = diff_with(&a, &b, &options).map_err(|error| explain(error, args))?;
+    let explained = |error| explain(error, left, right);
+    let found = diff_with(first, second, &options).map_err(explained)?;
+    same_workload(first, &a, left)?;
+    same_workload(first, &b, right)?;
+    let read = |journals: &[Journal], paths: &[PathBuf]| -> Result<Vec<Results>, Failure> {
+        let pairs = journals.iter().zip(paths);
+        pairs
+            .map(|(journal, path)| Results::of(journal, path, None))
+            .collect()
+    };
+    let (a, mut b) = (read(&a, left)?, read(&b, right)?);
+    let times = compare::times(&a, &b);
+    let (Some(one), Some(other)) = (a.first(), b.first_mut()) else {
+        return Err(Failure::defect("a journal that was read is gone"));
+    };
+    other.against(one, &found);
+    if let Some(rules) = &mut criteria.rules {
+        other.allow(rules);
+        for reason in rules.unused() {
+            note!("smbench: a rule of --allow has allowed nothing: {reason}");
+        }
+    }
+    let commands = by_command(&other.rows, true);
+    let measures = Measures {
+        summary: &other.summary,
+        commands: &commands,
+        baseline: "A",
+    };
+    let thresholds = criteria.thresholds.iter();
+    let checked: Vec<Checked> = thresholds.map(|it| it.check(&measures)).collect();
+    if let Some(path) = &args.report {
+        let causes = other.findings.iter().filter(|it| it.cause.is_none());
+        let pair = Pair {
+            a: one,
+            b: other,
+            diff: &found,
+            findings: &causes.collect::<Vec<_>>(),
+            times: &times,
+            runs: (left.len(), right.len()),
+        };
+        page::write(path, &page::of_pair(&pair))?;
+    }
     if args.json {
-        report::json(&found)?;
+        report::json(&Told {
+            diff: &found,
+            times: &times,
+            thresholds: &checked,
+            allowed: other
+                .findings
+                .iter()
+                .filter(|it| it.allowed.is_some())
+                .collect(),
+        })?;
     } else {
         print(&found);
+        print_times(&times);
+        checked.iter().for_each(|it| say!("  {it}"));
+        if let Some(path) = &args.report {
+            say!("report: {}", path.display());
+        }
     }
-    Ok(Verdict::of(!found.same))
+    Ok(criteria.verdict(&other.summary, &checked))
 }
 
-fn explain(error: DiffError, args: &Args) -> Failure {
+impl Args {
+    /// The journals of side A, and those of side B.
+    fn sides(&self) -> Result<(&[PathBuf], &[PathBuf]), Failure> {
+        if !self.against.is_empty() {
+            return Ok((&self.runs, &self.against));
+        }
+        match self.runs.split_at_checked(1) {
+            Some((a, b)) if b.len() == 1 => Ok((a, b)),
+            _ => Err(Failure::usage(format!(
+                "{} journals are named, and nothing says which are of side B",
+                self.runs.len()
+            ))
+            .remedy("name two, or several of each side: smbench diff A1 A2 --against B1 B2")),
+        }
+    }
+}
+
+/// Answer times of another workload say nothing.
+fn same_workload(first: &Journal, others: &[Journal], paths: &[PathBuf]) -> Result<(), Failure> {
+    let other = others.iter().zip(paths);
+    let mut other = other.filter(|(it, _)| it.meta().workload != first.meta().workload);
+    match other.next() {
+        None => Ok(()),
+        Some((_, path)) => Err(Failure::usage(format!(
+            "{} is of another workload than the first journal",
+            path.display()
+        ))
+        .remedy("replay one workload several times, and compare those journals")),
+    }
+}
+
+fn explain(error: DiffError, a: &[PathBuf], b: &[PathBuf]) -> Failure {
+    let first = |paths: &[PathBuf]| paths.first().cloned().unwrap_or_default();
     let failure = match error {
-        DiffError::Rerun { side: 'a', source } => not_rerun(source, &args.a),
-        DiffError::Rerun { source, .. } => not_rerun(source, &args.b),
+        DiffError::Rerun { side: 'a', source } => not_rerun(source, Path::new(&first(a))),
+        DiffError::Rerun { source, .. } => not_rerun(source, Path::new(&first(b))),
         other => Failure::new(USAGE, other),
     };
     failure.context("the runs cannot be compared")
+}
+
+/// Answer times, A against B.
+fn print_times(times: &[Compared]) {
+    if times.is_empty() {
+        return;
+    }
+    let mut table = report::table(&[
+        "command", "n", "p50 A", "p50 B", "p99 A", "p99 B", "B over A", "95 %",
+    ]);
+    for it in times.iter().take(SHOWN) {
+        let p99 = |us: Option<u64>| us.map(time).unwrap_or_default();
+        table.add_row([
+            it.command.clone(),
+            it.b.count.to_string(),
+            time(it.a.p50_us),
+            time(it.b.p50_us),
+            p99(it.a.p99_us),
+            p99(it.b.p99_us),
+            it.ratio.map(|it| format!("{it:.2} ×")).unwrap_or_default(),
+            it.ratio_95
+                .map(|(low, high)| format!("{low:.2}–{high:.2}"))
+                .unwrap_or_default(),
+        ]);
+    }
+    table.print();
 }
 
 /// For people.
@@ -114,7 +269,7 @@ pub(crate) fn print(found: &Diff) {
 }
 
 /// A value without the marks of JSON.
-fn words(value: &Value) -> String {
+pub(crate) fn words(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "nothing".to_owned(),

@@ -14,18 +14,23 @@ use serde::Serialize;
 use smbench_compiler::folder::FolderReader;
 use smbench_core::ids::OpId;
 use smbench_core::workload::{Action, Operation, Workload};
+use smbench_journal::Journal;
+use smbench_journal::rerun::Recipe;
 
 use self::replayable::lacks;
 use self::survey::Survey;
 use crate::cli::slice::{FilterArgs, counted, open};
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
+use crate::journals;
+use crate::page::{self, Capture};
 use crate::report::{self, say};
+use crate::results::rows::Rows;
 use crate::stalls::{self, Stall, Waits};
 
 /// What a workload holds.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workload folder
+    /// Workload folder, or the journal of a run of it
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Explain what this operation waits for
@@ -45,6 +50,9 @@ pub(crate) struct Args {
     limit: usize,
     #[command(flatten)]
     filters: FilterArgs,
+    /// Also write a page to read: one HTML file, that works offline
+    #[arg(long, value_name = "FILE.html", conflicts_with_all = ["why", "dot"])]
+    report: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -188,10 +196,13 @@ struct Inspected<'a> {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let begun = std::time::Instant::now();
-    let folder = open(&args.dir)?;
+    if let Some(path) = &args.report {
+        page::check(path)?;
+    }
+    let source = Source::open(&args.dir)?;
     let filters = args.filters.filters()?;
     if args.dot {
-        dot::print(&folder, filters, args.causes, args.limit)?;
+        dot::print(source.folder()?, filters, args.causes, args.limit)?;
         return Ok(Verdict::Same);
     }
     if !filters.is_empty() {
@@ -199,22 +210,36 @@ pub(crate) fn run(args: &Args) -> Outcome {
             .remedy("cut the part out: smbench slice DIR -o PART, then inspect PART"));
     }
     if let Some(op) = args.why {
-        why::why(&folder, OpId(op), args.json)?;
+        why::why(source.folder()?, OpId(op), args.json)?;
         return Ok(Verdict::Same);
     }
-    let (mut survey, mut waits) = (Survey::new(folder.workload()), Waits::default());
-    for operation in read(&folder)? {
+    let workload = source.workload();
+    let (mut survey, mut waits) = (Survey::new(workload), Waits::default());
+    let mut rows = args.report.is_some().then(|| Rows::of(workload));
+    for operation in source.operations()? {
         let operation = operation?;
         if let (Action::Request(_), Some(expect)) = (&operation.action, &operation.expect) {
             waits.add(operation.id, operation.cmd, expect.latency_us);
         }
-        survey.add(folder.workload(), &operation);
+        survey.add(workload, &operation);
+        if let Some(rows) = &mut rows {
+            rows.add(&operation);
+        }
     }
-    let stalls = stalls::stalls(&waits, &Waits::default(), || read(&folder))?;
-    whole(&folder).map_err(|failure| failure.remedy(REMEDY))?;
-    let told = survey.tell(folder.workload(), args.top);
+    let stalls = stalls::stalls(&waits, &Waits::default(), || source.operations())?;
+    source.whole()?;
+    let told = survey.tell(workload, args.top);
     let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let overview = Overview::new(folder.workload(), duration_us);
+    let overview = Overview::new(workload, duration_us);
+    if let (Some(path), Some(rows)) = (&args.report, &rows) {
+        let capture = Capture {
+            workload,
+            rows,
+            stalls: &stalls,
+            lacks: &overview.lacks,
+        };
+        page::write(path, &page::of_capture(&capture))?;
+    }
     if args.json {
         report::json(&Inspected {
             overview,
@@ -224,10 +249,69 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Ok(Verdict::Same);
     }
     overview.print(&args.dir);
-    tables::print(&told, folder.workload());
+    tables::print(&told, workload);
     stalls::print(&stalls);
-    next_steps(folder.workload(), &args.dir);
+    if let Some(path) = &args.report {
+        say!("report: {}", path.display());
+    }
+    if let Source::Folder(_) = source {
+        next_steps(workload, &args.dir);
+    }
     Ok(Verdict::Same)
+}
+
+/// What is inspected: a folder, or what a journal has kept of one.
+enum Source {
+    Folder(Box<FolderReader>),
+    Journal(Box<Recipe>, PathBuf),
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        if path.is_file() || Journal::is_folder(path) {
+            let journal = journals::open(path)?;
+            let recipe = Recipe::of(&journal).map_err(|error| journals::not_rerun(error, path))?;
+            return Ok(Self::Journal(Box::new(recipe), path.to_owned()));
+        }
+        Ok(Self::Folder(Box::new(open(path)?)))
+    }
+
+    fn workload(&self) -> &Workload {
+        match self {
+            Self::Folder(folder) => folder.workload(),
+            Self::Journal(recipe, _) => &recipe.workload,
+        }
+    }
+
+    fn operations(
+        &self,
+    ) -> Result<Box<dyn Iterator<Item = Result<Operation, Failure>> + '_>, Failure> {
+        Ok(match self {
+            Self::Folder(folder) => Box::new(read(folder)?),
+            Self::Journal(recipe, path) => Box::new(
+                recipe
+                    .operations()
+                    .map(|it| it.map_err(|error| journals::not_rerun(error, path))),
+            ),
+        })
+    }
+
+    /// The folder, for what a journal does not keep.
+    fn folder(&self) -> Result<&FolderReader, Failure> {
+        match self {
+            Self::Folder(folder) => Ok(folder),
+            Self::Journal(..) => Err(Failure::usage("a journal has no order graph to look at")
+                .remedy("name the workload folder")),
+        }
+    }
+
+    /// Whether what was not looked at can be read too.
+    fn whole(&self) -> Result<(), Failure> {
+        match self {
+            Self::Folder(folder) => whole(folder).map_err(|failure| failure.remedy(REMEDY)),
+            Self::Journal(..) => Ok(()),
+        }
+    }
 }
 
 /// The operations of a folder, one after the other.

@@ -14,15 +14,17 @@ use smbench_core::smb2::{Command, NtStatus};
 use smbench_core::workload::Operation;
 
 use crate::cli::{RunArgs, prepare};
+use crate::criteria::Checked;
 use crate::exit::{Failure, Outcome};
 use crate::finding::Finding;
 use crate::identity::{self, Logins};
 use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
+use crate::outputs::OutputArgs;
 use crate::policy::PolicyArgs;
 use crate::preflight::{self, Needs};
 use crate::record::{RecordArgs, Recording};
-use crate::report::{self, note, say};
+use crate::report::{self, note, path_of, say};
 use crate::root::Claim;
 use crate::stalls::Stall;
 use crate::tally::Summary;
@@ -60,6 +62,8 @@ pub(crate) struct Args {
     any_dialect: bool,
     #[command(flatten)]
     record: RecordArgs,
+    #[command(flatten)]
+    outputs: OutputArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -87,9 +91,13 @@ struct Told<'a> {
     logins: &'a Logins,
     /// What took far longer than others of its kind.
     stalls: Vec<Stall>,
+    /// What was asked to hold.
+    #[serde(skip_serializing_if = "<[Checked]>::is_empty")]
+    thresholds: &'a [Checked],
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    let outputs = args.outputs.prepare()?;
     let loaded = Loaded::open(&args.dir)?;
     let fresh = args.prepare && args.target.root.is_none() && args.target.mapping.is_none();
     let target = Target::resolve(&args.target, loaded.workload(), || loaded.digest(), fresh)?;
@@ -164,25 +172,54 @@ pub(crate) fn run(args: &Args) -> Outcome {
             EncryptPolicy::IfRequired
         },
     })?;
-    let diverged = loaded.pick(outcome.tally.divergent_operations())?;
-    let divergences = outcome.tally.findings(&diverged);
+    let longest = outcome.tally.longest();
+    let told = longest.iter().map(|(op, _)| *op);
+    let picked = loaded.pick(outcome.tally.divergent_operations().chain(told))?;
     let stalls = loaded.stalls(&outcome.tally)?;
+    let review = outputs.review(outcome.summary.clone())?;
+    let divergences = match &review.results {
+        Some(results) => results.findings.clone(),
+        None => outcome.tally.findings(&picked),
+    };
     if args.json {
         report::json(&Told {
-            run: &outcome.summary,
+            run: &review.summary,
             divergences,
             logins: &outcome.logins,
             stalls,
+            thresholds: &review.checked,
         })?;
-    } else {
-        report::run(&outcome.summary, &divergences, &stalls);
+    } else if !review.print_ticket(&args.outputs) {
+        report::run(&review.summary, &divergences, &stalls);
+        slowest(&longest, &picked);
         outcome.logins.print();
+        review.print(&args.outputs);
         say!("next: smbench rerun {}", outcome.summary.journal);
     }
     outcome.refuse_interrupted()?;
-    refuse_strangers(&outcome, &diverged)?;
+    refuse_strangers(&outcome, &picked)?;
     outcome.logins.refuse_guests(target.allow_guest)?;
-    Ok(outcome.summary.judgement.verdict())
+    Ok(review.verdict)
+}
+
+/// Prints the operations that took longest.
+fn slowest(longest: &[(OpId, u64)], operations: &BTreeMap<OpId, Operation>) {
+    let told = longest.iter().filter_map(|(op, micros)| {
+        let operation = operations.get(op)?;
+        let recorded = operation.expect.as_ref().map(|it| it.latency_us);
+        let recorded = recorded.map(|it| format!(", {} recorded", report::time(it)));
+        let (command, path) = (operation.cmd, path_of(operation));
+        let name = format!("{command} {path}");
+        let (frame, took) = (operation.frame, report::time(*micros));
+        Some(format!(
+            "{} (frame {frame}): {took}{}",
+            name.trim_end(),
+            recorded.unwrap_or_default()
+        ))
+    });
+    for (told, mark) in told.zip(std::iter::once("slowest:").chain(std::iter::repeat("        "))) {
+        say!("{mark} {told}");
+    }
 }
 
 /// Says before the start what will not be sent, and which flag would send it.

@@ -22,10 +22,13 @@ use smbench_sim::{
 };
 
 use crate::cli::RunArgs;
+use crate::criteria::Checked;
 use crate::exit::{DEFECT, Failure, OrFail, Outcome, toml_error};
+use crate::facts;
 use crate::finding::Finding;
 use crate::interrupt::{STOPPING, Stoppable, Unfinished};
 use crate::load::Loaded;
+use crate::outputs::OutputArgs;
 use crate::pipes;
 use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
 use crate::report::{self, say};
@@ -63,6 +66,8 @@ pub(crate) struct Args {
     coverage: CoverageArg,
     #[command(flatten)]
     record: RecordArgs,
+    #[command(flatten)]
+    outputs: OutputArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -88,15 +93,26 @@ enum Place {
 
 /// What `sim` tells at its end.
 #[derive(Serialize)]
-struct Told {
+struct Told<'a> {
     #[serde(flatten)]
-    run: Summary,
+    run: &'a Summary,
     /// All that differs.
     divergences: Vec<Finding>,
     /// What took far longer than others of its kind.
     stalls: Vec<Stall>,
+    /// What was asked to hold.
+    #[serde(skip_serializing_if = "<[Checked]>::is_empty")]
+    thresholds: &'a [Checked],
     /// The capture, if one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    pcap: Option<Captured>,
+}
+
+/// A simulation that has ended.
+struct Ended {
+    summary: Summary,
+    findings: Vec<Finding>,
+    stalls: Vec<Stall>,
     pcap: Option<Captured>,
 }
 
@@ -116,6 +132,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
                 .remedy("leave --driver turmoil out, or --pcap"),
         );
     }
+    let outputs = args.outputs.prepare()?;
     let loaded = Loaded::open(&args.dir)?;
     let scenario = match &args.scenario {
         Some(path) => {
@@ -133,21 +150,33 @@ pub(crate) fn run(args: &Args) -> Outcome {
         None => Scenario::default(),
     }
     .with_seed(args.seed);
-    let told = simulated(&loaded, args, &scenario)?;
+    let ended = simulated(&loaded, args, &scenario)?;
+    let review = outputs.review(ended.summary)?;
+    let divergences = match &review.results {
+        Some(results) => results.findings.clone(),
+        None => ended.findings,
+    };
     if args.json {
-        report::json(&told)?;
-    } else {
-        report::run(&told.run, &told.divergences, &told.stalls);
-        if let Some(pcap) = &told.pcap {
+        report::json(&Told {
+            run: &review.summary,
+            divergences,
+            stalls: ended.stalls,
+            thresholds: &review.checked,
+            pcap: ended.pcap,
+        })?;
+    } else if !review.print_ticket(&args.outputs) {
+        report::run(&review.summary, &divergences, &ended.stalls);
+        if let Some(pcap) = &ended.pcap {
             let Captured { path, packets, .. } = pcap;
             say!("capture: {path} ({packets} packets)");
         }
+        review.print(&args.outputs);
         say!("seed:    {}", args.seed);
     }
-    Ok(told.run.judgement.verdict())
+    Ok(review.verdict)
 }
 
-fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Told, Failure> {
+fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Ended, Failure> {
     let config = args.run.config(args.seed);
     let plan = loaded.plan(&config)?;
     let operations = plan.len() as u64;
@@ -160,7 +189,9 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Told, 
             config: &config,
             attachments: loaded.attachments()?,
             clock: false,
-            facts: Vec::new(),
+            facts: facts::min_coverage(args.coverage.min_coverage)
+                .into_iter()
+                .collect(),
         },
     )?;
     let mut capture = match &args.pcap {
@@ -229,9 +260,9 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Told, 
         steps: Some(outcome.steps),
     });
     let diverged = loaded.pick(tally.divergent_operations())?;
-    Ok(Told {
-        run: summary,
-        divergences: tally.findings(&diverged),
+    Ok(Ended {
+        summary,
+        findings: tally.findings(&diverged),
         stalls: loaded.stalls(&tally)?,
         pcap,
     })

@@ -115,6 +115,15 @@ impl Ran {
         self
     }
 
+    /// All `parts` stand on stdout.
+    #[track_caller]
+    pub fn shows(&self, parts: &[&str]) -> &Self {
+        for part in parts {
+            assert!(self.out.contains(part), "{part:?} is not in {self:?}");
+        }
+        self
+    }
+
     /// The one JSON object on stdout.
     #[track_caller]
     pub fn json(&self) -> Value {

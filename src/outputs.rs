@@ -1,0 +1,160 @@
+//! What a run leaves besides its journal: a page, a ticket, files for machines.
+
+mod csv;
+mod junit;
+mod markdown;
+
+use std::path::{Path, PathBuf};
+
+use smbench_journal::Journal;
+
+use crate::criteria::{Checked, Criteria, CriteriaArgs, Measures};
+use crate::exit::{Failure, Verdict};
+use crate::journals::failed;
+use crate::report::{note, say};
+use crate::results::Results;
+use crate::results::tables::by_command;
+use crate::tally::Summary;
+use crate::{page, ticket};
+
+/// What a run is told in, and what it is judged by.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct OutputArgs {
+    /// Also write a page to read: one HTML file, that works offline
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Print a summary for a ticket instead: at most 15 lines of Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) ticket: bool,
+    /// Also write the results for a CI server, as JUnit XML
+    #[arg(long, value_name = "FILE.xml")]
+    junit: Option<PathBuf>,
+    /// Also write a summary as Markdown, as CI servers show it
+    #[arg(long, value_name = "FILE.md")]
+    markdown: Option<PathBuf>,
+    /// Also write every operation as a line of CSV
+    #[arg(long, value_name = "FILE.csv")]
+    csv: Option<PathBuf>,
+    #[command(flatten)]
+    criteria: CriteriaArgs,
+}
+
+/// What is told of a run, and where: checked before the run.
+pub(crate) struct Outputs<'a> {
+    args: &'a OutputArgs,
+    criteria: Criteria,
+}
+
+/// A run, told and judged.
+pub(crate) struct Review {
+    /// As `--json` tells it.
+    pub(crate) summary: Summary,
+    /// The run operation by operation, where somebody asked for what needs it.
+    pub(crate) results: Option<Results>,
+    /// Thresholds.
+    pub(crate) checked: Vec<Checked>,
+    /// What the process ends with.
+    pub(crate) verdict: Verdict,
+}
+
+impl OutputArgs {
+    /// Looks whether all of it can be written, and reads the rules, before anything runs.
+    pub(crate) fn prepare(&self) -> Result<Outputs<'_>, Failure> {
+        let files = [&self.report, &self.junit, &self.markdown, &self.csv];
+        for path in files.into_iter().flatten() {
+            page::check(path)?;
+        }
+        Ok(Outputs {
+            args: self,
+            criteria: self.criteria.read()?,
+        })
+    }
+}
+
+impl Outputs<'_> {
+    /// Judges a run that has ended, and writes what was asked for. `summary` is what the run itself counted.
+    pub(crate) fn review(mut self, summary: Summary) -> Result<Review, Failure> {
+        let args = self.args;
+        let files = [&args.report, &args.junit, &args.markdown, &args.csv];
+        let closely = files.iter().any(|it| it.is_some()) || args.ticket;
+        if !closely && !self.criteria.look_closely() {
+            return Ok(Review {
+                verdict: self.criteria.verdict(&summary, &[]),
+                summary,
+                results: None,
+                checked: Vec::new(),
+            });
+        }
+        let path = Path::new(&summary.journal);
+        let journal = Journal::open(path).map_err(|error| failed(error, path))?;
+        let mut results = Results::of(&journal, path, None)?;
+        drop(journal);
+        results.summary = summary;
+        let line = || page::command_line(std::env::args_os());
+        results.about.command.get_or_insert_with(line);
+        if let Some(rules) = &mut self.criteria.rules {
+            results.allow(rules);
+            for reason in rules.unused() {
+                note!("smbench: a rule of --allow has allowed nothing: {reason}");
+            }
+        }
+        let commands = by_command(&results.rows, true);
+        let measures = Measures {
+            summary: &results.summary,
+            commands: &commands,
+            baseline: "recorded",
+        };
+        let thresholds = self.criteria.thresholds.iter();
+        let checked: Vec<Checked> = thresholds.map(|it| it.check(&measures)).collect();
+        results.thresholds.clone_from(&checked);
+        if let Some(path) = &args.report {
+            page::write(path, &page::of_runs(std::slice::from_ref(&results)))?;
+        }
+        if let Some(path) = &args.junit {
+            page::write(path, &junit::of(&results)?)?;
+        }
+        if let Some(path) = &args.markdown {
+            page::write(path, &markdown::of(&results))?;
+        }
+        if let Some(path) = &args.csv {
+            page::write(path, &csv::of(&results)?)?;
+        }
+        Ok(Review {
+            verdict: self.criteria.verdict(&results.summary, &checked),
+            summary: results.summary.clone(),
+            results: Some(results),
+            checked,
+        })
+    }
+}
+
+impl Review {
+    /// Prints the ticket, where one was asked for; false where none was.
+    pub(crate) fn print_ticket(&self, args: &OutputArgs) -> bool {
+        let Some(results) = self.results.as_ref().filter(|_| args.ticket) else {
+            return false;
+        };
+        ticket::lines(results)
+            .iter()
+            .for_each(|line| say!("{line}"));
+        true
+    }
+
+    /// Prints thresholds, as k6 does, and where the files are.
+    pub(crate) fn print(&self, args: &OutputArgs) {
+        for checked in &self.checked {
+            say!("  {checked}");
+        }
+        let files = [
+            ("report", &args.report),
+            ("junit", &args.junit),
+            ("markdown", &args.markdown),
+            ("csv", &args.csv),
+        ];
+        for (name, path) in files {
+            if let Some(path) = path {
+                say!("{:<10}{}", format!("{name}:"), path.display());
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A summary as Markdown, as CI servers show it.
+
+use crate::losses::losses;
+use crate::page::{again, change, word};
+use crate::report::{time, verdict_lines};
+use crate::results::Results;
+use crate::results::rows::Side;
+use crate::results::tables::{Quantiles, by_command, overall};
+use crate::ticket::{code, plain};
+
+/// Differences that are listed.
+const LISTED: usize = 50;
+
+/// The file.
+pub(super) fn of(run: &Results) -> String {
+    let mut out = Vec::new();
+    let summary = &run.summary;
+    let funnel = &summary.funnel;
+    let capture = run
+        .about
+        .captures
+        .first()
+        .map_or("workload", String::as_str);
+    out.push(format!("## {}: `{}`", word(summary), code(capture)));
+    out.push(String::new());
+    out.push(plain(&verdict_lines(summary).join(" ")));
+    out.push(String::new());
+    out.push("| captured | compiled | sent | answered | compared | as recorded |".to_owned());
+    out.push("|---:|---:|---:|---:|---:|---:|".to_owned());
+    out.push(format!(
+        "| {} | {} | {} | {} | {} | {} |",
+        funnel.captured,
+        funnel.compiled,
+        funnel.sent,
+        funnel.answered,
+        funnel.compared,
+        funnel.as_recorded
+    ));
+    let losses = losses(summary);
+    if !losses.is_empty() {
+        out.push(String::new());
+    }
+    out.extend(losses.iter().map(|loss| {
+        let remedy = loss.remedy.map(|it| format!(" — {it}")).unwrap_or_default();
+        format!("- {}{}", plain(&loss.text), plain(&remedy))
+    }));
+    if !run.thresholds.is_empty() {
+        out.push(String::new());
+        out.extend(
+            run.thresholds
+                .iter()
+                .map(|it| format!("- {}", plain(&it.to_string()))),
+        );
+    }
+    differences(run, &mut out);
+    times(run, &mut out);
+    out.push(String::new());
+    out.push(format!("Again: `{}`", code(&again(run))));
+    out.push(String::new());
+    out.join("\n")
+}
+
+fn differences(run: &Results, out: &mut Vec<String>) {
+    let causes = run.causes();
+    if causes.is_empty() {
+        return;
+    }
+    out.push(String::new());
+    out.push(
+        "| what | command | path | client | frame | recorded → here | consequences | allowed |"
+            .to_owned(),
+    );
+    out.push("|---|---|---|---:|---:|---|---:|---|".to_owned());
+    out.extend(causes.iter().take(LISTED).map(|it| {
+        format!(
+            "| {} | {} | `{}` | {} | {} | {} | {} | {} |",
+            it.kind.words(),
+            it.command,
+            code(&it.path).replace('|', "\\|"),
+            it.client,
+            it.frame,
+            plain(&change(it)),
+            it.consequences,
+            plain(it.allowed.as_deref().unwrap_or_default()),
+        )
+    }));
+    if causes.len() > LISTED {
+        out.push(String::new());
+        out.push(format!("and {} more", causes.len() - LISTED));
+    }
+}
+
+fn times(run: &Results, out: &mut Vec<String>) {
+    let commands = by_command(&run.rows, true);
+    let all = (
+        overall(&commands, Side::Recorded),
+        overall(&commands, Side::Here),
+    );
+    out.push(String::new());
+    out.push(
+        "| command | n | p50 recorded | p50 here | p99 recorded | p99 here | max here |".to_owned(),
+    );
+    out.push("|---|---:|---:|---:|---:|---:|---:|".to_owned());
+    let named = commands.iter();
+    let named = named.map(|it| (it.command.to_string(), &it.recorded, &it.here));
+    let told = std::iter::once(("all".to_owned(), &all.0, &all.1)).chain(named);
+    out.extend(told.map(|(name, recorded, here)| {
+        let (recorded, here) = (Quantiles::of(recorded), Quantiles::of(here));
+        let p99 = |of: &Quantiles| of.p99_us.map_or("—".to_owned(), time);
+        format!(
+            "| {name} | {} | {} | {} | {} | {} | {} |",
+            here.count,
+            time(recorded.p50_us),
+            time(here.p50_us),
+            p99(&recorded),
+            p99(&here),
+            time(here.max_us)
+        )
+    }));
+}
