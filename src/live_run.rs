@@ -22,8 +22,8 @@ use crate::exit::{DEFECT, ENVIRONMENT, Failure, OrFail};
 use crate::identity::Logins;
 use crate::interrupt::{self, STOPPING, Stoppable};
 use crate::load::{Attachments, BlobSource};
+use crate::progress::Progress;
 use crate::record::{RecordArgs, Recording, RunIdentity};
-use crate::report;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::target::Target;
 use crate::verdict::Basis;
@@ -158,11 +158,8 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     )?;
     let recorder = recording.recorder()?;
     reach(run.target)?;
-    let bar = report::progress(
-        operations,
-        "{bar:40} {pos}/{len} operations, {elapsed} {msg}",
-    );
     let mut tally = Tally::of(run.plan.recorded());
+    let progress = Progress::begin(operations, tally.recorded());
     let begun = Instant::now();
     let known = run.credentials.clone();
     let drive = Drive {
@@ -178,9 +175,9 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     };
     let driven = drive.finish(|report| {
         tally.report(report);
-        bar.set_position(tally.finished);
+        progress.report(report);
     });
-    bar.finish_and_clear();
+    drop(progress);
     let driven = match driven {
         Ok(driven) => driven,
         Err(failure) => return Err(recording.ended_by(failure)),

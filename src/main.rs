@@ -18,6 +18,7 @@ mod page;
 mod pipes;
 mod policy;
 mod preflight;
+mod progress;
 mod record;
 mod report;
 mod results;
