@@ -26,6 +26,15 @@ pub(crate) struct OutputArgs {
     /// Print a summary for a ticket instead: at most 15 lines of Markdown
     #[arg(long, conflicts_with = "json")]
     pub(crate) ticket: bool,
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    criteria: CriteriaArgs,
+}
+
+/// Results for machines.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct FileArgs {
     /// Also write the results for a CI server, as JUnit XML
     #[arg(long, value_name = "FILE.xml")]
     junit: Option<PathBuf>,
@@ -35,8 +44,49 @@ pub(crate) struct OutputArgs {
     /// Also write every operation as a line of CSV
     #[arg(long, value_name = "FILE.csv")]
     csv: Option<PathBuf>,
-    #[command(flatten)]
-    criteria: CriteriaArgs,
+}
+
+impl FileArgs {
+    fn paths(&self) -> [(&'static str, Option<&PathBuf>); 3] {
+        [
+            ("junit", self.junit.as_ref()),
+            ("markdown", self.markdown.as_ref()),
+            ("csv", self.csv.as_ref()),
+        ]
+    }
+
+    fn are_asked(&self) -> bool {
+        self.paths().iter().any(|(_, path)| path.is_some())
+    }
+
+    /// Looks whether all of them can be written.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let mut paths = self.paths().into_iter().filter_map(|(_, path)| path);
+        paths.try_for_each(|path| page::check(path))
+    }
+
+    /// Writes those that were asked for.
+    pub(crate) fn write(&self, results: &Results) -> Result<(), Failure> {
+        if let Some(path) = &self.junit {
+            page::write(path, &junit::of(results)?)?;
+        }
+        if let Some(path) = &self.markdown {
+            page::write(path, &markdown::of(results))?;
+        }
+        if let Some(path) = &self.csv {
+            page::write(path, &csv::of(results)?)?;
+        }
+        Ok(())
+    }
+
+    /// Says where they are.
+    pub(crate) fn print(&self) {
+        for (name, path) in self.paths() {
+            if let Some(path) = path {
+                say!("{:<10}{}", format!("{name}:"), path.display());
+            }
+        }
+    }
 }
 
 /// What is told of a run, and where: checked before the run.
@@ -60,10 +110,8 @@ pub(crate) struct Review {
 impl OutputArgs {
     /// Looks whether all of it can be written, and reads the rules, before anything runs.
     pub(crate) fn prepare(&self) -> Result<Outputs<'_>, Failure> {
-        let files = [&self.report, &self.junit, &self.markdown, &self.csv];
-        for path in files.into_iter().flatten() {
-            page::check(path)?;
-        }
+        self.report.as_deref().map_or(Ok(()), page::check)?;
+        self.files.check()?;
         Ok(Outputs {
             args: self,
             criteria: self.criteria.read()?,
@@ -75,8 +123,7 @@ impl Outputs<'_> {
     /// Judges a run that has ended, and writes what was asked for. `summary` is what the run itself counted.
     pub(crate) fn review(mut self, summary: Summary) -> Result<Review, Failure> {
         let args = self.args;
-        let files = [&args.report, &args.junit, &args.markdown, &args.csv];
-        let closely = files.iter().any(|it| it.is_some()) || args.ticket;
+        let closely = args.report.is_some() || args.files.are_asked() || args.ticket;
         if !closely && !self.criteria.look_closely() {
             return Ok(Review {
                 verdict: self.criteria.verdict(&summary, &[]),
@@ -110,15 +157,7 @@ impl Outputs<'_> {
         if let Some(path) = &args.report {
             page::write(path, &page::of_runs(std::slice::from_ref(&results)))?;
         }
-        if let Some(path) = &args.junit {
-            page::write(path, &junit::of(&results)?)?;
-        }
-        if let Some(path) = &args.markdown {
-            page::write(path, &markdown::of(&results))?;
-        }
-        if let Some(path) = &args.csv {
-            page::write(path, &csv::of(&results)?)?;
-        }
+        args.files.write(&results)?;
         Ok(Review {
             verdict: self.criteria.verdict(&results.summary, &checked),
             summary: results.summary.clone(),
@@ -145,16 +184,9 @@ impl Review {
         for checked in &self.checked {
             say!("  {checked}");
         }
-        let files = [
-            ("report", &args.report),
-            ("junit", &args.junit),
-            ("markdown", &args.markdown),
-            ("csv", &args.csv),
-        ];
-        for (name, path) in files {
-            if let Some(path) = path {
-                say!("{:<10}{}", format!("{name}:"), path.display());
-            }
+        if let Some(path) = &args.report {
+            say!("report:   {}", path.display());
         }
+        args.files.print();
     }
 }

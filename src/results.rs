@@ -31,6 +31,7 @@ use crate::criteria::{Checked, Rules};
 use crate::exit::Failure;
 use crate::finding::{Finding, Kind};
 use crate::journals::not_rerun;
+use crate::report::verdict_lines;
 use crate::stalls::{Stall, Waits, stalls};
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::verdict::{Basis, Judgement};
@@ -231,6 +232,33 @@ impl Results {
         summary.verdict = judgement.name();
         summary.inconclusive = judgement.why();
         summary.judgement = judgement;
+    }
+
+    /// Whether it is compared with the recording, and not with another run.
+    pub(crate) const fn is_of_recording(&self) -> bool {
+        self.beside.is_none()
+    }
+
+    /// What it comes to, in a line.
+    pub(crate) fn headline(&self) -> String {
+        if self.is_of_recording() {
+            return verdict_lines(&self.summary).join(" ");
+        }
+        let causes = self.findings.iter().filter(|it| it.cause.is_none()).count();
+        let allowed = self.summary.allowed;
+        let consequences = self.findings.len() - causes;
+        format!(
+            "A and B: {causes} operations ended otherwise without anything different before ({allowed} of them \
+             allowed), and {consequences} followed from that"
+        )
+    }
+
+    /// What the two sides are called: recorded and here, or A and B.
+    pub(crate) const fn sides(&self) -> (&'static str, &'static str) {
+        match self.beside {
+            None => ("recorded", "here"),
+            Some(_) => ("A", "B"),
+        }
     }
 
     /// The differences that nothing else explains, worst first.

@@ -11,6 +11,7 @@ use crate::criteria::{Checked, CriteriaArgs, Measures};
 use crate::exit::{Failure, Outcome, USAGE};
 use crate::finding::Finding;
 use crate::journals::{not_rerun, open};
+use crate::outputs::FileArgs;
 use crate::page::{self, Pair};
 use crate::report::{self, note, say, time};
 use crate::results::Results;
@@ -31,6 +32,8 @@ pub(crate) struct Args {
     /// Also write a page to read: one HTML file, that works offline
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileArgs,
     #[command(flatten)]
     criteria: CriteriaArgs,
     /// Print one JSON object
@@ -56,9 +59,8 @@ struct Told<'a> {
 pub(crate) fn run(args: &Args) -> Outcome {
     let (left, right) = args.sides()?;
     let mut criteria = args.criteria.read()?;
-    if let Some(path) = &args.report {
-        page::check(path)?;
-    }
+    args.report.as_deref().map_or(Ok(()), page::check)?;
+    args.files.check()?;
     let a: Vec<Journal> = left
         .iter()
         .map(|path| open(path))
@@ -104,6 +106,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     let thresholds = criteria.thresholds.iter();
     let checked: Vec<Checked> = thresholds.map(|it| it.check(&measures)).collect();
+    other.thresholds.clone_from(&checked);
+    args.files.write(other)?;
     if let Some(path) = &args.report {
         let causes = other.findings.iter().filter(|it| it.cause.is_none());
         let pair = Pair {
@@ -132,8 +136,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         print_times(&times);
         checked.iter().for_each(|it| say!("  {it}"));
         if let Some(path) = &args.report {
-            say!("report: {}", path.display());
+            say!("report:   {}", path.display());
         }
+        args.files.print();
     }
     Ok(criteria.verdict(&other.summary, &checked))
 }

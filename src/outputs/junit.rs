@@ -8,7 +8,6 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use crate::exit::{Failure, OrFail};
 use crate::finding::{Finding, Kind};
 use crate::page::change;
-use crate::report::verdict_lines;
 use crate::results::Results;
 use crate::results::rows::Fate;
 use crate::verdict::Judgement;
@@ -60,7 +59,7 @@ fn failed(message: &str, kind: &str) -> TestCaseStatus {
 
 /// Whether enough was compared.
 fn verdict(run: &Results) -> TestCase {
-    let words = verdict_lines(&run.summary).join(" ");
+    let words = run.headline();
     let status = match run.summary.judgement {
         Judgement::Inconclusive(_) => failed(&words, "inconclusive"),
         Judgement::AsRecorded | Judgement::Environment | Judgement::Diverged => {

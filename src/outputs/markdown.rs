@@ -2,7 +2,7 @@
 
 use crate::losses::losses;
 use crate::page::{again, change, word};
-use crate::report::{time, verdict_lines};
+use crate::report::time;
 use crate::results::Results;
 use crate::results::rows::Side;
 use crate::results::tables::{Quantiles, by_command, overall};
@@ -15,7 +15,6 @@ const LISTED: usize = 50;
 pub(super) fn of(run: &Results) -> String {
     let mut out = Vec::new();
     let summary = &run.summary;
-    let funnel = &summary.funnel;
     let capture = run
         .about
         .captures
@@ -23,8 +22,31 @@ pub(super) fn of(run: &Results) -> String {
         .map_or("workload", String::as_str);
     out.push(format!("## {}: `{}`", word(summary), code(capture)));
     out.push(String::new());
-    out.push(plain(&verdict_lines(summary).join(" ")));
+    out.push(plain(&run.headline()));
     out.push(String::new());
+    if run.is_of_recording() {
+        funnel(run, &mut out);
+    }
+    if !run.thresholds.is_empty() {
+        out.push(String::new());
+        out.extend(
+            run.thresholds
+                .iter()
+                .map(|it| format!("- {}", plain(&it.to_string()))),
+        );
+    }
+    differences(run, &mut out);
+    times(run, &mut out);
+    out.push(String::new());
+    out.push(format!("Again: `{}`", code(&again(run))));
+    out.push(String::new());
+    out.join("\n")
+}
+
+/// From the capture to what is as recorded, and what was lost on the way.
+fn funnel(run: &Results, out: &mut Vec<String>) {
+    let summary = &run.summary;
+    let funnel = &summary.funnel;
     out.push("| captured | compiled | sent | answered | compared | as recorded |".to_owned());
     out.push("|---:|---:|---:|---:|---:|---:|".to_owned());
     out.push(format!(
@@ -44,20 +66,6 @@ pub(super) fn of(run: &Results) -> String {
         let remedy = loss.remedy.map(|it| format!(" — {it}")).unwrap_or_default();
         format!("- {}{}", plain(&loss.text), plain(&remedy))
     }));
-    if !run.thresholds.is_empty() {
-        out.push(String::new());
-        out.extend(
-            run.thresholds
-                .iter()
-                .map(|it| format!("- {}", plain(&it.to_string()))),
-        );
-    }
-    differences(run, &mut out);
-    times(run, &mut out);
-    out.push(String::new());
-    out.push(format!("Again: `{}`", code(&again(run))));
-    out.push(String::new());
-    out.join("\n")
 }
 
 fn differences(run: &Results, out: &mut Vec<String>) {
@@ -66,10 +74,10 @@ fn differences(run: &Results, out: &mut Vec<String>) {
         return;
     }
     out.push(String::new());
-    out.push(
-        "| what | command | path | client | frame | recorded → here | consequences | allowed |"
-            .to_owned(),
-    );
+    let (before, now) = run.sides();
+    out.push(format!(
+        "| what | command | path | client | frame | {before} → {now} | consequences | allowed |"
+    ));
     out.push("|---|---|---|---:|---:|---|---:|---|".to_owned());
     out.extend(causes.iter().take(LISTED).map(|it| {
         format!(
@@ -97,9 +105,10 @@ fn times(run: &Results, out: &mut Vec<String>) {
         overall(&commands, Side::Here),
     );
     out.push(String::new());
-    out.push(
-        "| command | n | p50 recorded | p50 here | p99 recorded | p99 here | max here |".to_owned(),
-    );
+    let (before, now) = run.sides();
+    out.push(format!(
+        "| command | n | p50 {before} | p50 {now} | p99 {before} | p99 {now} | max {now} |"
+    ));
     out.push("|---|---:|---:|---:|---:|---:|---:|".to_owned());
     let named = commands.iter();
     let named = named.map(|it| (it.command.to_string(), &it.recorded, &it.here));
