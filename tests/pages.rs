@@ -57,7 +57,7 @@ fn chromium(scratch: &Scratch, page: &Path, more: &[&str]) -> String {
         .args(more)
         .arg(format!("file://{}", page.display()))
         .output()
-        .expect("chromium is not there: apt-get install chromium");
+        .unwrap_or_else(|error| panic!("chromium is not there: apt-get install chromium: {error}"));
     fs::remove_dir_all(profile).ok();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()

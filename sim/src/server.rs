@@ -41,6 +41,7 @@ mod recorded;
 mod rename;
 mod rw;
 mod security;
+mod services;
 mod session;
 mod set_info;
 mod tree;
@@ -72,6 +73,7 @@ use self::name::Path;
 use self::notify::Watches;
 use self::open::{FileState, Open, OpenId};
 use self::recorded::RecordedPipes;
+use self::services::Services;
 use self::session::Session;
 use self::waiting::{AsyncId, Timers, WaitTable};
 
@@ -195,6 +197,7 @@ pub struct Server {
     out: VecDeque<ServerOutput>,
     counters: Counters,
     recorded: RecordedPipes,
+    services: Services,
 }
 
 impl Server {
@@ -206,6 +209,7 @@ impl Server {
         let mut server = Self {
             rng: Rng(config.seed),
             recorded,
+            services: Services::default(),
             now: LogicalTime::ZERO,
             fs: Fs::default(),
             shares: Vec::new(),

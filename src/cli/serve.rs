@@ -145,6 +145,7 @@ fn server(args: &Args) -> Result<Server, Failure> {
         encrypt_required: args.encrypt_required,
         plants: plants.collect::<Result<_, _>>()?,
         seed: args.seed,
+        services: true,
         limits: Limits {
             total_bytes: args.content_limit.saturating_mul(1 << 20),
             ..Limits::default()

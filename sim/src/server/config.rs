@@ -104,6 +104,8 @@ pub struct ServerConfig {
     pub max_io_bytes: u32,
     /// What was said on pipes, for whoever opens one of the same name.
     pub pipes: Vec<RecordedPipe>,
+    /// Whether services answer on pipes: srvsvc and wkssvc. Else pipes answer as they were recorded.
+    pub services: bool,
     /// Deliberate bugs.
     pub plants: BTreeSet<Plant>,
     /// Seed of every id and challenge.
@@ -135,6 +137,7 @@ impl Default for ServerConfig {
             max_credits: 8_192,
             max_io_bytes: 8 << 20,
             pipes: Vec::new(),
+            services: false,
             plants: BTreeSet::new(),
             seed: 0,
             server_guid: *b"smbench-model-sv",

@@ -103,7 +103,10 @@ impl Server {
             .get(cx.share)
             .ok_or(NtStatus::NETWORK_NAME_DELETED)?;
         if share.kind == ShareKind::Pipe {
-            return self.open_recorded(cx, body);
+            return match self.config.services {
+                true => self.open_service(cx, body),
+                false => self.open_recorded(cx, body),
+            };
         }
         let root = share.root;
         check_request(body)?;

@@ -185,6 +185,9 @@ impl Server {
         if let Some(handled) = self.on_recorded(&cx, req) {
             return handled;
         }
+        if let Some(handled) = self.on_service(&cx, req) {
+            return handled;
+        }
         self.command(&cx, req)
     }
 

@@ -149,6 +149,9 @@ impl Server {
                         salt: salt.collect(),
                     });
                 }
+                // smb-rs offers none where it is not to encrypt ([MS-SMB2] 2.2.3.1.2 asks for one at least), and
+                // gives up where it is told that none was chosen. Samba does not answer it.
+                NegotiateContext::Encryption { ciphers } if ciphers.is_empty() => {}
                 NegotiateContext::Encryption { ciphers } => {
                     let known = CIPHERS.iter().find(|cipher| ciphers.contains(cipher));
                     out.push(NegotiateContext::Encryption {

@@ -140,7 +140,7 @@ fn unrecorded(req: &Req) -> Handled {
             count: body.length,
             ..WriteResponse::default()
         })),
-        Request::Read(_) => Err(PIPE_EMPTY.into()),
+        Request::Read(_) => Err(NtStatus::PIPE_EMPTY.into()),
         _ => Err(NtStatus::NOT_SUPPORTED.into()),
     }
 }
@@ -187,7 +187,5 @@ fn name_of(name: &str) -> String {
     name.trim_start_matches('\\').to_lowercase()
 }
 
-/// STATUS_PIPE_EMPTY. [MS-ERREF] 2.3.1
-const PIPE_EMPTY: NtStatus = NtStatus(0xc000_00d9);
 /// Tells handles of pipes from those of files, whose halves are numbers of 32 bits.
 const PERSISTENT: u64 = 0x7069_7065_0000_0000;

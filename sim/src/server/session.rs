@@ -170,6 +170,7 @@ impl Server {
         for open in self.opens_in(id, None) {
             self.abandon(open);
         }
+        self.services.end(id, None);
         let Some(session) = self.sessions.get(&id) else {
             return;
         };

@@ -71,6 +71,7 @@ impl Server {
         for open in self.opens_in(cx.session, Some(cx.tree)) {
             self.close_open(open);
         }
+        self.services.end(cx.session, Some(cx.tree));
         self.cancel_session(cx.conn, cx.session, Some(cx.tree));
         if let Some(session) = self.sessions.get_mut(&cx.session) {
             session.trees.remove(&cx.tree);
