@@ -2,10 +2,12 @@
 
 mod anonymize;
 mod compile;
+mod completions;
 mod demo;
 mod diff;
 mod fuzz;
 mod inspect;
+mod man;
 mod place;
 mod prepare;
 mod replay;
@@ -18,7 +20,7 @@ mod transfer;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use smbench_core::engine::{AckMode, OrderMode, Pace, RunConfig, Speed};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -31,7 +33,7 @@ use crate::terminal::LogLine;
 
 /// Compile SMB2/3 captures into workloads; replay, simulate, rerun and diff them.
 #[derive(Parser)]
-#[command(name = "smbench", version, max_term_width = 100)]
+#[command(name = "smbench", version = env!("SMBENCH_VERSION"), max_term_width = 100)]
 struct Cli {
     /// Say more on stderr: error, warn, info, debug, trace, or a tracing filter
     #[arg(long, global = true, value_name = "FILTER")]
@@ -72,6 +74,11 @@ enum Verb {
     Serve(serve::Args),
     /// The whole path on a capture that ships with the project
     Demo(demo::Args),
+    /// Print what a shell needs for completing smbench's command lines
+    Completions(completions::Args),
+    /// Write manual pages, one a verb
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// Parses and runs.
@@ -111,6 +118,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Verb::Import(args) => transfer::import(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Completions(args) => completions::run(&args, Cli::command()),
+        Verb::Man(args) => man::run(&args, Cli::command()),
     }
 }
 
@@ -280,7 +289,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 }
