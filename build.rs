@@ -1,5 +1,5 @@
-//! Tells the binary which version it is: `SMBENCH_VERSION`, with the commit where this is a checkout and git
-//! is there (`0.1.0 (1a2b3c4d5e6f 2026-01-31)`), and the day of that commit as `SMBENCH_DATE`. Runs again when
+//! Tells the binary which version it is: `BUILD_VERSION`, with the commit where this is a checkout and git
+//! is there (`0.1.0 (1a2b3c4d5e6f 2026-01-31)`), and the day of that commit as `BUILD_DATE`. Runs again when
 //! HEAD moves, and only then: it cannot know whether files were changed since.
 
 use std::path::Path;
@@ -15,11 +15,8 @@ fn main() {
         None => version,
     };
     let date = commit.as_deref().and_then(|it| it.split_once(' '));
-    println!("cargo::rustc-env=SMBENCH_VERSION={version}");
-    println!(
-        "cargo::rustc-env=SMBENCH_DATE={}",
-        date.map_or("", |it| it.1)
-    );
+    println!("cargo::rustc-env=BUILD_VERSION={version}");
+    println!("cargo::rustc-env=BUILD_DATE={}", date.map_or("", |it| it.1));
 }
 
 /// The commit that `folder` is a checkout of, and its day.

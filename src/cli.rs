@@ -3,6 +3,7 @@
 mod anonymize;
 mod compile;
 mod completions;
+mod defaults;
 mod demo;
 mod diff;
 mod fuzz;
@@ -33,7 +34,7 @@ use crate::terminal::LogLine;
 
 /// Compile SMB2/3 captures into workloads; replay, simulate, rerun and diff them.
 #[derive(Parser)]
-#[command(name = "smbench", version = env!("SMBENCH_VERSION"), max_term_width = 100)]
+#[command(name = "smbench", version = env!("BUILD_VERSION"), max_term_width = 100)]
 struct Cli {
     /// Say more on stderr: error, warn, info, debug, trace, or a tracing filter
     #[arg(long, global = true, value_name = "FILTER")]
@@ -83,7 +84,9 @@ enum Verb {
 
 /// Parses and runs.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
-    let cli = match Cli::try_parse_from(args) {
+    let args = args.into_iter().collect();
+    let defaulted = defaults::apply(args, &Cli::command(), &defaults::Outside::here())?;
+    let cli = match Cli::try_parse_from(&defaulted.args) {
         Ok(cli) => cli,
         Err(error) => {
             if !error.use_stderr() {
@@ -93,9 +96,16 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
             }
             let text = error.render().to_string();
             text.trim_end().lines().for_each(|line| note!("{line}"));
+            if let Some(origin) = defaulted.blamed(&error) {
+                note!("{origin}");
+            }
             std::process::exit(i32::from(USAGE));
         }
     };
+    // What nobody sees on the command line is told.
+    if let Some(told) = defaulted.told() {
+        note!("{told}");
+    }
     // A server tells of the limits that its clients reach.
     let default = matches!(cli.verb, Verb::Serve(_)).then_some("warn");
     if let Some(filter) = cli.log.as_deref().or(default) {

@@ -33,8 +33,8 @@ pub(crate) fn run(args: &Args, command: Command) -> Outcome {
 /// Writes one page, with what `end` holds behind it.
 fn write(dir: &Path, command: Command, end: &str) -> Result<(), Failure> {
     let page = Man::new(command)
-        .date(env!("SMBENCH_DATE"))
-        .source(concat!("smbench ", env!("SMBENCH_VERSION")))
+        .date(env!("BUILD_DATE"))
+        .source(concat!("smbench ", env!("BUILD_VERSION")))
         .manual("SMBench");
     let path = dir.join(page.get_filename());
     let mut roff = Vec::new();
