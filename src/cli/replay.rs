@@ -19,6 +19,7 @@ use crate::finding::Finding;
 use crate::identity::{self, Logins};
 use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
+use crate::metrics::MetricsArg;
 use crate::policy::PolicyArgs;
 use crate::preflight::{self, Needs};
 use crate::record::{RecordArgs, Recording};
@@ -59,6 +60,8 @@ pub(crate) struct Args {
     #[arg(long)]
     any_dialect: bool,
     #[command(flatten)]
+    metrics: MetricsArg,
+    #[command(flatten)]
     record: RecordArgs,
     /// Print one JSON object
     #[arg(long)]
@@ -90,6 +93,7 @@ struct Told<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    let metrics = args.metrics.serve()?;
     let loaded = Loaded::open(&args.dir)?;
     let fresh = args.prepare && args.target.root.is_none() && args.target.mapping.is_none();
     let target = Target::resolve(&args.target, loaded.workload(), || loaded.digest(), fresh)?;
@@ -147,6 +151,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     claim.take()?;
     let outcome = live_run::run(LiveRun {
         verb: "replay",
+        metrics,
         plan,
         gate: Gate::of(&config),
         digest: loaded.digest()?,

@@ -6,6 +6,7 @@ use clap::Command;
 
 use super::{is_switch, option};
 use crate::exit::Failure;
+use crate::metrics::parse_address;
 
 /// An option that may have a default from elsewhere.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ enum Bound {
     AtLeast(u32),
     /// To this number, or below.
     AtMost(u32),
+    /// To an address that other machines do not reach.
+    Loopback,
     /// Nowhere: the option lifts a guard.
     Off,
 }
@@ -58,6 +61,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     of(&[], "min-coverage", Bound::AtLeast(90)),
     of(&[], "pipes", Bound::Only(&["none", "query"])),
     of(&[], "wrong-passwords", Bound::Only(&["two"])),
+    of(&[], "metrics", Bound::Loopback),
     of(&[], "listen", Bound::None),
     of(&[], "signing-required", Bound::None),
     of(&[], "encrypt-required", Bound::None),
@@ -110,6 +114,11 @@ impl Setting {
             Bound::AtMost(most) => (
                 number.is_ok_and(|it| it <= f64::from(most)),
                 format!("{most} or less"),
+            ),
+            // What is no address is told by clap, too.
+            Bound::Loopback => (
+                parse_address(&text).map_or(true, |it| it.ip().to_canonical().is_loopback()),
+                "a port, or an address of this machine alone".to_owned(),
             ),
             Bound::Off => (text == "false", "false".to_owned()),
         };

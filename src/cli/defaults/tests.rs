@@ -137,6 +137,11 @@ fn a_guard_is_lifted_by_a_flag_alone() {
         ("signing", "'off'", "required or always"),
         ("min_coverage", "89.9", "90 or more"),
         ("content_limit", "1025", "1024 or less"),
+        (
+            "metrics",
+            "'0.0.0.0:9464'",
+            "a port, or an address of this machine alone",
+        ),
         ("volume_changes", "true", "false"),
         ("printers", "true", "false"),
         ("any_dialect", "true", "false"),
@@ -168,11 +173,11 @@ fn a_guard_is_lifted_by_a_flag_alone() {
 
 #[test]
 fn a_guard_is_tightened_from_anywhere() {
-    let file = "pipes = 'none'\nmin_coverage = 99\nprinters = false\n[replay]\nsigning = 'always'";
+    let file = "pipes = 'none'\nmin_coverage = 99\nprinters = false\nmetrics = 9464\n[replay]\nsigning = 'always'";
     let place = Place::new("tighter", Some(file));
     assert_eq!(
         place.line("replay DIR"),
-        "replay DIR --signing=always --min-coverage=99 --pipes=none"
+        "replay DIR --signing=always --metrics=9464 --min-coverage=99 --pipes=none"
     );
 }
 
