@@ -131,7 +131,7 @@ fn prometheus_knows_all_that_the_dashboard_asks_for() {
     // More is written than the server may keep: a limit is reached.
     let first = scratch.run(replay(&server, "max").get_args());
     first.expect(1);
-    let run = Watched::begin(replay(&server, "0.1").current_dir(scratch.path(".")));
+    let run = Watched::begin(replay(&server, "0.05").current_dir(scratch.path(".")));
     let config = deployed("prometheus.yml");
     let replaced = config
         .replace("127.0.0.1:9464", &run.metrics)

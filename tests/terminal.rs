@@ -132,6 +132,10 @@ fn the_manual_and_the_readme_know_the_same_exit_codes() {
     scratch.run(["man", "."]).expect(0);
     let page = std::fs::read_to_string(scratch.path("smbench.1")).unwrap();
     let codes = page.split(".SH \"EXIT STATUS\"").nth(1).unwrap();
+    let variables = page.split(".SH ENVIRONMENT").nth(1).unwrap();
+    for named in ["SMBENCH_PASSWORD_FILE", "SMBENCH_CONFIG", "smbench.toml"] {
+        assert!(variables.contains(named), "{named}");
+    }
     let codes = codes.split(".SH").next().unwrap().lines();
     let codes = codes.filter_map(|line| line.strip_prefix("\\fB")?.strip_suffix("\\fR"));
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");

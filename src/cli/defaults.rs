@@ -89,6 +89,18 @@ impl Defaulted {
     }
 }
 
+/// Every variable that can set something, and the option that it is for.
+pub(crate) fn variables_and_options() -> impl Iterator<Item = (String, String)> {
+    let settings = settings::SETTINGS.iter().filter(|it| !it.only_lifts());
+    let names = settings.map(|it| it.name);
+    names.map(|name| (variable_of(name), format!("--{name}")))
+}
+
+/// The variable for an option.
+fn variable_of(option: &str) -> String {
+    format!("{PREFIX}{}", option.to_uppercase().replace('-', "_"))
+}
+
 /// Puts the defaults into `args`, a command line of `command`.
 ///
 /// # Errors
@@ -158,8 +170,7 @@ fn variables(command: &Command, outside: &Outside) -> Result<Vec<Given>, Failure
         if !is_ours || value.is_empty() || shown == CONFIG {
             continue;
         }
-        let spell = |name: &str| format!("{PREFIX}{}", name.to_uppercase().replace('-', "_"));
-        let setting = settings::find(command, &shown, None, &shown, spell)?;
+        let setting = settings::find(command, &shown, None, &shown, variable_of)?;
         setting.check(command, value, &shown)?;
         given.push(Given {
             setting,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 use clap_mangen::Man;
 
+use crate::cli::defaults;
 use crate::exit::{self, Failure, OrFail, Outcome, Verdict};
 use crate::report::say;
 
@@ -52,5 +53,17 @@ fn end_of_main_page() -> String {
         .iter()
         .map(|(code, means)| format!(".TP\n\\fB{code}\\fR\n{means}\n"))
         .collect();
-    format!(".SH \"EXIT STATUS\"\n{codes}")
+    let variables: String = defaults::variables_and_options()
+        .map(|(variable, option)| format!(".TP\n\\fB{variable}\\fR\nFor {option}.\n"))
+        .collect();
+    let variables = variables.replace('-', "\\-");
+    format!(
+        ".SH \"EXIT STATUS\"\n{codes}.SH ENVIRONMENT\n\
+         Each is for an option that the command line does not have. None lifts a guard.\n\
+         .TP\n\\fBSMBENCH_CONFIG\\fR\n\
+         The file to read instead of smbench.toml; empty for none.\n{variables}.SH FILES\n\
+         .TP\n\\fBsmbench.toml\\fR\n\
+         In the working directory: options as \\fIname\\fR = \\fIvalue\\fR, for all verbs or in a table \
+         for one. A variable wins over it.\n"
+    )
 }

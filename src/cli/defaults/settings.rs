@@ -85,6 +85,11 @@ impl Setting {
         self.verbs.is_empty() || self.verbs.contains(&verb)
     }
 
+    /// Whether all that it could do is to lift a guard.
+    pub(super) const fn only_lifts(&self) -> bool {
+        matches!(self.bound, Bound::Off)
+    }
+
     /// Whether `value` may come from `origin`, which is no command line.
     pub(super) fn check(
         &self,

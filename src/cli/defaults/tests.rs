@@ -123,7 +123,14 @@ fn options_stay_before_what_is_none() {
 #[test]
 fn help_and_what_runs_nothing_asks_nobody() {
     let place = Place::new("nothing", Some("nonsense")).with("SMBENCH_NONSENSE", "1");
-    for line in ["--version", "replay --help", "completions bash", "man DIR"] {
+    for line in [
+        "--version",
+        "help",
+        "help replay",
+        "replay --help",
+        "completions bash",
+        "man DIR",
+    ] {
         assert_eq!(place.line(line), line);
     }
     assert!(place.apply("replay DIR").is_err());
