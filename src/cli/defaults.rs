@@ -28,7 +28,7 @@ const CONFIG: &str = "SMBENCH_CONFIG";
 /// The file that is read where no variable names one: in the working directory alone.
 const FILE: &str = "smbench.toml";
 /// Verbs that run nothing.
-const WITHOUT: &[&str] = &["completions", "man"];
+const WITHOUT: &[&str] = &["completions", "help", "man"];
 
 /// Where defaults may come from.
 pub(crate) struct Outside {
