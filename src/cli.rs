@@ -2,10 +2,13 @@
 
 mod anonymize;
 mod compile;
+mod completions;
+mod defaults;
 mod demo;
 pub(crate) mod diff;
 mod fuzz;
 mod inspect;
+mod man;
 mod place;
 mod prepare;
 mod replay;
@@ -19,20 +22,20 @@ mod transfer;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use smbench_core::engine::{AckMode, OrderMode, Pace, RunConfig, Speed};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::{Failure, Outcome, USAGE, Verdict};
-use crate::interrupt;
 use crate::report::note;
 use crate::terminal::LogLine;
+use crate::{facts, interrupt};
 
 /// Compile SMB2/3 captures into workloads; replay, simulate, rerun and diff them.
 #[derive(Parser)]
-#[command(name = "smbench", version, max_term_width = 100)]
+#[command(name = "smbench", version = env!("BUILD_VERSION"), max_term_width = 100)]
 struct Cli {
     /// Say more on stderr: error, warn, info, debug, trace, or a tracing filter
     #[arg(long, global = true, value_name = "FILTER")]
@@ -75,11 +78,18 @@ enum Verb {
     Serve(serve::Args),
     /// The whole path on a capture that ships with the project
     Demo(demo::Args),
+    /// Print what a shell needs for completing smbench's command lines
+    Completions(completions::Args),
+    /// Write manual pages, one a verb
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// Parses and runs.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
-    let cli = match Cli::try_parse_from(args) {
+    let args = args.into_iter().collect();
+    let defaulted = defaults::apply(args, &Cli::command(), &defaults::Outside::here())?;
+    let cli = match Cli::try_parse_from(&defaulted.args) {
         Ok(cli) => cli,
         Err(error) => {
             if !error.use_stderr() {
@@ -89,9 +99,17 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
             }
             let text = error.render().to_string();
             text.trim_end().lines().for_each(|line| note!("{line}"));
+            if let Some(origin) = defaulted.blamed(&error) {
+                note!("{origin}");
+            }
             std::process::exit(i32::from(USAGE));
         }
     };
+    facts::given(&defaulted.args);
+    // What nobody sees on the command line is told.
+    if let Some(told) = defaulted.told() {
+        note!("{told}");
+    }
     // A server tells of the limits that its clients reach.
     let default = matches!(cli.verb, Verb::Serve(_)).then_some("warn");
     if let Some(filter) = cli.log.as_deref().or(default) {
@@ -115,6 +133,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Verb::Import(args) => transfer::import(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Completions(args) => completions::run(&args, Cli::command()),
+        Verb::Man(args) => man::run(&args, Cli::command()),
     }
 }
 
@@ -284,7 +304,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 }

@@ -22,9 +22,9 @@ impl Verdict {
     pub(crate) fn exit_code(self) -> ExitCode {
         match self {
             Self::Same => ExitCode::SUCCESS,
-            Self::Diverged => ExitCode::from(1),
-            Self::Inconclusive => ExitCode::from(5),
-            Self::Missed => ExitCode::from(6),
+            Self::Diverged => ExitCode::from(DAMAGED),
+            Self::Inconclusive => ExitCode::from(INCONCLUSIVE),
+            Self::Missed => ExitCode::from(MISSED),
         }
     }
 
@@ -53,6 +53,10 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const ENVIRONMENT: u8 = 3;
 /// The program is wrong.
 pub(crate) const DEFECT: u8 = 4;
+/// Too little was compared.
+pub(crate) const INCONCLUSIVE: u8 = 5;
+/// A threshold does not hold.
+pub(crate) const MISSED: u8 = 6;
 /// It was told to stop: 128 and the number of SIGINT, as shells say it.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -133,6 +137,30 @@ pub(crate) fn toml_error(text: &str, error: &toml::de::Error) -> String {
 
 /// What verbs return.
 pub(crate) type Outcome = Result<Verdict, Failure>;
+
+/// Every exit code, and what it means.
+pub(crate) const CODES: &[(u8, &str)] = &[
+    (
+        0,
+        "As recorded, but for differences of the environment alone, which are told.",
+    ),
+    (DAMAGED, "Something diverged, or a journal is damaged."),
+    (USAGE, "Usage: asked for something that makes no sense."),
+    (
+        ENVIRONMENT,
+        "Environment: a file, a server or a disk is not as needed.",
+    ),
+    (DEFECT, "Defect of SMBench."),
+    (
+        INCONCLUSIVE,
+        "Inconclusive: nothing diverged, but less was compared than was asked for.",
+    ),
+    (MISSED, "A threshold does not hold."),
+    (
+        INTERRUPTED,
+        "Interrupted by SIGINT or SIGTERM; what was recorded is kept.",
+    ),
+];
 
 /// Turns errors into failures with a code and a context.
 pub(crate) trait OrFail<T> {

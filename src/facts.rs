@@ -1,5 +1,8 @@
 //! Names of the facts that a journal keeps of its run ([`smbench_journal::RunMeta::facts`]).
 
+use std::ffi::OsString;
+use std::sync::OnceLock;
+
 use crate::verdict::DEFAULT_COVERAGE;
 
 /// The verb that recorded it.
@@ -17,4 +20,32 @@ pub(crate) const MIN_COVERAGE: &str = "min_coverage";
 pub(crate) fn min_coverage(share: f64) -> Option<(&'static str, String)> {
     let usual = (share - DEFAULT_COVERAGE).abs() < f64::EPSILON;
     (!usual).then(|| (MIN_COVERAGE, format!("{}", share * 100.0)))
+}
+
+static GIVEN: OnceLock<String> = OnceLock::new();
+
+/// Keeps the command line, with what variables and files have put there.
+pub(crate) fn given(args: &[OsString]) {
+    let mut words = args.iter();
+    let program = words.next().map(std::path::Path::new);
+    let program = program
+        .and_then(std::path::Path::file_name)
+        .unwrap_or_default();
+    let words = std::iter::once(program).chain(words.map(OsString::as_os_str));
+    let quoted: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+    GIVEN.get_or_init(|| quoted.join(" "));
+}
+
+/// The command line, as a shell reads it.
+pub(crate) fn command() -> String {
+    GIVEN.get().cloned().unwrap_or_default()
+}
+
+/// A word as a shell reads it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-:=".contains(letter);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }

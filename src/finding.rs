@@ -28,6 +28,17 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::LostData,
+        Self::LostConnection,
+        Self::WrongHeader,
+        Self::AnotherAnswer,
+        Self::AnotherGrant,
+        Self::Environment,
+        Self::Consequence,
+    ];
+
     /// What `divergence` of `op` is.
     pub(crate) fn of(divergence: &Divergence, op: Option<RecordedOp>) -> Self {
         let of_service = op.is_some_and(is_of_service);

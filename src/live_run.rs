@@ -8,26 +8,28 @@ use smbench_core::confine::Gate;
 use smbench_core::drive::DriveError;
 use smbench_core::engine::{Engine, EngineError, Plan, RunConfig};
 use smbench_core::event::{EffectsDigest, Recorder, Report};
-use smbench_core::ids::{PrincipalRef, SessionRef};
+use smbench_core::ids::{LogicalTime, PrincipalRef, SessionRef};
 use smbench_core::seal::{EncryptPolicy, SigningPolicy};
 use smbench_live::auth::{AnonymousAuthenticator, AuthError, Begin, Handshake, SspiAuthenticator};
 use smbench_live::driver::Parts;
 use smbench_live::tcp::TcpNetwork;
 use smbench_live::timer::PreciseTimer;
 use smbench_live::{
-    Authenticator, Credentials, CredentialsSource, Driver, DriverConfig, Endpoint, Standing,
+    Authenticator, Credentials, CredentialsSource, Driver, DriverConfig, Endpoint, Sight, Standing,
+    Watch,
 };
 
 use crate::exit::{DEFECT, ENVIRONMENT, Failure, OrFail};
+use crate::facts;
 use crate::identity::Logins;
 use crate::interrupt::{self, STOPPING, Stoppable};
 use crate::load::{Attachments, BlobSource};
+use crate::metrics::{self, Counted, Published, RunFigures};
 use crate::progress::Progress;
 use crate::record::{RecordArgs, Recording, RunIdentity};
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::target::Target;
 use crate::verdict::Basis;
-use crate::{facts, page};
 
 /// Everything a live run needs.
 pub(crate) struct LiveRun<'a> {
@@ -57,6 +59,8 @@ pub(crate) struct LiveRun<'a> {
     pub(crate) gate: Gate,
     /// What it is judged by.
     pub(crate) basis: Basis,
+    /// Where it shows what it does.
+    pub(crate) metrics: Option<Published<RunFigures>>,
 }
 
 /// What came of it.
@@ -158,10 +162,16 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     )?;
     let recorder = recording.recorder()?;
     reach(run.target)?;
-    let mut tally = Tally::of(run.plan.recorded());
+    let tally = Tally::of(run.plan.recorded());
     let progress = Progress::begin(operations, tally.recorded());
+    let mut follow = Follow {
+        tally,
+        progress,
+        recording: &recording,
+        known: run.credentials.clone(),
+        metrics: run.metrics.map(|it| (it, Counted::default())),
+    };
     let begun = Instant::now();
-    let known = run.credentials.clone();
     let drive = Drive {
         plan: run.plan,
         config: run.config,
@@ -173,10 +183,13 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         encryption: run.encryption,
         gate: run.gate,
     };
-    let driven = drive.finish(|report| {
-        tally.report(report);
-        progress.report(report);
-    });
+    let driven = drive.finish(&mut follow);
+    let Follow {
+        tally,
+        progress,
+        known,
+        ..
+    } = follow;
     drop(progress);
     let driven = match driven {
         Ok(driven) => driven,
@@ -206,6 +219,37 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     })
 }
 
+/// Looks on at a run.
+struct Follow<'a> {
+    tally: Tally,
+    progress: Progress,
+    recording: &'a Recording,
+    known: KnownUsers,
+    metrics: Option<(Published<RunFigures>, Counted)>,
+}
+
+impl Watch<Engine> for Follow<'_> {
+    fn report(&mut self, _: LogicalTime, report: &Report) {
+        self.tally.report(report);
+        self.progress.report(report);
+        if let Some((_, counted)) = &mut self.metrics {
+            counted.report(report, self.tally.recorded());
+        }
+    }
+
+    fn every(&self) -> Option<Duration> {
+        self.metrics.as_ref().map(|_| metrics::EVERY)
+    }
+
+    fn look(&mut self, sight: &Sight<'_, Engine>) {
+        if let Some((published, counted)) = &self.metrics {
+            let journal = self.recording.stats();
+            let figures = RunFigures::of(counted, &self.tally, sight, journal, &self.known);
+            published.put(figures);
+        }
+    }
+}
+
 /// Whom a journal is of.
 fn facts_of(run: &LiveRun<'_>) -> Vec<(&'static str, String)> {
     let users = run.credentials.principals.values();
@@ -214,7 +258,7 @@ fn facts_of(run: &LiveRun<'_>) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         (facts::SERVER, run.target.address.to_string()),
         (facts::USERS, users.join(", ")),
-        (facts::COMMAND, page::command_line(std::env::args_os())),
+        (facts::COMMAND, facts::command()),
     ];
     facts.extend(facts::min_coverage(run.basis.min_coverage));
     facts.retain(|(_, value)| !value.is_empty());
@@ -260,11 +304,8 @@ pub(crate) struct Driven<B, R> {
 }
 
 impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
-    /// Drives until the engine is done. `on_report` hears every report.
-    pub(crate) fn finish(
-        self,
-        mut on_report: impl FnMut(&Report),
-    ) -> Result<Driven<B, R>, Failure> {
+    /// Drives until the engine is done, with `watch` looking on.
+    pub(crate) fn finish(self, watch: &mut impl Watch<Engine>) -> Result<Driven<B, R>, Failure> {
         interrupt::refuse("nothing was sent")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -303,7 +344,7 @@ impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
             let _stoppable = Stoppable::by(STOPPING, move || {
                 handle.stop();
             });
-            let outcome = driver.run(|_, report| on_report(report)).await;
+            let outcome = driver.run_watched(watch).await;
             outcome.map_err(explain)
         })?;
         Ok(Driven {

@@ -13,6 +13,7 @@ mod journals;
 mod live_run;
 mod load;
 mod losses;
+mod metrics;
 mod outputs;
 mod page;
 mod pipes;

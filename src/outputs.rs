@@ -15,7 +15,7 @@ use crate::report::{note, say};
 use crate::results::Results;
 use crate::results::tables::by_command;
 use crate::tally::Summary;
-use crate::{page, ticket};
+use crate::{facts, page, ticket};
 
 /// What a run is told in, and what it is judged by.
 #[derive(clap::Args, Clone, Debug)]
@@ -137,8 +137,7 @@ impl Outputs<'_> {
         let mut results = Results::of(&journal, path, None)?;
         drop(journal);
         results.summary = summary;
-        let line = || page::command_line(std::env::args_os());
-        results.about.command.get_or_insert_with(line);
+        results.about.command.get_or_insert_with(facts::command);
         if let Some(rules) = &mut self.criteria.rules {
             results.allow(rules);
             for reason in rules.unused() {

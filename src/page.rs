@@ -32,7 +32,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 pub(crate) use self::capture::{Capture, of_capture};
 pub(crate) use self::compare::{Pair, of_pair};
 pub(crate) use self::differences::change;
-pub(crate) use self::run::{again, command_line, of_runs};
+pub(crate) use self::run::{again, of_runs};
 pub(crate) use self::trust::word;
 use crate::exit::{Failure, OrFail};
 use crate::interrupt::Unfinished;

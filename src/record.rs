@@ -9,8 +9,8 @@ use smbench_core::event::{EffectsDigest, Entry, Recorder};
 use smbench_core::frame::Digest;
 use smbench_core::ids::ShardId;
 use smbench_journal::{
-    Existing, Journal, JournalError, JournalWriter, RunMeta, ShardRecorder, can_export, export,
-    unfinished,
+    Existing, Journal, JournalError, JournalWriter, RunMeta, ShardRecorder, WriterStats,
+    can_export, export, unfinished,
 };
 
 use crate::exit::{ENVIRONMENT, Failure, OrFail};
@@ -130,6 +130,11 @@ impl Recording {
     /// The recorder of the run's only shard.
     pub(crate) fn recorder(&self) -> Result<ShardRecorder, Failure> {
         self.writer.recorder(ShardId(0)).or_defect("cannot record")
+    }
+
+    /// What the writing took so far.
+    pub(crate) fn stats(&self) -> WriterStats {
+        self.writer.stats()
     }
 
     /// Ends the journal of a run that `failure` ended: it is told, unless the journal was the cause.

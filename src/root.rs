@@ -12,17 +12,29 @@ use smbench_compiler::prepare::{MARK, Preparation, make_folders, read_marks, wri
 use smbench_core::bulk::Blobs;
 use smbench_core::confine::{Gate, Policy};
 use smbench_core::drive::NoRecord;
-use smbench_core::engine::{Plan, RunConfig, Speed};
+use smbench_core::engine::{Engine, Plan, RunConfig, Speed};
 use smbench_core::event::{Divergence, Report};
 use smbench_core::frame::Digest;
-use smbench_core::ids::OpId;
+use smbench_core::ids::{LogicalTime, OpId};
 use smbench_core::smb2::{Command, NtStatus};
+use smbench_live::Watch;
 
 use crate::exit::{Failure, OrFail};
 use crate::identity::Logins;
 use crate::interrupt;
 use crate::live_run::{self, Drive, KnownUsers};
 use crate::target::Target;
+
+/// What differed first.
+struct First(Option<(OpId, Divergence)>);
+
+impl Watch<Engine> for First {
+    fn report(&mut self, _: LogicalTime, report: &Report) {
+        if let Report::Diverged { op, divergence } = report {
+            self.0.get_or_insert_with(|| (*op, divergence.clone()));
+        }
+    }
+}
 
 /// What [`MARK`] says.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -147,7 +159,7 @@ impl Claim<'_> {
         let folders = self.target.owned();
         let plan = Plan::build(&workload, operations.iter().cloned(), &config, |_| true)
             .or_defect("cannot look at the root")?;
-        let mut first: Option<(OpId, Divergence)> = None;
+        let mut first = First(None);
         let known = self.credentials.first();
         let drive = Drive {
             plan,
@@ -163,17 +175,11 @@ impl Claim<'_> {
             encryption: Default::default(),
             gate: gate(&folders),
         };
-        let driven = drive.finish(|report| {
-            if let Report::Diverged { op, divergence } = report
-                && first.is_none()
-            {
-                first = Some((*op, divergence.clone()));
-            }
-        })?;
+        let driven = drive.finish(&mut first)?;
         interrupt::refuse("only the root was looked after, and nothing of the workload was sent")?;
         // Before anything else: what a guest may not do says nothing of the root.
         Logins::of(&driven.standings, &known).refuse_guests(self.target.allow_guest)?;
-        match first {
+        match first.0 {
             None => Ok(driven.blobs.seen),
             Some((op, divergence)) => {
                 let command = operations.get(op.index()).map(|op| op.cmd);

@@ -220,7 +220,13 @@ impl Tally {
         all.filter(|(cause, _)| !self.refusals.contains(cause))
     }
 
-    fn cascaded_count(&self) -> u64 {
+    /// How much later than recorded requests were sent, added up.
+    pub(crate) const fn late_by(&self) -> Lateness {
+        self.late_by
+    }
+
+    /// How many operations could not run, but for those that a refusal is to blame for.
+    pub(crate) fn cascaded_count(&self) -> u64 {
         self.cascaded().map(|(_, of)| of.len() as u64).sum()
     }
 

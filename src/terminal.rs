@@ -46,7 +46,19 @@ fn is_harmful(letter: char) -> bool {
 /// full disk ends it too, not quietly.
 pub(crate) fn line(text: fmt::Arguments<'_>) {
     let text = text.to_string();
-    let Err(error) = writeln!(io::stdout().lock(), "{}", printable(&text)) else {
+    told(writeln!(io::stdout().lock(), "{}", printable(&text)));
+}
+
+/// Prints on stdout what smbench alone has made up, as it is: nothing that others wrote may be in it. Ends
+/// as [`line`] does.
+pub(crate) fn ours(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    told(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+/// What a line that nobody read comes to.
+fn told(written: io::Result<()>) {
+    let Err(error) = written else {
         return;
     };
     if error.kind() == io::ErrorKind::BrokenPipe {

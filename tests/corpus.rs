@@ -61,7 +61,7 @@ fn replay(target: &str, run: fn(&[u8])) {
 
 /// How often each file is spoiled: few in an ordinary run, as many as asked for by hand.
 fn rounds() -> u64 {
-    let asked = std::env::var("SMBENCH_SPOIL").ok();
+    let asked = std::env::var("SMBENCH_TEST_SPOIL").ok();
     asked.map_or(20, |text| text.parse().unwrap())
 }
 
@@ -166,7 +166,7 @@ fn frames_to_the_server() {
     replay("server_frames", fuzz::server_frames);
 }
 
-/// No seed of the first corpus is lost. `SMBENCH_WRITE_CORPUS=1` makes them anew of the captures.
+/// No seed of the first corpus is lost. `SMBENCH_TEST_WRITE_CORPUS=1` makes them anew of the captures.
 #[test]
 fn every_capture_has_its_seeds() {
     for name in [
@@ -239,7 +239,7 @@ fn seed(name: &str) {
 
 fn put(target: &str, name: &str, bytes: &[u8]) {
     let folder: &Path = &root().join("fuzz/corpus").join(target);
-    if std::env::var_os("SMBENCH_WRITE_CORPUS").is_some() {
+    if std::env::var_os("SMBENCH_TEST_WRITE_CORPUS").is_some() {
         fs::create_dir_all(folder).unwrap();
         fs::write(folder.join(name), bytes).unwrap();
     }

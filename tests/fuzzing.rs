@@ -42,7 +42,7 @@ fn hunt(seedling: &Seedling, seed: u64, runs: u64) -> Hunted {
 #[test]
 fn nothing_that_comes_breaks_an_engine() {
     let scratch = Scratch::new();
-    let runs = std::env::var("SMBENCH_SPOIL").map_or(100, |text| text.parse().unwrap());
+    let runs = std::env::var("SMBENCH_TEST_SPOIL").map_or(100, |text| text.parse().unwrap());
     for (capture, more) in [
         ("smbclient_dialect_SMB3_11.pcap", &[][..]),
         ("leases3_plain.pcap", &[]),

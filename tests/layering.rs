@@ -81,6 +81,8 @@ const ONE_FILE_NAMES: &[(&str, &str)] = &[
     ("sled", "the journal's store"),
     ("bincode", "its codec"),
     ("sspi", "authentication"),
+    ("prometheus_client", "the text of metrics"),
+    ("hyper", "who answers for them"),
 ];
 
 /// Most lines of a source file, its tests not counted.

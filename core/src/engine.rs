@@ -19,6 +19,7 @@
 //! | `unsolicited` | what came that belongs to nothing, and how much of it counts |
 //! | `breaks`   | break notifications and their acknowledgements               |
 //! | `compare`  | what a response says, and in what it differs                 |
+//! | `load`     | what is under way, for who looks on                          |
 //! | `version`  | which engine this is                                         |
 //!
 //! What it refuses: sockets, clocks, bulk data, secrets. It does not log; it reports.
@@ -30,6 +31,7 @@ mod conn;
 mod credits;
 mod headers;
 mod issue;
+mod load;
 mod login;
 mod op;
 mod plan;
@@ -50,6 +52,7 @@ use self::{
 pub use self::{
     config::{AckMode, Headers, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
     conn::ConnState,
+    load::Load,
     op::{OpEvent, OpState, TransitionError, Walked},
     plan::{Drafter, Part, Plan, PlanError, Planner, Recorded, RecordedOp},
     version::ENGINE_VERSION,

@@ -303,6 +303,15 @@ pub enum SkipReason {
 }
 
 impl SkipReason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::NotCaptured,
+        Self::Absorbed,
+        Self::Withheld,
+        Self::Stopped,
+        Self::Ended,
+    ];
+
     /// The name it is counted under.
     #[must_use]
     pub const fn name(self) -> &'static str {

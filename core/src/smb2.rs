@@ -74,7 +74,7 @@ pub use read::{ReadRequest, ReadResponse};
 pub use session_setup::{SessionSetupRequest, SessionSetupResponse};
 pub use set_info::{SetInfoRequest, SetInfoResponse};
 pub use smb1::{SMB1_PROTOCOL_ID, Smb1Negotiate};
-pub use status::NtStatus;
+pub use status::{NtStatus, SEVERITIES};
 pub use text::Name;
 pub use transform::{
     COMPRESSION_ID, CompressedFrame, CompressedPayload, PatternV1, TRANSFORM_ID, TRANSFORM_LEN,

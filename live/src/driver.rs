@@ -7,6 +7,7 @@
 
 mod conn;
 mod run;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -22,6 +23,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::conn::Conn;
+#[cfg(feature = "sockets")]
+pub(crate) use self::watch::Looks;
+pub use self::watch::{Sight, Watch};
 use crate::link::{LinkEvent, MAX_WIRE_FRAME, Memory};
 use crate::{Authenticator, Metrics, Network, Timer};
 

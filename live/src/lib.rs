@@ -24,7 +24,7 @@ mod room;
 pub mod tcp;
 
 pub use auth::{Authenticator, Credentials, CredentialsSource};
-pub use driver::{Driver, DriverConfig, DriverHandle};
+pub use driver::{Driver, DriverConfig, DriverHandle, Sight, Watch};
 pub use metrics::{Metrics, Standing};
 pub use network::{Endpoint, Network};
 pub use service::{FrameService, ServiceHost, ServiceOutput};

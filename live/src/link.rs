@@ -46,6 +46,13 @@ pub(crate) struct Memory {
     unsent: Arc<AtomicUsize>,
 }
 
+impl Memory {
+    /// Bytes of frames that have not left.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.load(Ordering::SeqCst)
+    }
+}
+
 impl Default for Memory {
     fn default() -> Self {
         Self {

@@ -31,6 +31,7 @@ pub use self::limits::{Ending, ListenLimits};
 
 use self::intake::{Event, Intake};
 use self::outlet::Unsent;
+use crate::driver::Looks;
 use crate::link::MAX_WIRE_FRAME;
 use crate::room::Room;
 use crate::service::{FrameService, ServiceHost};
@@ -49,12 +50,31 @@ pub struct ServeStats {
     pub ended: BTreeMap<Ending, u64>,
     /// Frames received.
     pub frames_in: u64,
+    /// Bytes of them, transport headers included.
+    pub bytes_in: u64,
     /// Frames sent.
     pub frames_out: u64,
+    /// Bytes of them, transport headers included.
+    pub bytes_out: u64,
     /// Frames for connections that were gone.
     pub undeliverable: u64,
     /// Most bytes that frames on their way in held at a time.
     pub most_incoming: usize,
+}
+
+/// A listener as it is now.
+#[derive(Debug)]
+pub struct Serving<'a, S> {
+    /// What it did so far.
+    pub stats: &'a ServeStats,
+    /// The service.
+    pub service: &'a S,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Bytes of frames on their way in.
+    pub incoming_bytes: u64,
+    /// Bytes of answers that have not left.
+    pub unsent_bytes: u64,
 }
 
 /// Serves until `shutdown` is ready. Times given to the service count from now.
@@ -68,6 +88,23 @@ pub async fn serve<S: FrameService>(
     limits: ListenLimits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<ServeStats> {
+    serve_watched(listener, service, limits, shutdown, None, |_| ()).await
+}
+
+/// The same; `look` is shown it `every` so often, if ever.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub async fn serve_watched<S: FrameService>(
+    listener: TcpListener,
+    service: &mut S,
+    limits: ListenLimits,
+    shutdown: impl Future<Output = ()>,
+    every: Option<Duration>,
+    mut look: impl FnMut(&Serving<'_, S>),
+) -> io::Result<ServeStats> {
+    let mut looks = Looks::every(every);
     let mut timer = PreciseTimer::new()?;
     let (to_events, mut events) = mpsc::channel(EVENTS);
     let mut host = Host::new(service, limits, to_events);
@@ -76,6 +113,9 @@ pub async fn serve<S: FrameService>(
         let wake = host.settle();
         while let Some(complaint) = host.service.complaint() {
             tracing::warn!("{complaint}");
+        }
+        if looks.are_due() {
+            look(&host.serving());
         }
         let deadline = wake.map(|at| host.start + Duration::from_nanos(at.0));
         let (accepts, now) = (host.accepts_from, Instant::now());
@@ -101,6 +141,7 @@ pub async fn serve<S: FrameService>(
                 Next::Accepted(Err(error)) => host.cannot_accept(&error),
                 Next::AcceptAgain => {}
             },
+            () = looks.wait() => {} // it is due now
         }
     }
     Ok(host.end().await)
@@ -184,6 +225,17 @@ impl<'a, S: FrameService> Host<'a, S> {
         }
     }
 
+    /// The listener as it is now.
+    fn serving(&self) -> Serving<'_, S> {
+        Serving {
+            stats: &self.stats,
+            service: self.service,
+            connections: self.peers.len() as u64,
+            incoming_bytes: self.room.held() as u64,
+            unsent_bytes: self.unsent.load(Ordering::SeqCst) as u64,
+        }
+    }
+
     fn accept(&mut self, stream: TcpStream) {
         self.stats.accepted += 1;
         if self.peers.len() >= self.limits.connections && !self.displace() {
@@ -255,6 +307,7 @@ impl<'a, S: FrameService> Host<'a, S> {
                 self.stats.most_incoming = self.stats.most_incoming.max(self.room.held());
                 let now = self.now();
                 let (frame, memory) = held.take();
+                self.stats.bytes_in += frame.len() as u64 + 4;
                 self.service.frame(now, conn, frame);
                 drop(memory);
                 known.store(self.service.is_known(conn), Ordering::SeqCst);
@@ -299,12 +352,14 @@ impl<'a, S: FrameService> Host<'a, S> {
         let mut framed = Vec::with_capacity(frame.len() + 4);
         framed.extend_from_slice(&len.to_be_bytes());
         framed.extend_from_slice(frame);
+        let bytes = framed.len() as u64;
         peer.unsent.add(framed.len());
         if peer.queue.send(framed).is_err() {
             self.stats.undeliverable += 1; // its writer has failed, and says why
             return;
         }
         self.stats.frames_out += 1;
+        self.stats.bytes_out += bytes;
         while self.unsent.load(Ordering::SeqCst) > self.limits.outgoing {
             let waiting = self.peers.iter();
             let waiting = waiting.filter_map(|(id, peer)| Some((peer.unsent.waits_since()?, *id)));

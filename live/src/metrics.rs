@@ -18,6 +18,9 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::User, Self::Guest, Self::Anonymous];
+
     /// By the flags of the SESSION_SETUP response that granted the session.
     #[must_use]
     pub const fn of_flags(flags: u16) -> Self {

@@ -56,7 +56,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use smbench_core::ids::LogicalTime;
-use smbench_core::smb2::Guid;
+use smbench_core::smb2::{Command, Guid};
 
 pub use self::config::{SeedEntry, ServerConfig, ShareConfig, ShareKind};
 pub use self::data::Source;
@@ -97,6 +97,9 @@ pub enum ServerOutput {
         conn: ConnKey,
     },
 }
+
+/// Commands of the protocol, 0 to 18. [MS-SMB2] 2.2.1.2.
+const COMMANDS: usize = 19;
 
 /// What the server counted since its start. Nothing is dropped without a number here.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -196,6 +199,8 @@ pub struct Server {
     hits: Hits,
     out: VecDeque<ServerOutput>,
     counters: Counters,
+    /// Final answers by command and severity.
+    answers: [[u64; 4]; COMMANDS],
     recorded: RecordedPipes,
     services: Services,
 }
@@ -232,6 +237,7 @@ impl Server {
             hits: Hits::default(),
             out: VecDeque::new(),
             counters: Counters::default(),
+            answers: [[0; 4]; COMMANDS],
             config,
         };
         for share in shares {
@@ -491,6 +497,17 @@ impl Server {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// Final answers given so far: command, severity (as in [`SEVERITIES`]) and how many.
+    ///
+    /// [`SEVERITIES`]: smbench_core::smb2::SEVERITIES
+    pub fn answers(&self) -> impl Iterator<Item = (Command, usize, u64)> + '_ {
+        let by_command = (0u16..).map(Command).zip(&self.answers);
+        by_command.flat_map(|(command, counts)| {
+            let counts = counts.iter().copied().enumerate();
+            counts.map(move |(severity, count)| (command, severity, count))
+        })
     }
 
     /// Opens there are, disconnected durable ones too.

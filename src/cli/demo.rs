@@ -128,6 +128,7 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
     config.tree_targets.clone_from(&target.trees);
     config.policy = Policy::strict();
     let outcome = live_run::run(LiveRun {
+        metrics: None,
         verb: "replay",
         plan: loaded.plan(&config)?,
         gate: Gate::of(&config),

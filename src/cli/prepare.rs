@@ -115,6 +115,7 @@ pub(crate) fn on(
     let plan = Plan::build(&workload, operations.iter().cloned(), &config, |_| true)
         .or_environment("the workload cannot be run")?;
     let outcome = live_run::run(LiveRun {
+        metrics: None,
         verb: "prepare",
         plan,
         digest: Digest::of(attachments.last().map_or(&[][..], |(_, bytes)| bytes)),

@@ -20,6 +20,7 @@ use crate::finding::Finding;
 use crate::identity::{self, Logins};
 use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
+use crate::metrics::MetricsArg;
 use crate::outputs::OutputArgs;
 use crate::policy::PolicyArgs;
 use crate::preflight::{self, Needs};
@@ -61,6 +62,8 @@ pub(crate) struct Args {
     #[arg(long)]
     any_dialect: bool,
     #[command(flatten)]
+    metrics: MetricsArg,
+    #[command(flatten)]
     record: RecordArgs,
     #[command(flatten)]
     outputs: OutputArgs,
@@ -98,6 +101,7 @@ struct Told<'a> {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let outputs = args.outputs.prepare()?;
+    let metrics = args.metrics.serve()?;
     let loaded = Loaded::open(&args.dir)?;
     let fresh = args.prepare && args.target.root.is_none() && args.target.mapping.is_none();
     let target = Target::resolve(&args.target, loaded.workload(), || loaded.digest(), fresh)?;
@@ -155,6 +159,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     claim.take()?;
     let outcome = live_run::run(LiveRun {
         verb: "replay",
+        metrics,
         plan,
         gate: Gate::of(&config),
         digest: loaded.digest()?,

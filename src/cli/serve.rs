@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use smbench_compiler::Account;
 use smbench_core::seal::Secret;
-use smbench_live::listener::{self, ListenLimits, ServeStats};
+use smbench_live::listener::{self, ListenLimits, ServeStats, Serving};
 use smbench_sim::ModelService;
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 use tokio::sync::Notify;
 
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::interrupt::Stoppable;
+use crate::metrics::{self, MetricsArg, ServerFigures};
 use crate::report::{note, say};
 use crate::{secrets, terminal};
 
@@ -46,6 +47,8 @@ pub(crate) struct Args {
     /// Refuse unencrypted requests, and who cannot encrypt; needs users, as guests have no key
     #[arg(long, requires = "password_file")]
     encrypt_required: bool,
+    #[command(flatten)]
+    metrics: MetricsArg,
     /// A deliberate bug; may be repeated. `list` prints them all
     #[arg(long, value_name = "NAME")]
     plant: Vec<String>,
@@ -63,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     check_address(args)?;
     let server = server(args)?;
+    let metrics = args.metrics.serve::<ServerFigures>()?;
     note!("smbench: this server is for tests, not for data that matter: see docs/SERVE.md");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -81,9 +85,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
         terminal::flush();
         let mut service = ModelService::new(server);
         let limits = ListenLimits::default();
-        let stats = listener::serve(listener, &mut service, limits, stopped.notified())
-            .await
-            .or_environment("cannot serve")?;
+        let stopped = stopped.notified();
+        let every = metrics.as_ref().map(|_| metrics::EVERY);
+        let look = |serving: &Serving<'_, ModelService>| {
+            if let Some(published) = &metrics {
+                published.put(ServerFigures::of(serving));
+            }
+        };
+        let serve = listener::serve_watched(listener, &mut service, limits, stopped, every, look);
+        let stats = serve.await.or_environment("cannot serve")?;
         tell(&stats, &service);
         Ok(Verdict::Same)
     })

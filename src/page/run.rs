@@ -1,10 +1,9 @@
 //! The page of a run, or of several.
 
-use std::path::Path;
-
 use maud::{Markup, html};
 
 use super::{Told, counted, differences, document, loads, more, scene, section, times, trust};
+use crate::facts;
 use crate::results::Results;
 use crate::results::about::About;
 
@@ -122,27 +121,6 @@ fn what(run: &Results) -> Markup {
 pub(crate) fn again(run: &Results) -> String {
     match &run.about.command {
         Some(command) => command.clone(),
-        None => format!("smbench rerun {}", quoted(&run.summary.journal)),
+        None => format!("smbench rerun {}", facts::quoted(&run.summary.journal)),
     }
-}
-
-/// As a shell reads it.
-fn quoted(path: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-:=".contains(letter);
-    match !path.is_empty() && path.chars().all(plain) {
-        true => path.to_owned(),
-        false => format!("'{}'", path.replace('\'', r"'\''")),
-    }
-}
-
-/// A command line as a shell reads it.
-pub(crate) fn command_line(args: impl IntoIterator<Item = std::ffi::OsString>) -> String {
-    let mut args = args.into_iter();
-    let program = args.next().unwrap_or_default();
-    let program = Path::new(&program).file_name().unwrap_or_default();
-    let args = args.map(|arg| quoted(&arg.to_string_lossy()));
-    let words: Vec<String> = std::iter::once(quoted(&program.to_string_lossy()))
-        .chain(args)
-        .collect();
-    words.join(" ")
 }

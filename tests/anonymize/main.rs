@@ -3,7 +3,7 @@
 //! What must not survive is gathered here, from the JSON and the blobs of the original, without
 //! help of the code under test. What may is read from the lists of docs/ANONYMIZE.md. The captures
 //! are those that ship, and the smaller ones of the shared set where it is there; all of them with
-//! `SMBENCH_ALL_CAPTURES=1`.
+//! `SMBENCH_TEST_ALL_CAPTURES=1`.
 
 #![allow(
     clippy::unwrap_used,
@@ -218,7 +218,7 @@ fn captures() -> Vec<PathBuf> {
     for folder in ["own", "public"] {
         gather(&root.join(folder), &mut shared);
     }
-    if std::env::var_os("SMBENCH_ALL_CAPTURES").is_none() {
+    if std::env::var_os("SMBENCH_TEST_ALL_CAPTURES").is_none() {
         shared.retain(|path| fs::metadata(path).unwrap().len() <= 32 << 10);
     }
     found.extend(shared);

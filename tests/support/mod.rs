@@ -9,3 +9,4 @@
 pub mod cli;
 pub mod samba;
 pub mod smb;
+pub mod watched;

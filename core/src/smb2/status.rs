@@ -121,7 +121,16 @@ numbers! {
     }
 }
 
+/// The severities of an NTSTATUS, by its upper two bits. [MS-ERREF] 2.3.
+pub const SEVERITIES: [&str; 4] = ["success", "informational", "warning", "error"];
+
 impl NtStatus {
+    /// The severity: the place of its name in [`SEVERITIES`].
+    #[must_use]
+    pub const fn severity(self) -> usize {
+        (self.0 >> 30) as usize
+    }
+
     /// Severity *error* (`0xc…`).
     #[must_use]
     pub const fn is_error(self) -> bool {

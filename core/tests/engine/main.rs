@@ -10,6 +10,7 @@
 mod bench;
 mod desk;
 mod endless;
+mod load;
 mod silence;
 mod unsolicited;
 

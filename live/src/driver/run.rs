@@ -12,6 +12,7 @@ use smbench_core::ids::{ConnId, LogicalTime, SessionRef};
 use tokio::time::Instant;
 
 use super::conn::Conn;
+use super::watch::{Looks, Reports, Sight, Watch};
 use super::{Driver, Finished};
 use crate::link::{Halves, Link, LinkEvent, LinkId};
 use crate::network::transport_failure;
@@ -36,11 +37,27 @@ where
     ///
     /// [`DriveError`] when the engine or the recorder gives up; connections are then cut.
     pub async fn run(
+        self,
+        on_report: impl FnMut(LogicalTime, &Report),
+    ) -> Result<Finished<M, N, A, B, R>, Failure<M, R>> {
+        self.run_watched(&mut Reports(on_report)).await
+    }
+
+    /// Runs until the engine reports that it is done, with somebody looking on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn run_watched(
         mut self,
-        mut on_report: impl FnMut(LogicalTime, &Report),
+        watch: &mut impl Watch<M>,
     ) -> Result<Finished<M, N, A, B, R>, Failure<M, R>> {
         let start = *self.start.get_or_insert_with(Instant::now);
-        let outcome = self.until_done(start, &mut on_report).await;
+        let mut looks = Looks::every(watch.every());
+        let outcome = self.until_done(start, watch, &mut looks).await;
+        if looks.are_taken() {
+            watch.look(&self.sight());
+        }
         for (_, conn) in std::mem::take(&mut self.conns) {
             match conn.link {
                 Some(link) if outcome.is_ok() => self.closing.push(link.close()),
@@ -73,15 +90,19 @@ where
     async fn until_done(
         &mut self,
         start: Instant,
-        on_report: &mut impl FnMut(LogicalTime, &Report),
+        watch: &mut impl Watch<M>,
+        looks: &mut Looks,
     ) -> Result<(), Failure<M, R>> {
         let mut wake = None;
         loop {
             while let Some(input) = self.inputs.pop_front() {
-                wake = self.feed(input, on_report)?;
+                wake = self.feed(input, watch)?;
             }
             if self.done {
                 return Ok(());
+            }
+            if looks.are_due() {
+                watch.look(&self.sight());
             }
             let deadline = wake.map(|at: LogicalTime| start + Duration::from_nanos(at.0));
             if let Ok(input) = self.outside.try_recv() {
@@ -105,8 +126,19 @@ where
                     Some(input) = outside.recv() => self.inputs.push_back(input),
                     () = timer, if deadline.is_some() => {} // it is due now
                     Some(event) = events.recv() => self.happened(event),
+                    () = looks.wait() => {} // it is due now
                 }
             }
+        }
+    }
+
+    /// The run as it is now.
+    fn sight(&self) -> Sight<'_, M> {
+        Sight {
+            metrics: &self.metrics,
+            machine: self.drive.machine(),
+            unsent_bytes: self.memory.unsent() as u64,
+            unheard: self.events.len() as u64,
         }
     }
 
@@ -148,7 +180,7 @@ where
     fn feed(
         &mut self,
         input: Input,
-        on_report: &mut impl FnMut(LogicalTime, &Report),
+        watch: &mut impl Watch<M>,
     ) -> Result<Option<LogicalTime>, Failure<M, R>> {
         let now = self.now();
         self.drive.take(now, input)?;
@@ -161,7 +193,7 @@ where
                     if let Effect::Report(report) = &effect {
                         self.metrics.note(report);
                         tracing::trace!(?report, "report");
-                        on_report(now, report);
+                        watch.report(now, report);
                     }
                     self.perform(effect)?;
                 }

@@ -508,3 +508,73 @@ async fn a_stop_from_outside_reaches_the_engine() {
     driver.run(|_, _| ()).await.unwrap();
     assert!(!handle.stop());
 }
+
+/// Looks every 10 ms.
+#[derive(Default)]
+struct Looker {
+    looks: Vec<Metrics>,
+    reports: usize,
+}
+
+impl<M> Watch<M> for Looker {
+    fn report(&mut self, _: LogicalTime, _: &Report) {
+        self.reports += 1;
+    }
+
+    fn every(&self) -> Option<Duration> {
+        Some(Duration::from_millis(10))
+    }
+
+    fn look(&mut self, sight: &Sight<'_, M>) {
+        self.looks.push(sight.metrics.clone());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_on_changes_nothing() {
+    let (unwatched, one) = scenario("secret", whole_run());
+    let (watched, two) = scenario("secret", whole_run());
+    let unwatched = unwatched.run(|_, _| ()).await.unwrap();
+    let mut looker = Looker::default();
+    let watched = watched.run_watched(&mut looker).await.unwrap();
+    assert_eq!(*one.borrow(), *two.borrow());
+    assert_eq!(
+        (unwatched.effects, unwatched.at),
+        (watched.effects, watched.at)
+    );
+    assert_eq!(looker.reports, 1);
+    let last = looker.looks.last().unwrap();
+    assert_eq!(last.frames_sent, watched.metrics.frames_sent);
+    assert!(looker.looks[0].frames_sent < last.frames_sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_is_looked_at_too() {
+    let parts = Parts {
+        machine: Script {
+            steps: VecDeque::from([
+                ("start", vec![], Some(1_000)),
+                ("wake", vec![Effect::Report(Report::Done)], None),
+            ]),
+            out: VecDeque::new(),
+            wake: None,
+        },
+        network: Pipes {
+            refuse_first: false,
+        },
+        authenticator: crate::auth::AnonymousAuthenticator,
+        blobs: Written,
+        recorder: Memory::default(),
+        timer: TokioTimer,
+        gate: Gate::open(),
+    };
+    let (driver, _handle) = Driver::new(parts, DriverConfig::default());
+    let mut looker = Looker::default();
+    let finished = driver.run_watched(&mut looker).await.unwrap();
+    assert_eq!(finished.metrics.inputs, 2);
+    assert!(
+        (90..=110).contains(&looker.looks.len()),
+        "{}",
+        looker.looks.len()
+    );
+}

@@ -76,13 +76,19 @@ async fn a_service_answers_wakes_and_closes() {
         liar.write_all(&[0x47, 0, 0, 0]).await.unwrap();
         assert_eq!(liar.read(&mut [0; 1]).await.unwrap(), 0);
     };
-    let stats = serve(listener, &mut echo, ListenLimits::default(), client)
+    let mut seen = Vec::new();
+    let look = |it: &Serving<'_, Echo>| seen.push((it.stats.frames_in, it.connections));
+    let (limits, often) = (ListenLimits::default(), Some(Duration::ZERO));
+    let stats = serve_watched(listener, &mut echo, limits, client, often, look)
         .await
         .unwrap();
     assert_eq!(
         (stats.accepted, stats.frames_in, stats.frames_out),
         (2, 3, 3)
     );
+    assert_eq!((stats.bytes_in, stats.bytes_out), (16, 16));
+    assert_eq!(seen[0], (0, 0));
+    assert!(seen.contains(&(2, 1)), "{seen:?}");
     let ended = [
         (Ending::Network(NetFailure::Protocol), 1),
         (Ending::Service, 1),

@@ -343,6 +343,10 @@ impl Server {
             header.set_async_id(id);
         }
         self.counters.answered = self.counters.answered.saturating_add(1);
+        let counts = self.answers.get_mut(usize::from(req.header.command.0));
+        if let Some(count) = counts.and_then(|it| it.get_mut(answer.status.severity())) {
+            *count = count.saturating_add(1);
+        }
         let payload = if answer.status.is_error() {
             0
         } else {
