@@ -50,6 +50,12 @@ pub enum JournalError {
         /// The path.
         path: PathBuf,
     },
+    /// What is there is no bundle, and so not ours to replace.
+    #[error("{} exists and is no bundle", path.display())]
+    NotABundle {
+        /// The path.
+        path: PathBuf,
+    },
     /// Another process writes the journal.
     #[error("{} is open in another process", path.display())]
     Busy {

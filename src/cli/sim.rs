@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter, Read as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -15,6 +15,7 @@ use smbench_compiler::prepare::{Stretch, stretches, synthetic};
 use smbench_core::ids::LogicalTime;
 use smbench_core::smb2::Dialect;
 use smbench_core::workload::{Entry, EntryKind, Workload};
+use smbench_sim::pcap::{HEAD, is_ours};
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 use smbench_sim::{
     Cast, DriverKind, ModelService, PcapConfig, PcapTap, Run, Scenario, ScenarioError, SimError,
@@ -114,6 +115,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Err(
             Failure::usage("--pcap listens to the event loop, not to turmoil")
                 .remedy("leave --driver turmoil out, or --pcap"),
+        );
+    }
+    let same = args
+        .pcap
+        .as_ref()
+        .filter(|_| args.pcap == args.record.bundle);
+    if let Some(path) = same {
+        return Err(
+            Failure::usage(format!("--bundle and --pcap both name {}", path.display()))
+                .remedy("name a file for each"),
         );
     }
     let loaded = Loaded::open(&args.dir)?;
@@ -255,9 +266,9 @@ impl<'a> Capture<'a> {
         at: Place,
     ) -> Result<Self, Failure> {
         let context = || format!("cannot write the capture {}", path.display());
-        if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+        if let Some(what) = in_the_way(path).or_environment(context())? {
             return Err(
-                Failure::environment(format!("{}: it exists and is no file", context()))
+                Failure::environment(format!("{}: it exists and is {what}", context()))
                     .remedy("name another file with --pcap"),
             );
         }
@@ -298,6 +309,20 @@ impl<'a> Capture<'a> {
             connections: counts.connections,
         })
     }
+}
+
+/// What is at a path that a capture of ours may not replace.
+fn in_the_way(path: &Path) -> io::Result<Option<&'static str>> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+        Ok(about) if !about.is_file() => return Ok(Some("no file")),
+        Ok(about) if about.len() == 0 => return Ok(None),
+        Ok(_) => {}
+    }
+    let mut head = Vec::new();
+    (File::open(path)?.take(HEAD as u64)).read_to_end(&mut head)?;
+    Ok((!is_ours(&head)).then_some("no capture of ours"))
 }
 
 fn explain<E>(error: SimError<E>, journal: &str) -> Failure
