@@ -12,6 +12,7 @@ mod desk;
 mod endless;
 mod silence;
 mod unsolicited;
+mod wrong;
 
 use desk::*;
 use serde_json::json;
