@@ -33,8 +33,8 @@ fn main() -> ExitCode {
         Ok(verdict) => verdict.exit_code(),
         Err(failure) => {
             note!("smbench: {}", exit::chain(&failure.error));
-            if let Some(remedy) = failure.remedy {
-                note!("  {remedy}");
+            if let Some(advice) = failure.advice() {
+                note!("  {advice}");
             }
             ExitCode::from(failure.code)
         }

@@ -19,6 +19,7 @@ use crate::{
     entries::StoredEntry,
     error::JournalError,
     reader::{Journal, TornTail},
+    store,
     writer::JournalWriter,
 };
 
@@ -111,8 +112,8 @@ pub fn import(journal: &Journal, to: impl AsRef<Path>) -> Result<TransferReport,
     let writer = JournalWriter::create_raw(to.as_ref(), meta_json, journal.meta().shards)?;
     match fill(journal, &writer) {
         Ok(mut report) => {
-            writer.close()?;
-            report.bytes = Journal::open(to)?.size();
+            let written = writer.close().and_then(|_| Journal::open(&to));
+            report.bytes = written.inspect_err(|_| store::remove(to.as_ref()))?.size();
             Ok(report)
         }
         Err(error) => {

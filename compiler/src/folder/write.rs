@@ -63,12 +63,6 @@ impl FolderWriter {
     ///
     /// Those of reading the folder.
     pub fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
-        const OURS: [&str; 4] = [
-            name::WORKLOAD,
-            name::OPERATIONS,
-            name::NAMESPACE,
-            name::BLOBS,
-        ];
         let mut first: Option<OsString> = None;
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -251,8 +245,12 @@ impl FolderWriter {
 impl Drop for FolderWriter {
     fn drop(&mut self) {
         if !self.finished {
-            // Half a workload is of no use; where it cannot be removed it stays behind, hidden.
-            let _ = fs::remove_dir_all(&self.temporary);
+            // Half a workload is of no use; where it cannot be removed it stays behind, hidden. By
+            // name: to look into the folder takes a file, and there may be none to be had.
+            for name in OURS.iter().chain(&[name::SPILL, name::SCRATCH]) {
+                let _ = fs::remove_file(self.temporary.join(name));
+            }
+            let _ = fs::remove_dir(&self.temporary);
         }
     }
 }
@@ -292,5 +290,12 @@ fn check_target(target: &Path) -> Result<(), FolderError> {
     }
 }
 
+/// The files of a workload.
+const OURS: [&str; 4] = [
+    name::WORKLOAD,
+    name::OPERATIONS,
+    name::NAMESPACE,
+    name::BLOBS,
+];
 /// Bytes of operations that are written before they are made durable.
 const SYNC_EVERY: usize = 8 << 20;

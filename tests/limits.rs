@@ -1,0 +1,104 @@
+//! Limits of the process are an environment like any other: said with what to do, and nothing half
+//! is left.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops where it fails"
+)]
+
+mod support;
+
+use std::fs;
+
+use support::cli::{Scratch, capture};
+
+const ENVIRONMENT: i32 = 3;
+const CAPTURE: &str = "leases3_plain.pcap";
+
+/// Verbs that write, by what they need, and `out` for what they write.
+const WRITERS: [&str; 9] = [
+    "compile capture -o out",
+    "slice w --client 0 -o out",
+    "anonymize w -o out",
+    "sim w --speed max --journal out",
+    "sim w --speed max --journal out --driver turmoil",
+    "sim w --speed max --journal kept.j --bundle out",
+    "sim w --speed max --journal kept.j --pcap out",
+    "export j out",
+    "import j.smbj out",
+];
+
+fn prepared() -> Scratch {
+    let scratch = Scratch::new();
+    fs::copy(capture(CAPTURE), scratch.path("capture")).unwrap();
+    scratch.compile(CAPTURE, "w");
+    let sim = [
+        "sim",
+        "w",
+        "--speed",
+        "max",
+        "--journal",
+        "j",
+        "--bundle",
+        "j.smbj",
+    ];
+    scratch.run(sim).expect(0);
+    scratch
+}
+
+/// Names in the folder, but for a journal that a run was recorded in.
+fn names(scratch: &Scratch) -> Vec<String> {
+    let entries = fs::read_dir(scratch.path(".")).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "kept.j")
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_an_error_and_no_end() {
+    let scratch = prepared();
+    let before = names(&scratch);
+    for command in WRITERS {
+        for kib in [0, 1, 4] {
+            fs::remove_dir_all(scratch.path("kept.j")).ok();
+            // SIGXFSZ would end the process: nobody keeps it from that here.
+            let ran = scratch.shell(&format!("ulimit -f {kib}; exec \"$SMBENCH\" {command}"));
+            ran.expect(ENVIRONMENT).says(&["ulimit -f"]);
+            // A journal is kept, as far as it goes.
+            if command.starts_with("sim") && scratch.path("out").is_dir() {
+                fs::remove_dir_all(scratch.path("out")).unwrap();
+            }
+            assert_eq!(names(&scratch), before, "{command} with {kib} KiB");
+        }
+    }
+}
+
+#[test]
+fn too_few_open_files_are_an_error_and_no_panic() {
+    let scratch = prepared();
+    let before = names(&scratch);
+    let mut failed = 0;
+    for command in WRITERS {
+        for files in (5..24).step_by(2) {
+            fs::remove_dir_all(scratch.path("kept.j")).ok();
+            let ran = scratch.shell(&format!("ulimit -n {files}; exec \"$SMBENCH\" {command}"));
+            if ran.code == Some(127) {
+                continue; // the loader found no library
+            }
+            if ran.code != Some(0) {
+                failed += 1;
+                ran.expect(ENVIRONMENT).says(&["ulimit -n"]);
+            }
+            let out = scratch.path("out");
+            fs::remove_dir_all(&out).ok();
+            fs::remove_file(&out).ok();
+            assert_eq!(names(&scratch), before, "{command} with {files} files");
+        }
+    }
+    assert!(failed > WRITERS.len(), "{failed}");
+}
