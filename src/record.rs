@@ -216,6 +216,11 @@ fn not_begun(error: JournalError, path: &Path) -> Failure {
 }
 
 fn cut_short(error: JournalError, path: &Path) -> Failure {
+    if error.is_gone() {
+        return journals::failed(error, path)
+            .context("the run cannot be recorded to its end")
+            .elsewhere("name a folder with --journal that nobody tidies");
+    }
     journals::failed(error, path)
         .context(format!(
             "the run cannot be recorded to its end; what was recorded is kept (smbench rerun {})",

@@ -162,6 +162,12 @@ pub enum JournalError {
         /// For how long, in seconds.
         seconds: u64,
     },
+    /// What was recorded is not where it was recorded.
+    #[error("{} was removed or moved while it was written", path.display())]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The writer's thread is gone.
     #[error("the journal's writer has stopped")]
     WriterGone,
@@ -275,6 +281,16 @@ impl JournalError {
             cause = error.source();
         }
         text
+    }
+
+    /// Whether what was recorded is not where it was recorded.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Gone { .. } => true,
+            Self::Poisoned { cause } => cause.is_gone(),
+            _ => false,
+        }
     }
 
     /// Whether this tells of damage, so that reading on (`--salvage`) may still find something.

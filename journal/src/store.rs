@@ -28,6 +28,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -60,6 +61,8 @@ pub(crate) struct Store {
     value: Vec<u8>,
     /// Held for its lock.
     _marker: File,
+    /// Which files they are that stand by these names.
+    identity: Identity,
 }
 
 /// What belongs to sled.
@@ -102,6 +105,7 @@ impl Store {
         let db = pulse
             .during(|| guarded(|| open_sled(path)))
             .map_err(|error| store_error("opening", path, error))?;
+        let identity = identity(path).map_err(|_| JournalError::Gone { path: path.into() })?;
         let mut store = Self {
             path: path.into(),
             pulse,
@@ -116,6 +120,7 @@ impl Store {
             content: Vec::new(),
             value: Vec::new(),
             _marker: marker,
+            identity,
         };
         store.put_copied("meta", meta_json)?;
         store.flush()?;
@@ -214,6 +219,11 @@ impl Sink for Store {
 
     fn flush(&mut self) -> Result<(), JournalError> {
         self.call("writing", |sled| sled.db.flush())?;
+        if identity(&self.path).ok() != Some(self.identity) {
+            std::mem::forget(self.sled.take());
+            let path = self.path.clone();
+            return Err(JournalError::Gone { path });
+        }
         self.safe.clone_from(&self.written);
         Ok(())
     }
@@ -306,6 +316,18 @@ fn store_error(action: &'static str, path: &Path, error: sled::Error) -> Journal
             reason: other.to_string(),
         },
     }
+}
+
+/// Device and number of the marker and of sled's file.
+type Identity = [(u64, u64); 2];
+
+/// Which files a store is, as whoever looks for it finds it.
+fn identity(path: &Path) -> io::Result<Identity> {
+    let of = |name: &str| {
+        let about = std::fs::metadata(path.join(name))?;
+        Ok::<_, io::Error>((about.dev(), about.ino()))
+    };
+    Ok([of(MARKER)?, of("db")?])
 }
 
 /// Of an error that it tells again sled keeps the kind, and of the rest the debugging form.
