@@ -9,13 +9,14 @@
 )]
 
 mod gate;
+mod notes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use smbench_core::bulk::Blobs;
-use smbench_core::confine::{Breach, Gate, Pipes, Policy, Refusal};
+use smbench_core::confine::{Breach, Gate, Pipes, Policy, Refusal, Said, Words};
 use smbench_core::drive::{Drive, NoRecord};
 use smbench_core::engine::{Engine, Plan, RunConfig, Speed, TreeTarget};
 use smbench_core::event::{AuthStep, Effect, Input, Output, Report, Seal, TokenOutcome};
