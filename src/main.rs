@@ -16,6 +16,7 @@ mod record;
 mod report;
 mod root;
 mod secrets;
+mod small_file;
 mod stalls;
 mod tally;
 mod target;

@@ -13,9 +13,10 @@ use smbench_core::ids::{PrincipalRef, SessionRef};
 use smbench_core::workload::{Tree, Workload};
 use smbench_live::Credentials;
 
-use crate::exit::{Failure, OrFail, toml_error};
+use crate::exit::{Failure, toml_error};
 use crate::live_run::KnownUsers;
 use crate::secrets::Users;
+use crate::small_file;
 
 /// Where to replay.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -280,7 +281,7 @@ fn is_component(name: &str) -> bool {
 
 fn read_mapping(path: &Path) -> Result<Mapping, Failure> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+    let text = small_file::text(path)?;
     toml::from_str(&text)
         .map_err(|error| Failure::usage(format!("{shown}: {}", toml_error(&text, &error))))
 }

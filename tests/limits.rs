@@ -102,3 +102,45 @@ fn too_few_open_files_are_an_error_and_no_panic() {
     }
     assert!(failed > WRITERS.len(), "{failed}");
 }
+
+#[test]
+fn files_without_an_end_fill_no_memory() {
+    let scratch = prepared();
+    // Were they read whole, they would not fit.
+    let limited =
+        |command: &str| scratch.shell(&format!("ulimit -v 8000000; exec \"$SMBENCH\" {command}"));
+    for command in [
+        "compile capture --keys /dev/zero -o out",
+        "compile capture --password-file /dev/zero -o out",
+        "sim w --scenario /dev/zero",
+        "replay w --mapping /dev/zero",
+        "replay w --server 127.0.0.1:1 --share s --user u --password-file /dev/zero",
+        "serve --listen 127.0.0.1:0 --password-file /dev/zero",
+    ] {
+        limited(command)
+            .expect(ENVIRONMENT)
+            .says(&["/dev/zero has more than 16 MiB"]);
+    }
+    for (name, what) in [
+        ("ops.jsonl", "a line is longer than 128 MiB"),
+        ("namespace.jsonl", "a line is longer than 128 MiB"),
+        ("workload.json", "it is larger than 1024 MiB"),
+    ] {
+        fs::remove_dir_all(scratch.path("w")).unwrap();
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(scratch.compile(CAPTURE, "w").join(name));
+        file.unwrap().set_len(16 << 30).unwrap();
+        for command in [
+            "sim w --journal out",
+            "inspect w",
+            "slice w --client 0 -o out",
+        ] {
+            if command.starts_with("slice") && name == "namespace.jsonl" {
+                continue; // it reads of it what it needs
+            }
+            let ran = limited(command);
+            ran.expect(ENVIRONMENT).says(&[name, what]);
+        }
+    }
+}

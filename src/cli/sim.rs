@@ -30,6 +30,7 @@ use crate::load::Loaded;
 use crate::pipes;
 use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
 use crate::report::{self, say};
+use crate::small_file;
 use crate::stalls::Stall;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::verdict::{Basis, CoverageArg};
@@ -131,8 +132,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let scenario = match &args.scenario {
         Some(path) => {
             let shown = path.display();
-            let text =
-                std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+            let text = small_file::text(path)?;
             Scenario::from_toml(&text).map_err(|error| {
                 let told = match &error {
                     ScenarioError::Syntax(error) => toml_error(&text, error),
