@@ -58,3 +58,26 @@ fn calls_that_are_not_what_was_noted_of_them_are_refused() {
         assert_eq!(ran.refused(), refused, "{by_write}");
     }
 }
+
+#[test]
+fn what_is_said_on_a_pipe_is_said_in_its_order() {
+    let pieces = [bind(0), call(15)];
+    let mut said = smbench_core::rpc::Conversation::default();
+    let mut lines = set_up("\\\\s\\IPC$");
+    lines.push(create(3, "srvsvc", &json!({})));
+    // The binding waits for something that comes later, and nobody wrote that the call waits for it.
+    for (id, piece, after) in [(4, &pieces[0], 6), (5, &pieces[1], 3)] {
+        let data = json!({"blake3": Digest::of(piece).to_string(), "len": piece.len()});
+        let note = serde_json::to_value(said.feed(piece)).unwrap();
+        let after = json!([{"id": 3, "rule": "handle"}, {"id": after, "rule": "resource"}]);
+        let more = json!({"open": 3, "data": data, "rpc": note, "after": after});
+        let request = json!({"length": piece.len(), "offset": 0});
+        lines.push(line(id, "WRITE", &request, &more));
+    }
+    let after = json!({"after": [{"id": 3, "rule": "wire"}]});
+    lines.push(line(6, "ECHO", &json!({}), &after));
+    let ran = run(&lines, Policy::strict(), (PIPE, PIPE), pieces.to_vec());
+    assert_eq!(ran.refused(), []);
+    let sent = ran.requests.iter().map(Request::command);
+    assert_eq!(sent.filter(|it| *it == Command::WRITE).count(), 2);
+}
