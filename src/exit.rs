@@ -2,6 +2,7 @@
 //! 5 inconclusive, 6 a threshold missed, 130 interrupted. Where several apply: 130, 4, 2, 3, 1, 5, 6, 0.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 /// A verb did its work; what it found.
@@ -43,6 +44,8 @@ pub(crate) struct Failure {
     pub(crate) error: anyhow::Error,
     /// What to do about it.
     pub(crate) remedy: Option<String>,
+    /// The remedy is another place, which helps whatever is wrong with this one.
+    elsewhere: bool,
 }
 
 /// A journal is not what was written: a finding like a divergence, and not what a user has done.
@@ -67,6 +70,7 @@ impl Failure {
             code,
             error: error.into(),
             remedy: None,
+            elsewhere: false,
         }
     }
 
@@ -96,12 +100,47 @@ impl Failure {
         self
     }
 
+    /// The same, with another place to put it.
+    pub(crate) fn elsewhere(self, remedy: impl fmt::Display) -> Self {
+        Self {
+            elsewhere: true,
+            ..self.remedy(remedy)
+        }
+    }
+
+    /// What to do about it. Where the system said what it lacks, that goes before what might help.
+    pub(crate) fn advice(&self) -> Option<String> {
+        let system = self.error.chain().find_map(|cause| {
+            let error = cause.downcast_ref::<io::Error>()?;
+            Some(match (error.kind(), error.raw_os_error()) {
+                (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => "make room there",
+                (io::ErrorKind::FileTooLarge, _) => {
+                    "files may not grow so long here: raise the limit, as with ulimit -f unlimited"
+                }
+                (io::ErrorKind::ReadOnlyFilesystem, _) => "name a place that can be written to",
+                (_, Some(EMFILE | ENFILE)) => {
+                    "too few files may be open: raise the limit, as with ulimit -n 4096"
+                }
+                _ => return None,
+            })
+        });
+        match (system, &self.remedy) {
+            (Some(system), Some(place)) if self.elsewhere => Some(format!("{system}; or {place}")),
+            (Some(system), _) => Some(system.to_owned()),
+            (None, remedy) => remedy.clone(),
+        }
+    }
+
     /// The same, with what was being done when it happened.
     pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
         self.error = self.error.context(context.to_string());
         self
     }
 }
+
+/// Too many open files, of the process and of the system.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
 
 /// An error and its causes in a line; a cause that the error before it already told is not told
 /// again.

@@ -1,15 +1,19 @@
-//! Ctrl-C, and SIGTERM alike.
+//! Ctrl-C, and SIGTERM and SIGHUP alike; a file that may not grow is no reason to end.
 //!
 //! A run that can end in order is asked to by the first signal. Everything else, and such a run at the
 //! second one, ends at once: what is not whole yet is removed, and how far it came is told. Either
 //! way the exit code is 130. Whoever looks at a lock here while the end is under way waits for it.
 
+use std::future::poll_fn;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::thread;
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Failure, INTERRUPTED, OrFail};
@@ -45,30 +49,50 @@ static STATE: Mutex<State> = Mutex::new(State {
 /// Listens to signals from now on.
 pub(crate) fn watch() -> Result<(), Failure> {
     const CONTEXT: &str = "cannot listen to signals";
+    // Without files for it the runtime would panic.
+    let spare = [(); SPARE_PAIRS].map(|()| UnixStream::pair());
+    for pair in spare {
+        pair.or_environment(CONTEXT)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .or_environment(CONTEXT)?;
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
-    let [mut one, mut other] = {
+    let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+    // `nohup` means it.
+    if !ignores(Signal::HUP) {
+        kinds.push(SignalKind::hangup());
+    }
+    let (mut signals, too_long) = {
         let _inside = runtime.enter();
-        let [interrupt, terminate] = kinds.map(|kind| signal(kind).or_environment(CONTEXT));
-        [interrupt?, terminate?]
+        let signals: io::Result<Vec<_>> = kinds.into_iter().map(signal).collect();
+        // Heard, it ends nothing: the write that is too long fails instead.
+        let too_long = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+        let signals = signals.or_environment(CONTEXT)?;
+        (signals, too_long.or_environment(CONTEXT)?)
     };
     let listen = move || {
-        runtime.spawn(async move {
-            while one.recv().await.is_some() {
-                heard();
+        let _heard_for_ever = too_long;
+        runtime.block_on(poll_fn(|context| {
+            for signal in &mut signals {
+                while signal.poll_recv(context).is_ready() {
+                    heard();
+                }
             }
-        });
-        runtime.block_on(async move {
-            while other.recv().await.is_some() {
-                heard();
-            }
-        });
+            Poll::<()>::Pending
+        }));
     };
     let thread = thread::Builder::new().name("signals".to_owned());
     thread.spawn(listen).map(drop).or_environment(CONTEXT)
+}
+
+/// Whether whoever started the process had it ignore a signal.
+fn ignores(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = u32::try_from(signal.as_raw() - 1).unwrap_or(u32::MAX);
+    mask.is_some_and(|mask| mask.checked_shr(bit).unwrap_or(0) & 1 == 1)
 }
 
 /// Whether a signal has come.
@@ -191,3 +215,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Ok(()) => std::fs::remove_file(&gone),
     }
 }
+
+/// Pairs of sockets for which there has to be room: the runtime opens five files.
+const SPARE_PAIRS: usize = 3;

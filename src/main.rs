@@ -25,6 +25,7 @@ mod report;
 mod results;
 mod root;
 mod secrets;
+mod small_file;
 mod stalls;
 mod tally;
 mod target;
@@ -43,8 +44,8 @@ fn main() -> ExitCode {
         Ok(verdict) => verdict.exit_code(),
         Err(failure) => {
             note!("smbench: {}", exit::chain(&failure.error));
-            if let Some(remedy) = failure.remedy {
-                note!("  {remedy}");
+            if let Some(advice) = failure.advice() {
+                note!("  {advice}");
             }
             ExitCode::from(failure.code)
         }

@@ -65,6 +65,22 @@ impl FileArgs {
         paths.try_for_each(|path| page::check(path))
     }
 
+    /// Whether one file is named for two of them, or for the page too.
+    pub(crate) fn refuse_twice(&self, page: Option<&PathBuf>) -> Result<(), Failure> {
+        let named = self.paths().into_iter().chain([("report", page)]);
+        let named: Vec<(&str, &PathBuf)> = named
+            .filter_map(|(name, path)| Some((name, path?)))
+            .collect();
+        for (at, (name, path)) in named.iter().enumerate() {
+            let mut before = named.iter().take(at);
+            if let Some((other, _)) = before.find(|(_, it)| it == path) {
+                let both = format!("--{other} and --{name} both name {}", path.display());
+                return Err(Failure::usage(both).remedy("name a file for each"));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes those that were asked for.
     pub(crate) fn write(&self, results: &Results) -> Result<(), Failure> {
         if let Some(path) = &self.junit {
@@ -112,6 +128,7 @@ impl OutputArgs {
     pub(crate) fn prepare(&self) -> Result<Outputs<'_>, Failure> {
         self.report.as_deref().map_or(Ok(()), page::check)?;
         self.files.check()?;
+        self.files.refuse_twice(self.report.as_ref())?;
         Ok(Outputs {
             args: self,
             criteria: self.criteria.read()?,

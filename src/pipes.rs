@@ -1,8 +1,10 @@
-//! What was said on recorded pipes, for the model server: a service behind a pipe is not its business.
+//! What was said on recorded pipes: for the model server, whose business a service behind a pipe is not,
+//! and to hold it against what was noted of it.
 
 use std::collections::BTreeMap;
 
-use smbench_core::ids::OpenRef;
+use smbench_core::confine::{Policy, Said, Words};
+use smbench_core::ids::{OpId, OpenRef};
 use smbench_core::smb2::{NtStatus, Request};
 use smbench_core::workload::{Action, Operation, Workload};
 use smbench_sim::server::{RecordedAnswer, RecordedPipe};
@@ -58,6 +60,37 @@ pub(crate) fn recorded(loaded: &Loaded) -> Result<Vec<RecordedPipe>, Failure> {
         });
     }
     Ok(pipes)
+}
+
+/// Calls on pipes that are not what was noted of them, in their order. A workload is text that anybody
+/// may edit; what is sent are bytes.
+pub(crate) fn misnoted(loaded: &Loaded, policy: &Policy) -> Result<Vec<OpId>, Failure> {
+    let workload = loaded.workload();
+    let mut found = Vec::new();
+    if !workload.trees.iter().any(|tree| tree.holds_pipes()) {
+        return Ok(found);
+    }
+    let mut said = Said::new(policy);
+    for operation in loaded.operations()? {
+        let operation = operation?;
+        if !is_on_pipe(workload, &operation) {
+            continue;
+        }
+        let noted = match Said::words(&operation) {
+            None => continue,
+            Some(Words::Own(bytes)) => said.is_as_noted(&operation, Some(bytes)),
+            Some(Words::Unknown) => said.is_as_noted(&operation, None),
+            Some(Words::Data(data)) => match loaded.blobs.get(&data.blake3) {
+                Ok(bytes) => said.is_as_noted(&operation, Some(&bytes)),
+                // That it is lacking is told of all data together.
+                Err(_) => continue,
+            },
+        };
+        if !noted {
+            found.push(operation.id);
+        }
+    }
+    Ok(found)
 }
 
 fn is_on_pipe(workload: &Workload, operation: &Operation) -> bool {

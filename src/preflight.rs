@@ -12,7 +12,7 @@ use smbench_core::ids::OpId;
 use smbench_core::seal::SigningPolicy;
 use smbench_core::smb2::{
     Body, Capabilities, Cipher, Command, Dialect, Header, Message, NegotiateContext,
-    NegotiateRequest, NegotiateResponse, Request, Response, SecurityMode,
+    NegotiateRequest, NegotiateResponse, NtStatus, Request, Response, SecurityMode,
 };
 use smbench_core::workload::{Action, Operation};
 
@@ -47,7 +47,14 @@ pub(crate) fn check(
         };
         let offered = match &offer {
             Ok(offer) => Some(offer.dialect_revision),
-            Err(()) => None,
+            // No dialect that both know. [MS-SMB2] 3.3.5.4.
+            Err(NtStatus::NOT_SUPPORTED) => None,
+            Err(status) => {
+                return Err(Failure::environment(format!(
+                    "the server refuses NEGOTIATE: {status}"
+                ))
+                .remedy("see in its settings and its log whom it refuses, and why"));
+            }
         };
         if offered != Some(recorded) && !needs.any_dialect {
             let recorded = dialect_words(recorded.0);
@@ -130,7 +137,7 @@ fn ask(
     target: &Target,
     request: &NegotiateRequest,
     timeout: Duration,
-) -> Result<Option<Result<NegotiateResponse, ()>>, Failure> {
+) -> Result<Option<Result<NegotiateResponse, NtStatus>>, Failure> {
     let context = || {
         format!(
             "cannot reach the server {} ({})",
@@ -169,9 +176,9 @@ fn ask(
     let Ok(decoded) = Message::decode_lossy(&answer) else {
         return Ok(None);
     };
-    let refused = decoded.message.header.nt_status().is_error();
+    let status = decoded.message.header.nt_status();
     Ok(match decoded.message.body {
-        _ if refused => Some(Err(())),
+        _ if status.is_error() => Some(Err(status)),
         Body::Response(Response::Negotiate(offer)) => Some(Ok(offer)),
         _ => None,
     })

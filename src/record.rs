@@ -160,8 +160,8 @@ impl Recording {
             let written = Journal::open(&path)
                 .and_then(|journal| export(&journal, bundle, Existing::Replace));
             written.map_err(|error| {
-                no_bundle(error, bundle).remedy(format!(
-                    "the run is recorded in {shown}: smbench export writes its bundle"
+                no_bundle(error, bundle).context(format!(
+                    "the run is recorded in {shown} (smbench export writes its bundle)"
                 ))
             })?;
         }
@@ -217,23 +217,27 @@ impl Recorder for Interruptible {
 fn not_begun(error: JournalError, path: &Path) -> Failure {
     journals::failed(error, path)
         .context("the run cannot be recorded, and was not begun")
-        .remedy("make room there, or name another folder with --journal")
+        .elsewhere("name another folder with --journal")
 }
 
 fn cut_short(error: JournalError, path: &Path) -> Failure {
+    if error.is_gone() {
+        return journals::failed(error, path)
+            .context("the run cannot be recorded to its end")
+            .elsewhere("name a folder with --journal that nobody tidies");
+    }
     journals::failed(error, path)
-        .context("the run cannot be recorded to its end")
-        .remedy(format!(
-            "make room there, or name another folder with --journal; what was recorded is kept: \
-             smbench rerun {}",
+        .context(format!(
+            "the run cannot be recorded to its end; what was recorded is kept (smbench rerun {})",
             path.display()
         ))
+        .elsewhere("name another folder with --journal")
 }
 
 fn no_bundle(error: JournalError, bundle: &Path) -> Failure {
     Failure::new(ENVIRONMENT, error)
         .context(format!("cannot write the bundle {}", bundle.display()))
-        .remedy("name another file with --bundle")
+        .elsewhere("name another file with --bundle")
 }
 
 fn default_path(verb: &str) -> PathBuf {

@@ -219,8 +219,18 @@ impl Claim<'_> {
                 Failure::environment("the server refuses the login")
                     .remedy("check --user and --password-file")
             }
-            _ => Failure::environment(format!("cannot look at the root {root}: {}", divergence))
-                .remedy("the user must be able to read and write there"),
+            _ => {
+                let failure =
+                    Failure::environment(format!("cannot look at the root {root}: {divergence}"));
+                // Who says nothing says nothing of rights.
+                match status {
+                    Some(NtStatus::ACCESS_DENIED) => {
+                        failure.remedy("the user must be able to read and write there")
+                    }
+                    Some(_) => failure.remedy("name another --root, and prepare it"),
+                    None => failure.remedy("see whether the server is well, or raise --timeout"),
+                }
+            }
         }
     }
 

@@ -8,11 +8,12 @@ use smbench_core::workload::Workload;
 use smbench_live::Credentials;
 
 use crate::exit::{Failure, OrFail};
+use crate::small_file;
 
 /// Reads a password file.
 pub(crate) fn passwords(path: &Path) -> Result<Passwords, Failure> {
     let shown = path.display();
-    let file = std::fs::read(path).or_environment(format!("cannot read {shown}"))?;
+    let file = small_file::bytes(path)?;
     Passwords::read(&file)
         .or_environment(format!("{shown} holds no passwords"))
         .map_err(|failure| failure.remedy(Passwords::FORMS))
@@ -21,7 +22,7 @@ pub(crate) fn passwords(path: &Path) -> Result<Passwords, Failure> {
 /// Reads a key file.
 pub(crate) fn keys(path: &Path) -> Result<Vec<SessionKeys>, Failure> {
     let shown = path.display();
-    let file = std::fs::read(path).or_environment(format!("cannot read {shown}"))?;
+    let file = small_file::bytes(path)?;
     SessionKeys::read(&file)
         .or_environment(format!("{shown} holds no session keys"))
         .map_err(|failure| failure.remedy(SessionKeys::FORMS))

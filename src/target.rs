@@ -13,9 +13,10 @@ use smbench_core::ids::{PrincipalRef, SessionRef};
 use smbench_core::workload::{Tree, Workload};
 use smbench_live::Credentials;
 
-use crate::exit::{Failure, OrFail, toml_error};
+use crate::exit::{Failure, toml_error};
 use crate::live_run::KnownUsers;
 use crate::secrets::Users;
+use crate::small_file;
 
 /// Where to replay.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -237,6 +238,11 @@ impl Ground<'_> {
         let to = mapped.map(|(_, to)| to.as_str()).or(self.share);
         let to = to.unwrap_or(name);
         let (to, below) = to.split_once('\\').unwrap_or((to, ""));
+        let given = mapped.is_some() || self.share.is_some();
+        if given && (!is_component(to) || to.eq_ignore_ascii_case(PIPES)) {
+            return Err(Failure::usage(format!("{to:?} cannot be a share of files"))
+                .remedy("name a share of the server, or SHARE\\folder"));
+        }
         if to.is_empty() {
             return Err(
                 Failure::usage("the capture does not name a share that it uses")
@@ -278,9 +284,12 @@ fn is_component(name: &str) -> bool {
     plain && RecordedName::of_text(name, false).is_ok_and(RecordedName::is_one_component)
 }
 
+/// The share that every server has for pipes.
+const PIPES: &str = "IPC$";
+
 fn read_mapping(path: &Path) -> Result<Mapping, Failure> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+    let text = small_file::text(path)?;
     toml::from_str(&text)
         .map_err(|error| Failure::usage(format!("{shown}: {}", toml_error(&text, &error))))
 }

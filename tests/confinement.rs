@@ -260,7 +260,7 @@ fn ways(scratch: &Scratch, to: &str, names: &[Value]) -> PathBuf {
 }
 
 /// Names that lead out under some reading.
-const WAYS_OUT: [&str; 24] = [
+const WAYS_OUT: [&str; 26] = [
     "..",
     "..\\canary.txt",
     "../canary.txt",
@@ -285,6 +285,8 @@ const WAYS_OUT: [&str; 24] = [
     "\u{f029}\u{f029}\\canary.txt",
     "\u{2025}\\canary.txt",
     "\u{2e}\u{200b}\u{2e}\\canary.txt",
+    "@GMT-2024.01.01-00.00.00\\..\\canary.txt",
+    "@GMT-2024.01.01-00.00.00\\@GMT-2024.01.02-00.00.00\\..\\..\\canary.txt",
 ];
 
 /// Odd names that stay inside, and names that would be others' without a root.
@@ -316,6 +318,74 @@ fn nothing_outside_the_root_on_samba() {
     foreign_files(&data);
     open_to_all(&data);
     trials(&Samba { server, passwords });
+}
+
+/// A PDU of RPC for context 0 of srvsvc. [C706] 12.6.3.1, [MS-SRVS] 1.9.
+fn rpc(kind: u8, body: &str) -> String {
+    let len = 16 + body.len() / 2;
+    format!("0500{kind:02x}0310000000{len:02x}00000001000000{body}")
+}
+
+#[test]
+fn a_call_that_was_noted_as_another_does_not_reach_a_pipe() {
+    let server = PrivateSamba::start(&Options::default())
+        .unwrap_or_else(|reason| panic!("Samba did not start: {reason}"));
+    let scratch = Scratch::new();
+    let work = ways(&scratch, "w", &[json!("srvsvc")]);
+    let read = |name: &str| fs::read_to_string(work.join(name)).unwrap();
+    let mut tables: Value = serde_json::from_str(&read("workload.json")).unwrap();
+    tables["trees"][0]["share_type"] = json!(2);
+    let mut lines: Vec<Value> = (read("ops.jsonl").lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let close = lines.pop().unwrap();
+    lines[4]["do"]["request"]["CREATE"]["options"] = json!("0x40");
+    lines[4]["do"]["request"]["CREATE"]["disposition"] = json!("open");
+    let srvsvc = "c84f324b7016d30112785a47bf6ee188";
+    let ndr = "045d888aeb1cc9119fe808002b104860";
+    let bind = format!("b810b810000000000100000000000100{srvsvc}03000000{ndr}02000000");
+    let noted = "4b324fc8-1670-01d3-1278-5a47bf6ee188:3.0";
+    // A binding, and NetrShareDel that was noted as NetrShareEnum. [MS-SRVS] 3.1.4.
+    for (input, note) in [
+        (rpc(11, &bind), json!({"kind": "bind", "interface": noted})),
+        (
+            rpc(0, "0000000000001200"),
+            json!({"kind": "request", "interface": noted, "opnum": 15}),
+        ),
+    ] {
+        let mut op = close.clone();
+        op["id"] = json!(lines.len());
+        op["mid"] = json!(lines.len());
+        op["cmd"] = json!("IOCTL");
+        op["do"] = json!({"request": {"IOCTL": {"ctl_code": "PIPE_TRANSCEIVE", "input": input,
+            "max_output_response": 1024, "flags": "0x1"}}});
+        op["rpc"] = json!([note]);
+        op["after"] = json!([{"id": lines.len() - 1, "rule": "handle"}]);
+        lines.push(op);
+    }
+    tables["operations"] = json!(lines.len());
+    fs::write(work.join("workload.json"), tables.to_string()).unwrap();
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    fs::write(work.join("ops.jsonl"), lines.join("\n") + "\n").unwrap();
+    let address = format!("{}:{}", server.host(), server.port());
+    let ran = scratch.run([
+        "replay",
+        "w",
+        "--server",
+        &address,
+        "--speed",
+        "max",
+        "--min-coverage",
+        "0",
+        "--json",
+    ]);
+    let told = ran.json();
+    assert!(matches!(ran.code, Some(0 | 1)), "{ran:#?}");
+    assert_eq!(told["refused"], json!({"rpc_call": 1}), "{ran:#?}");
+    assert_eq!(told["issued"], 6, "the binding is sent: {ran:#?}");
+    // Rerun, the same is refused.
+    let journal = told["journal"].as_str().unwrap();
+    scratch.run(["rerun", journal]).expect(0);
 }
 
 #[test]

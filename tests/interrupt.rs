@@ -1,4 +1,4 @@
-//! Ctrl-C, and SIGTERM alike: exit code 130, how far it came is said, what was recorded reruns, and
+//! Ctrl-C, and SIGTERM and SIGHUP alike: exit code 130, how far it came is said, what was recorded reruns, and
 //! nothing half written is left. Every signal is sent when the command has demonstrably begun.
 
 #![allow(
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use support::cli::{ModelServer, Ran, Scratch, capture};
 
 const INTERRUPTED: i32 = 130;
-const SIGNALS: [&str; 2] = ["INT", "TERM"];
+const SIGNALS: [&str; 3] = ["INT", "TERM", "HUP"];
 
 /// The binary at work, which ends with the value.
 struct Running {
@@ -389,7 +389,7 @@ fn exporting_and_importing_leave_nothing() {
 fn a_replay_says_how_far_it_came_and_reruns() {
     let scratch = Scratch::new();
     scratch.compile("leases3_plain.pcap", "work");
-    for (signal, more) in SIGNALS.into_iter().zip([&[][..], &["--json"]]) {
+    for (signal, more) in SIGNALS.into_iter().zip([&[][..], &["--json"], &[]]) {
         let server = ModelServer::start(["--share", "data"]);
         let args = [
             "replay",
@@ -543,4 +543,18 @@ fn a_server_ends_in_order() {
         let status = running.child.wait().unwrap();
         assert_eq!(status.code(), Some(0));
     }
+}
+
+#[test]
+fn who_is_to_outlive_the_terminal_does() {
+    let scratch = Scratch::new();
+    let ran = scratch.shell(
+        "trap '' HUP; \"$SMBENCH\" serve --listen 127.0.0.1:0 >out 2>&1 & \
+         until grep -q listening out; do sleep .01; done; \
+         grep SigIgn /proc/$!/status; kill -TERM $!; wait $!",
+    );
+    ran.expect(0);
+    let mask = ran.out.trim().rsplit('\t').next().unwrap();
+    let mask = u64::from_str_radix(mask, 16).unwrap();
+    assert_eq!(mask & 1, 1, "SIGHUP is number 1: {ran:?}");
 }

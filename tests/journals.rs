@@ -11,6 +11,7 @@
 mod support;
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::Value;
@@ -322,4 +323,45 @@ fn another_engine_version_is_not_called_nondeterministic() {
     }
     let told = scratch.run(["show", "--summary", "j", "--json"]).json();
     assert_eq!(told["meta"]["engine"], current, "{told:#}");
+}
+
+#[test]
+fn a_journal_that_is_taken_away_is_missed() {
+    let scratch = Scratch::new();
+    scratch.compile("leases3_plain.pcap", "w");
+    for (name, moved) in [("gone", false), ("moved", true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let args = ["replay", "w", "--server", &address, "--share", "s"];
+        let how = [
+            "--i-know-this-share-is-mine",
+            "--timeout",
+            "1",
+            "--journal",
+            name,
+        ];
+        let child = scratch.start([&args[..], &how].concat());
+        let (journal, elsewhere) = (scratch.path(name), scratch.path("elsewhere"));
+        // A server that says nothing. Who connects while there is a journal is the run.
+        let _connections: Vec<TcpStream> = listener
+            .incoming()
+            .map(Result::unwrap)
+            .take_while(|_| !journal.join("db").exists())
+            .collect();
+        if moved {
+            fs::rename(&journal, &elsewhere).unwrap();
+        } else {
+            fs::remove_dir_all(&journal).unwrap();
+        }
+        let ran = Ran::of(&child.wait_with_output().unwrap());
+        ran.expect(ENVIRONMENT)
+            .says(&["was removed or moved", name]);
+        assert!(!ran.err.contains("is kept"), "{ran:#?}");
+    }
+    // What was recorded until it was missed is where it was moved to.
+    let again = scratch
+        .run(["rerun", "elsewhere", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(again["verdict"], "identical", "{again:#}");
 }

@@ -278,6 +278,11 @@ fn files_for_machines_hold_every_operation_and_every_difference() {
         markdown.contains("| another answer | CREATE | `team\\report.docx` | 2 | 169 |"),
         "{markdown}"
     );
+    let twice = ["--report", "one", "--csv", "one"];
+    scratch
+        .run([SIM, &twice].concat())
+        .expect(2)
+        .says(&["--csv and --report both name one"]);
     // Before a run: what could not be written after it.
     for flag in ["--report", "--junit", "--markdown", "--csv"] {
         let ran = scratch.run([SIM, &[flag, "no/such/file"]].concat());

@@ -42,6 +42,16 @@ pub mod name {
     pub(super) const SCRATCH: &str = "table.scratch";
 }
 
+/// The longest line: several times what a frame can carry, as hexadecimal digits.
+const MAX_LINE: u64 = 128 << 20;
+/// The largest table: some ten million sessions, trees and opens.
+const MAX_TABLES: u64 = 1 << 30;
+
+fn line_too_long() -> io::Error {
+    let text = format!("a line is longer than {} MiB", MAX_LINE >> 20);
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
 /// Why a workload folder could not be written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -143,6 +143,14 @@ pub enum PrepareError {
         #[source]
         source: NameError,
     },
+    /// An entry of a share that no server has.
+    #[error("line {line} of namespace.jsonl: {share:?} cannot be a share")]
+    Share {
+        /// The line, from 1.
+        line: usize,
+        /// The share it names.
+        share: String,
+    },
 }
 
 /// A workload that builds `entries`, the lines of `namespace.jsonl`, share by share, each at its
@@ -151,7 +159,7 @@ pub enum PrepareError {
 ///
 /// # Errors
 ///
-/// [`PrepareError`] for the first entry that is not below its root.
+/// [`PrepareError`] for the first entry that is not below its root, or of no share that can be.
 pub fn prepare(
     entries: &[Entry],
     places: &BTreeMap<String, Place>,
@@ -165,6 +173,15 @@ pub fn prepare(
             path: path.clone(),
             source,
         })?;
+        let share = &entry.share;
+        let of_share = RecordedName::of_text(share, false);
+        // What was not captured has no name.
+        if !share.is_empty() && !of_share.is_ok_and(RecordedName::is_one_component) {
+            return Err(PrepareError::Share {
+                line,
+                share: share.clone(),
+            });
+        }
     }
     let mut builder = Builder::new();
     builder.log_in();

@@ -9,18 +9,23 @@
 //! | `name`  | recorded names: resolved under every reading, put below a root   |
 //! | `reach` | what classes of SET_INFO and FSCTLs reach                        |
 //! | `plan`  | requests confined or refused before the run                      |
+//! | `said`  | calls on pipes as they are, against what was noted of them       |
 //! | `gate`  | frames looked at as they leave                                   |
 
 mod gate;
 mod name;
 mod plan;
 mod reach;
+mod said;
 
 use serde::{Deserialize, Serialize};
+
+use crate::ids::OpId;
 
 pub use self::{
     gate::{Breach, Gate},
     name::{MAX_DEPTH, MAX_UNITS, NameError, RecordedName},
+    said::{Said, Words},
 };
 pub(crate) use self::{
     gate::{NO_FILE, NO_SESSION, NO_TREE},
@@ -45,6 +50,9 @@ pub struct Policy {
     /// The account of this run that each recorded user logs in to, by number; one that is not here
     /// has an account of its own.
     pub accounts: Vec<u32>,
+    /// Calls on pipes that are not what was noted of them, ascending: none of them is sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub misnoted: Vec<OpId>,
 }
 
 impl Default for Policy {
@@ -56,6 +64,7 @@ impl Default for Policy {
             printers: true,
             wrong_passwords: None,
             accounts: Vec::new(),
+            misnoted: Vec::new(),
         }
     }
 }
@@ -71,6 +80,7 @@ impl Policy {
             printers: false,
             wrong_passwords: Some(WRONG_PASSWORDS),
             accounts: Vec::new(),
+            misnoted: Vec::new(),
         }
     }
 }

@@ -76,10 +76,11 @@ impl Bytes<'_> {
             return raw;
         }
         let letters = "ab.\\/:. \0..\u{ff0e}\u{ff0f}\u{2025}\u{200b}".chars();
-        let letters: Vec<char> = letters.collect();
+        let mut pieces: Vec<String> = letters.map(String::from).collect();
+        pieces.push(SNAPSHOT.to_owned());
         let text = raw
             .iter()
-            .map(|byte| letters[usize::from(*byte) % letters.len()]);
+            .map(|byte| pieces[usize::from(*byte) % pieces.len()].as_str());
         let text: String = text.collect();
         text.encode_utf16().flat_map(u16::to_le_bytes).collect()
     }
@@ -477,8 +478,9 @@ fn is_below_root(name: &[u8]) -> bool {
 
 /// Walks as servers do: with one separator or two, with or without what they cut off a component.
 fn stays_below(rest: &str) -> bool {
-    let cuts: [fn(&str) -> &str; 5] = [
+    let cuts: [fn(&str) -> &str; 6] = [
         |part| part,
+        |part| if part == SNAPSHOT { "" } else { part },
         |part| part.trim_end_matches(' '),
         |part| part.split('\0').next().unwrap(),
         |part| part.split(':').next().unwrap(),
@@ -505,6 +507,9 @@ fn stays_below(rest: &str) -> bool {
         })
     })
 }
+
+/// Servers that keep snapshots take it out of a path. [MS-SMB] 2.2.1.1.1.
+const SNAPSHOT: &str = "@GMT-2001.03.30-14.44.00";
 
 fn text(name: &[u8]) -> Option<String> {
     let even = name.len().is_multiple_of(2);

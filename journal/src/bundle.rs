@@ -169,7 +169,7 @@ fn take_u64(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_le_bytes(*number), rest))
 }
 
-const FILE_MAGIC: &[u8] = b"SMBJ\r\n\x1a\n";
+pub(crate) const FILE_MAGIC: &[u8] = b"SMBJ\r\n\x1a\n";
 const FRAME_MAGIC: &[u8] = b"SMBF";
 const TRAILER_MAGIC: &[u8] = b"SMBJEND\n";
 const FILE_HEAD: usize = 16;

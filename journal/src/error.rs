@@ -50,6 +50,12 @@ pub enum JournalError {
         /// The path.
         path: PathBuf,
     },
+    /// What is there is no bundle, and so not ours to replace.
+    #[error("{} exists and is no bundle", path.display())]
+    NotABundle {
+        /// The path.
+        path: PathBuf,
+    },
     /// Another process writes the journal.
     #[error("{} is open in another process", path.display())]
     Busy {
@@ -155,6 +161,12 @@ pub enum JournalError {
     Stalled {
         /// For how long, in seconds.
         seconds: u64,
+    },
+    /// What was recorded is not where it was recorded.
+    #[error("{} was removed or moved while it was written", path.display())]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
     },
     /// The writer's thread is gone.
     #[error("the journal's writer has stopped")]
@@ -269,6 +281,16 @@ impl JournalError {
             cause = error.source();
         }
         text
+    }
+
+    /// Whether what was recorded is not where it was recorded.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Gone { .. } => true,
+            Self::Poisoned { cause } => cause.is_gone(),
+            _ => false,
+        }
     }
 
     /// Whether this tells of damage, so that reading on (`--salvage`) may still find something.

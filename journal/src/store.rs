@@ -28,6 +28,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -60,6 +61,8 @@ pub(crate) struct Store {
     value: Vec<u8>,
     /// Held for its lock.
     _marker: File,
+    /// Which files they are that stand by these names.
+    identity: Identity,
 }
 
 /// What belongs to sled.
@@ -76,7 +79,10 @@ impl Store {
         pulse: Arc<Pulse>,
     ) -> Result<Self, JournalError> {
         std::fs::create_dir_all(path).map_err(io_error("creating", path))?;
-        let mut inside = std::fs::read_dir(path).map_err(io_error("reading", path))?;
+        let mut inside = std::fs::read_dir(path).map_err(|error| {
+            let _ = std::fs::remove_dir(path); // as long as nothing is in it
+            io_error("reading", path)(error)
+        })?;
         if inside.next().is_some() {
             return Err(JournalError::Exists { path: path.into() });
         }
@@ -99,6 +105,7 @@ impl Store {
         let db = pulse
             .during(|| guarded(|| open_sled(path)))
             .map_err(|error| store_error("opening", path, error))?;
+        let identity = identity(path).map_err(|_| JournalError::Gone { path: path.into() })?;
         let mut store = Self {
             path: path.into(),
             pulse,
@@ -113,6 +120,7 @@ impl Store {
             content: Vec::new(),
             value: Vec::new(),
             _marker: marker,
+            identity,
         };
         store.put_copied("meta", meta_json)?;
         store.flush()?;
@@ -211,6 +219,11 @@ impl Sink for Store {
 
     fn flush(&mut self) -> Result<(), JournalError> {
         self.call("writing", |sled| sled.db.flush())?;
+        if identity(&self.path).ok() != Some(self.identity) {
+            std::mem::forget(self.sled.take());
+            let path = self.path.clone();
+            return Err(JournalError::Gone { path });
+        }
         self.safe.clone_from(&self.written);
         Ok(())
     }
@@ -245,7 +258,16 @@ impl Sled {
 /// Removes a folder that was made a moment ago, and what is in it. What cannot be removed stays:
 /// the error that led here is the one to tell of.
 pub(crate) fn remove(path: &Path) {
-    let _ = std::fs::remove_dir_all(path);
+    if std::fs::remove_dir_all(path).is_ok() {
+        return;
+    }
+    // To look into a folder takes a file, and there may be none to be had: by name, as sled makes it.
+    for name in [MARKER, "conf", "db"] {
+        let _ = std::fs::remove_file(path.join(name));
+    }
+    for name in ["blobs", ""] {
+        let _ = std::fs::remove_dir(path.join(name));
+    }
 }
 
 fn open_sled(path: &Path) -> Result<sled::Db, sled::Error> {
@@ -284,19 +306,42 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, sled::
 
 fn store_error(action: &'static str, path: &Path, error: sled::Error) -> JournalError {
     match error {
-        // Sled keeps the kind, and of the rest the debugging form.
         sled::Error::Io(source) => JournalError::Io {
             action,
             path: path.into(),
-            source: match source.kind() {
-                io::ErrorKind::Other => source,
-                kind => kind.into(),
-            },
+            source: as_it_was(source),
         },
         other => JournalError::Store {
             action,
             reason: other.to_string(),
         },
+    }
+}
+
+/// Device and number of the marker and of sled's file.
+type Identity = [(u64, u64); 2];
+
+/// Which files a store is, as whoever looks for it finds it.
+fn identity(path: &Path) -> io::Result<Identity> {
+    let of = |name: &str| {
+        let about = std::fs::metadata(path.join(name))?;
+        Ok::<_, io::Error>((about.dev(), about.ino()))
+    };
+    Ok([of(MARKER)?, of("db")?])
+}
+
+/// Of an error that it tells again sled keeps the kind, and of the rest the debugging form.
+fn as_it_was(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() {
+        return error;
+    }
+    let text = error.to_string();
+    let code = text.split_once("Os { code: ");
+    let code = code.and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+    match (code, error.kind()) {
+        (Some(code), _) => io::Error::from_raw_os_error(code),
+        (None, io::ErrorKind::Other) => error,
+        (None, kind) => kind.into(),
     }
 }
 

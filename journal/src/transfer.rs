@@ -5,7 +5,8 @@
 //! carried over: the copy would look sound. Either all is written or nothing is left.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -14,10 +15,11 @@ use smbench_core::event::Recorder;
 
 use crate::{
     block::Event,
-    bundle::BundleWriter,
+    bundle::{BundleWriter, FILE_MAGIC},
     entries::StoredEntry,
     error::JournalError,
     reader::{Journal, TornTail},
+    store,
     writer::JournalWriter,
 };
 
@@ -39,7 +41,7 @@ pub struct TransferReport {
 pub enum Existing {
     /// Leave it, and give [`JournalError::Exists`].
     Keep,
-    /// Put the bundle in its place once that is whole.
+    /// Put the bundle in its place once that is whole, if it is a bundle too, or empty.
     Replace,
 }
 
@@ -48,7 +50,7 @@ pub enum Existing {
 ///
 /// # Errors
 ///
-/// Damage of any kind to the journal; [`JournalError::Exists`]; [`JournalError::Io`].
+/// Damage of any kind to the journal; those of [`can_export`].
 pub fn export(
     journal: &Journal,
     to: impl AsRef<Path>,
@@ -81,7 +83,8 @@ pub fn export(
 ///
 /// # Errors
 ///
-/// [`JournalError::Exists`], [`JournalError::NotAFile`], [`JournalError::Io`].
+/// [`JournalError::Exists`], [`JournalError::NotAFile`], [`JournalError::NotABundle`],
+/// [`JournalError::Io`].
 pub fn can_export(to: impl AsRef<Path>, existing: Existing) -> Result<(), JournalError> {
     let part = Part::beside(to.as_ref(), existing)?;
     fs::File::create_new(&part.path)
@@ -109,8 +112,8 @@ pub fn import(journal: &Journal, to: impl AsRef<Path>) -> Result<TransferReport,
     let writer = JournalWriter::create_raw(to.as_ref(), meta_json, journal.meta().shards)?;
     match fill(journal, &writer) {
         Ok(mut report) => {
-            writer.close()?;
-            report.bytes = Journal::open(to)?.size();
+            let written = writer.close().and_then(|_| Journal::open(&to));
+            report.bytes = written.inspect_err(|_| store::remove(to.as_ref()))?.size();
             Ok(report)
         }
         Err(error) => {
@@ -158,6 +161,19 @@ fn as_event(entry: &StoredEntry) -> Event<'_> {
     }
 }
 
+/// Whether a file begins like a bundle, whole or not.
+fn is_bundle(path: &Path) -> Result<bool, JournalError> {
+    let mut head = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(FILE_MAGIC.len() as u64).read_to_end(&mut head))
+        .map_err(|source| JournalError::Io {
+            action: "looking at",
+            path: path.into(),
+            source,
+        })?;
+    Ok(head == FILE_MAGIC)
+}
+
 /// A file that is written beside the one that it becomes. It is gone with the value.
 struct Part<'a> {
     to: &'a Path,
@@ -172,6 +188,9 @@ impl<'a> Part<'a> {
             }
             Ok(about) if !about.is_file() => {
                 return Err(JournalError::NotAFile { path: to.into() });
+            }
+            Ok(about) if about.len() > 0 && !is_bundle(to)? => {
+                return Err(JournalError::NotABundle { path: to.into() });
             }
             // What stands in the way of looking stands in the way of writing.
             Ok(_) | Err(_) => {}

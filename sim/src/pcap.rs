@@ -48,6 +48,15 @@ pub enum PcapError {
     },
 }
 
+/// Bytes of a file by which [`is_ours`] tells what it is.
+pub const HEAD: usize = 64;
+
+/// Whether a file that begins with `head` is a capture that a [`PcapTap`] of any version wrote.
+#[must_use]
+pub fn is_ours(head: &[u8]) -> bool {
+    block::is_section(head)
+}
+
 /// What to write, besides frames.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PcapConfig {

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Also write what became of what, as JSON that you alone can read. Keep it to yourself
     #[arg(long, value_name = "FILE")]
     map: Option<PathBuf>,
-    /// Replace OUT if it is a workload
+    /// Replace OUT if it is a workload and holds nothing else
     #[arg(long)]
     force: bool,
     /// Print one JSON object

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// address translation, a proxy or the end of a tunnel
     #[arg(long)]
     keep_duplicates: bool,
-    /// Replace DIR if it is a workload
+    /// Replace DIR if it is a workload and holds nothing else
     #[arg(long)]
     force: bool,
     /// Print one JSON object

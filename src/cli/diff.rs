@@ -61,6 +61,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut criteria = args.criteria.read()?;
     args.report.as_deref().map_or(Ok(()), page::check)?;
     args.files.check()?;
+    args.files.refuse_twice(args.report.as_ref())?;
     let a: Vec<Journal> = left
         .iter()
         .map(|path| open(path))

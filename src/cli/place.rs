@@ -87,7 +87,16 @@ pub(crate) fn make_room(out: &Path, force: bool) -> Result<(), Failure> {
     let shown = out.display();
     let is_workload = out.join(crate::load::WORKLOAD_FILE).is_file();
     match (is_workload, force) {
-        (true, true) => Ok(()),
+        (true, true) => {
+            match FolderWriter::stranger(out).or_environment(format!("cannot look into {shown}"))? {
+                None => Ok(()),
+                Some(name) => Err(Failure::usage(format!(
+                    "{shown} also holds {}, which is no part of a workload",
+                    name.display()
+                ))
+                .remedy("move it away, or name another folder")),
+            }
+        }
         (true, false) => Err(Failure::usage(format!("{shown} exists"))
             .remedy("name another folder, or say --force to replace that workload")),
         (false, _) if is_empty_folder(out) => {

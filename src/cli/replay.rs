@@ -22,6 +22,7 @@ use crate::live_run::{self, LiveOutcome, LiveRun};
 use crate::load::Loaded;
 use crate::metrics::MetricsArg;
 use crate::outputs::OutputArgs;
+use crate::pipes;
 use crate::policy::PolicyArgs;
 use crate::preflight::{self, Needs};
 use crate::record::{RecordArgs, Recording};
@@ -109,6 +110,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut config = args.run.config(0);
     config.tree_targets.clone_from(&target.trees);
     config.policy = args.policy.policy(target.accounts(workload));
+    config.policy.misnoted = pipes::misnoted(&loaded, &config.policy)?;
     // Whatever is wrong with the workload is told before anything is sent.
     let plan = loaded.plan(&config)?;
     let signing = match args.signing {

@@ -105,11 +105,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     // What was shown is shown also where the rest cannot be.
     let ended = broken.map_or_else(|| out.end(), Err);
     let shown = shown.map_err(|error| not_rerun(error, &args.journal))?;
-    match ended {
-        // `smbench show | head`: nobody wants the rest.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Verdict::Same),
-        Err(error) => return Err(error).or_environment("cannot write to standard output"),
-        Ok(()) => {}
+    if !is_wanted(ended)? {
+        return Ok(Verdict::Same);
     }
     for text in &shown.notes {
         note!("smbench: {text}");
@@ -242,6 +239,15 @@ fn check(args: &Args) -> Outcome {
     Ok(Verdict::of(!sound))
 }
 
+/// Whether anybody wants the rest; `smbench show | head` does not.
+fn is_wanted(written: io::Result<()>) -> Result<bool, Failure> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).or_environment("cannot write to standard output"),
+        Ok(()) => Ok(true),
+    }
+}
+
 fn salvage(args: &Args) -> Outcome {
     let journal = open_damaged(&args.journal)?;
     let mut out = Lines::begin();
@@ -253,7 +259,9 @@ fn salvage(args: &Args) -> Outcome {
         for entry in entries {
             match entry {
                 Ok(entry) => {
-                    json_line(&mut out, &entry).or_environment("cannot write")?;
+                    if !is_wanted(json_line(&mut out, &entry))? {
+                        return Ok(Verdict::Same);
+                    }
                 }
                 Err(error) => {
                     lost = true;
@@ -262,7 +270,9 @@ fn salvage(args: &Args) -> Outcome {
             }
         }
     }
-    out.end().or_environment("cannot write")?;
+    if !is_wanted(out.end())? {
+        return Ok(Verdict::Same);
+    }
     lost |= !journal.tails().is_empty();
     lost |= tell_damage(&journal, &args.journal)?;
     Ok(Verdict::of(lost))

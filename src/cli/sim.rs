@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter, Read as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -15,6 +15,7 @@ use smbench_compiler::prepare::{Stretch, stretches, synthetic};
 use smbench_core::ids::LogicalTime;
 use smbench_core::smb2::Dialect;
 use smbench_core::workload::{Entry, EntryKind, Workload};
+use smbench_sim::pcap::{HEAD, is_ours};
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 use smbench_sim::{
     Cast, DriverKind, ModelService, PcapConfig, PcapTap, Run, Scenario, ScenarioError, SimError,
@@ -32,6 +33,7 @@ use crate::outputs::OutputArgs;
 use crate::pipes;
 use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
 use crate::report::{self, say};
+use crate::small_file;
 use crate::stalls::Stall;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::verdict::{Basis, CoverageArg};
@@ -133,12 +135,21 @@ pub(crate) fn run(args: &Args) -> Outcome {
         );
     }
     let outputs = args.outputs.prepare()?;
+    let same = args
+        .pcap
+        .as_ref()
+        .filter(|_| args.pcap == args.record.bundle);
+    if let Some(path) = same {
+        return Err(
+            Failure::usage(format!("--bundle and --pcap both name {}", path.display()))
+                .remedy("name a file for each"),
+        );
+    }
     let loaded = Loaded::open(&args.dir)?;
     let scenario = match &args.scenario {
         Some(path) => {
             let shown = path.display();
-            let text =
-                std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+            let text = small_file::text(path)?;
             Scenario::from_toml(&text).map_err(|error| {
                 let told = match &error {
                     ScenarioError::Syntax(error) => toml_error(&text, error),
@@ -286,9 +297,9 @@ impl<'a> Capture<'a> {
         at: Place,
     ) -> Result<Self, Failure> {
         let context = || format!("cannot write the capture {}", path.display());
-        if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+        if let Some(what) = in_the_way(path).or_environment(context())? {
             return Err(
-                Failure::environment(format!("{}: it exists and is no file", context()))
+                Failure::environment(format!("{}: it exists and is {what}", context()))
                     .remedy("name another file with --pcap"),
             );
         }
@@ -329,6 +340,20 @@ impl<'a> Capture<'a> {
             connections: counts.connections,
         })
     }
+}
+
+/// What is at a path that a capture of ours may not replace.
+fn in_the_way(path: &Path) -> io::Result<Option<&'static str>> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+        Ok(about) if !about.is_file() => return Ok(Some("no file")),
+        Ok(about) if about.len() == 0 => return Ok(None),
+        Ok(_) => {}
+    }
+    let mut head = Vec::new();
+    (File::open(path)?.take(HEAD as u64)).read_to_end(&mut head)?;
+    Ok((!is_ours(&head)).then_some("no capture of ours"))
 }
 
 fn explain<E>(error: SimError<E>, journal: &str) -> Failure

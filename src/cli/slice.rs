@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Leave times as they are; otherwise they count from --from, or from what is kept
     #[arg(long)]
     keep_pcap_times: bool,
-    /// Replace the folder that -o names if it is a workload
+    /// Replace the folder that -o names if it is a workload and holds nothing else
     #[arg(long)]
     force: bool,
     /// Print one JSON object

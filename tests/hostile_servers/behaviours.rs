@@ -69,6 +69,20 @@ pub(crate) const HOSTILE: &[Hostile] = &[
             })
         },
     ),
+    ("gives trees with STATUS_PENDING", quiet, |peer, frame| {
+        patched(peer, frame, |pdu| {
+            if u16::from(pdu[12]) == TREE_CONNECT {
+                pdu[8..12].copy_from_slice(&0x103_u32.to_le_bytes());
+            }
+        })
+    }),
+    ("says that data are elsewhere", quiet, |peer, frame| {
+        patched(peer, frame, |pdu| {
+            if u16::from(pdu[12]) == READ {
+                pdu[66] = 255;
+            }
+        })
+    }),
     ("grants no credits", quiet, |peer, frame| {
         patched(peer, frame, |pdu| pdu[14..16].fill(0))
     }),

@@ -220,12 +220,38 @@ fn a_silent_server_ends_a_preparation_within_three_time_outs() {
         let more = ["--timeout", "1", "--journal", &journal];
         let ran = scratch.run(args.iter().chain(&more));
         ran.expect(3);
+        assert!(
+            !ran.err.contains("must be able to"),
+            "of rights nobody spoke: {ran:#?}"
+        );
         let took = begun.elapsed();
         assert!(
             took < Duration::from_secs(3 * TIMEOUT_S + 2),
             "{name}: {took:?}"
         );
     });
+}
+
+#[test]
+fn who_refuses_to_negotiate_is_said_to() {
+    let scratch = Scratch::new();
+    scratch.compile("smbclient_files.pcap", "work");
+    let server = Server::start(quiet, |peer, frame| {
+        let mut response = peer.response_to(frame);
+        response[8..12].copy_from_slice(&0xc000_0022_u32.to_le_bytes());
+        peer.send(&response)
+    });
+    let args = [
+        "replay",
+        "work",
+        "--server",
+        &server.address,
+        "--share",
+        "data",
+    ];
+    let ran = scratch.run(args);
+    ran.expect(3).says(&["refuses NEGOTIATE", "ACCESS_DENIED"]);
+    assert!(!ran.err.contains("dialect"), "{ran:#?}");
 }
 
 /// A program that is stopped for longer than a time-out hears first what has come meanwhile.

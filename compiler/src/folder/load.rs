@@ -23,7 +23,7 @@ use smbench_core::{
 };
 use thiserror::Error;
 
-use super::{FolderError, FolderReader, line, name};
+use super::{FolderError, FolderReader, MAX_LINE, line, line_too_long, name};
 
 /// Why a workload folder gave no plan.
 #[derive(Debug, Error)]
@@ -169,6 +169,11 @@ impl Source {
                 self.begun.extend_from_slice(rest);
                 text.truncate(known + last + 1);
                 return Ok(());
+            }
+            // No line has ended in it yet.
+            if text.len() as u64 > MAX_LINE {
+                text.clear();
+                return Err(line_too_long());
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     marker::PhantomData,
     path::{Path, PathBuf},
 };
@@ -15,7 +15,7 @@ use smbench_core::{
     workload::{Entry, FORMAT, Operation, Workload},
 };
 
-use super::{BlobReader, FolderError, name};
+use super::{BlobReader, FolderError, MAX_LINE, MAX_TABLES, line_too_long, name};
 
 /// A workload folder, with its tables read.
 #[derive(Debug)]
@@ -43,7 +43,16 @@ impl FolderReader {
                 path: path.to_owned(),
             });
         }
-        let json = fs::read(&file).map_err(FolderError::io(&file))?;
+        let mut json = Vec::new();
+        File::open(&file)
+            .and_then(|tables| {
+                if tables.metadata()?.len() > MAX_TABLES {
+                    let text = format!("it is larger than {} MiB", MAX_TABLES >> 20);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+                tables.take(MAX_TABLES).read_to_end(&mut json)
+            })
+            .map_err(FolderError::io(&file))?;
         let bad = |source: serde_json::Error| FolderError::BadLine {
             path: file.clone(),
             line: u64::try_from(source.line()).unwrap_or(u64::MAX),
@@ -193,7 +202,12 @@ impl<T: DeserializeOwned> Lines<T> {
     /// Reads a line into the buffer; its length.
     fn read_line(&mut self) -> Result<usize, FolderError> {
         self.buffer.clear();
-        let read = self.input.read_until(b'\n', &mut self.buffer);
+        let mut line = Read::take(&mut self.input, MAX_LINE);
+        let read = line.read_until(b'\n', &mut self.buffer);
+        let read = read.and_then(|len| match self.buffer.last() {
+            Some(last) if *last != b'\n' && line.limit() == 0 => Err(line_too_long()),
+            _ => Ok(len),
+        });
         read.map_err(FolderError::io(&self.path))
     }
 

@@ -2,8 +2,9 @@
 
 use std::{
     borrow::Borrow,
+    ffi::OsString,
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError, mpsc::sync_channel},
     thread,
@@ -55,10 +56,29 @@ impl FolderWriter {
         })
     }
 
+    /// The first thing in a workload's folder, by name, that is none of a workload's files: a
+    /// folder that holds such a thing is never replaced.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the folder.
+    pub fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
+        let mut first: Option<OsString> = None;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let ours = OURS.iter().any(|file| name == **file) && entry.file_type()?.is_file();
+            if !ours && first.as_ref().is_none_or(|first| name < *first) {
+                first = Some(name);
+            }
+        }
+        Ok(first)
+    }
+
     /// Where this process writes the workload for `target` until it is whole.
     #[must_use]
     pub fn unfinished(target: &Path) -> PathBuf {
-        let mut file_name = std::ffi::OsString::from(".");
+        let mut file_name = OsString::from(".");
         file_name.push(target.file_name().unwrap_or("workload".as_ref()));
         file_name.push(format!(".{}.tmp", std::process::id()));
         target.with_file_name(file_name)
@@ -225,8 +245,12 @@ impl FolderWriter {
 impl Drop for FolderWriter {
     fn drop(&mut self) {
         if !self.finished {
-            // Half a workload is of no use; where it cannot be removed it stays behind, hidden.
-            let _ = fs::remove_dir_all(&self.temporary);
+            // Half a workload is of no use; where it cannot be removed it stays behind, hidden. By
+            // name: to look into the folder takes a file, and there may be none to be had.
+            for name in OURS.iter().chain(&[name::SPILL, name::SCRATCH]) {
+                let _ = fs::remove_file(self.temporary.join(name));
+            }
+            let _ = fs::remove_dir(&self.temporary);
         }
     }
 }
@@ -242,13 +266,19 @@ fn unwritable(path: &Path) -> impl FnOnce(serde_json::Error) -> FolderError {
     }
 }
 
-/// Only nothing, an empty folder or a workload may be replaced.
+/// Only nothing, an empty folder or a workload and nothing else may be replaced.
 fn check_target(target: &Path) -> Result<(), FolderError> {
     let occupied = || FolderError::Occupied {
         path: target.to_owned(),
     };
-    if !target.exists() || target.join(name::WORKLOAD).is_file() {
+    if !target.exists() {
         return Ok(());
+    }
+    if target.join(name::WORKLOAD).is_file() {
+        return match FolderWriter::stranger(target).map_err(FolderError::io(target))? {
+            None => Ok(()),
+            Some(_) => Err(occupied()),
+        };
     }
     if !target.is_dir() {
         return Err(occupied());
@@ -260,5 +290,12 @@ fn check_target(target: &Path) -> Result<(), FolderError> {
     }
 }
 
+/// The files of a workload.
+const OURS: [&str; 4] = [
+    name::WORKLOAD,
+    name::OPERATIONS,
+    name::NAMESPACE,
+    name::BLOBS,
+];
 /// Bytes of operations that are written before they are made durable.
 const SYNC_EVERY: usize = 8 << 20;

@@ -238,3 +238,21 @@ fn nothing_is_made_where_an_entry_leads_out() {
         "{refused}"
     );
 }
+
+#[test]
+fn nothing_is_made_where_an_entry_names_no_share_that_can_be() {
+    for share in ["..", "a\\b", "data/x", ".", "\u{2025}"] {
+        let mut odd = entry("x", EntryKind::File, 0);
+        odd.share = share.to_owned();
+        let entries = [entry("a", EntryKind::File, 0), odd];
+        let error = prepare(&entries, &places(), b"").unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("line 2 of namespace.jsonl"), "{told}");
+    }
+    // One that was not captured, and one of another workload, are nobody's here.
+    for share in ["", "other"] {
+        let mut other = entry("x", EntryKind::File, 0);
+        other.share = share.to_owned();
+        prepare(&[other], &places(), b"").unwrap();
+    }
+}

@@ -20,7 +20,7 @@ use crate::{
     seal,
     smb2::{
         Body, Command, CreateOptions, CreateRequest, FileId, Header, HeaderFlags, InfoType,
-        IoctlRequest, Message, Name, NtStatus, Request, SetInfoRequest,
+        IoctlRequest, Message, Name, Request, SetInfoRequest,
     },
     workload::ShareKind,
 };
@@ -189,7 +189,7 @@ impl Gate {
                     self.files.extend(id);
                 }
                 Command::TREE_CONNECT if header.is_response() => {
-                    if header.nt_status() == NtStatus::PENDING {
+                    if header.is_interim() {
                         continue;
                     }
                     let asked = self.connects.remove(&(conn, header.message_id.0));

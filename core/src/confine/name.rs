@@ -153,13 +153,24 @@ enum Step {
 }
 
 /// Servers differ in where a component ends: at a NUL, at the colon before a stream, or nowhere.
+/// Those that keep snapshots take the one that names a snapshot out of the path.
 fn meaning(component: &str) -> Step {
+    if names_snapshot(component) {
+        return Step::Stay;
+    }
     let ends = component.find(['\0', ':']);
     let head = ends.and_then(|end| component.get(..end));
     let nul = component.find('\0').and_then(|end| component.get(..end));
     let readings = [Some(component), head, nul];
     let steps = readings.into_iter().flatten().map(lone);
     steps.min().unwrap_or(Step::Stay)
+}
+
+/// Whether a server may take a component for a previous version token, `@GMT-` and a time. [MS-SMB]
+/// 2.2.1.1.1. Which times it reads is its business.
+fn names_snapshot(component: &str) -> bool {
+    let head = component.get(..SNAPSHOT.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(SNAPSHOT))
 }
 
 /// Trailing dots and spaces fall away on some servers, others drop or map what they cannot keep: a
@@ -194,6 +205,8 @@ const LOOKALIKES: [char; 12] = [
     '\\', '/', '\u{2044}', '\u{2215}', '\u{2216}', '\u{29f5}', '\u{29f8}', '\u{29f9}', '\u{fe68}',
     '\u{ff0f}', '\u{ff3c}', '\u{f026}',
 ];
+/// What a previous version token begins with.
+const SNAPSHOT: &str = "@GMT-";
 /// The longest name, in UTF-16 code units, that NameLength can say with a root before it.
 /// [MS-SMB2] 2.2.13.
 pub const MAX_UNITS: usize = 32_000;
@@ -260,6 +273,10 @@ mod tests {
             "a\u{2215}..\u{2215}..\u{2215}x",
             "a\\\\..\\..\\x",
             "a\\.\\..\\..\\x",
+            "@GMT-2024.01.01-00.00.00\\..\\x",
+            "a\\@GMT-2024.01.01-00.00.00\\..\\..\\x",
+            "@GMT-2024.01.01-00.00.00/@gmt-2024.01.01-00.00.01/../x",
+            "@GMT-2024.01.01-00.00.00:s\\..\\x",
         ] {
             assert_eq!(verdict(name), Err(NameError::Outside), "{name:?}");
         }

@@ -113,10 +113,11 @@ pub(crate) fn is_dfs(op: &Operation) -> bool {
 }
 
 /// What `op` says on a pipe, as compiling noted it. What was not noted is not sent.
-fn check_call(op: &Operation, policy: &Policy) -> Result<(), Refusal> {
+pub(super) fn check_call(op: &Operation, policy: &Policy) -> Result<(), Refusal> {
     let related = op.compound.is_some_and(|compound| compound.related);
     // The handle of a related request is not in it: nobody could say which pipe it speaks to.
-    if op.rpc.is_empty() || related {
+    let misnoted = policy.misnoted.binary_search(&op.id).is_ok();
+    if op.rpc.is_empty() || related || misnoted {
         return Err(Refusal::RpcCall);
     }
     match op.rpc.iter().find_map(|call| policy.pipes.refuses(call)) {

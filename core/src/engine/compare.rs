@@ -46,9 +46,23 @@ pub(super) fn outcome(header: &Header, pdu: &[u8], cut: Option<&Cut>) -> Option<
         (Command::READ, 17) => {
             outcome.size = view.u32(HEADER_LEN + 4).map(u64::from);
             outcome.data = cut.and_then(data_digest);
+            // Data that are not in the frame where it says were not cut out of it.
+            if outcome.data.is_none() && outcome.size != Some(0) {
+                return None;
+            }
         }
         (Command::WRITE, 17) => outcome.size = view.u32(HEADER_LEN + 4).map(u64::from),
         (Command::NEGOTIATE, 65) => outcome.dialect = view.u16(HEADER_LEN + 4),
+        (Command::QUERY_DIRECTORY | Command::CHANGE_NOTIFY | Command::QUERY_INFO, 9) => {
+            let at = usize::from(view.u16(HEADER_LEN + 2)?);
+            holds(pdu, 8, at, view.u32(HEADER_LEN + 4)?)?;
+        }
+        (Command::IOCTL, 49) => {
+            // The input comes back in no answer that is worth anything.
+            let at = view.u32(HEADER_LEN + 32)?;
+            let len = view.u32(HEADER_LEN + 36)?;
+            holds(pdu, 48, usize::try_from(at).ok()?, len)?;
+        }
         (Command::CREATE | Command::READ | Command::WRITE | Command::NEGOTIATE, _) => return None,
         _ => {}
     }
@@ -98,6 +112,13 @@ pub(super) fn differences(
     {
         found(Divergence::Data { recorded, seen });
     }
+}
+
+/// Something only where `len` bytes lie behind the fixed part of a body, and in the PDU, from `at` on.
+fn holds(pdu: &[u8], fixed: usize, at: usize, len: u32) -> Option<()> {
+    let end = at.checked_add(usize::try_from(len).ok()?)?;
+    let inside = at >= HEADER_LEN + fixed && end <= pdu.len();
+    (len == 0 || inside).then_some(())
 }
 
 fn data_digest(cut: &Cut) -> Option<Digest> {

@@ -7,7 +7,7 @@ use super::{
     config::{Headers, Patience},
     conn::{Flight, Owner},
     issue::patch,
-    unsolicited::{is_interim, is_notification, is_server_notice},
+    unsolicited::{is_notification, is_server_notice},
     view::{View, create},
 };
 use crate::{
@@ -47,7 +47,7 @@ impl Engine {
             };
             if self.belongs(conn, pdu)? {
                 belongs = true;
-                self.heard(conn, is_interim(&header))?;
+                self.heard(conn, header.is_interim())?;
             } else {
                 self.conn_mut(conn)?.unsolicited.add(bytes.len());
             }
@@ -71,7 +71,7 @@ impl Engine {
         if is_server_notice(header) && self.config.headers == Headers::Checked {
             return Ok(()); // it asks for nothing, and answers nothing
         }
-        let interim = is_interim(header);
+        let interim = header.is_interim();
         let mid = header.message_id.0;
         let it = self.conn_mut(conn)?;
         let flight = if interim {

@@ -11,7 +11,7 @@ use super::{Engine, EngineError, config::Patience, conn::Owner, receive::Pdu};
 use crate::{
     event::{Effect, Input, NetFailure},
     ids::ConnId,
-    smb2::{Command, Header, NtStatus},
+    smb2::{Command, Header},
 };
 
 /// What came on a connection that belonged to nothing.
@@ -74,13 +74,13 @@ impl Engine {
         let mid = header.message_id.0;
         let it = self.conn(conn)?;
         Ok(match it.flights.get(&mid).map(|flight| flight.owner) {
-            Some(Owner::Op(op)) if is_interim(header) => {
+            Some(Owner::Op(op)) if header.is_interim() => {
                 let run = self.runs.get(op).ok_or(EngineError::unknown_op(op))?;
                 !run.reached_interim
             }
             Some(Owner::Op(_)) => true,
-            Some(Owner::Engine) => !is_interim(header),
-            None => !is_interim(header) && it.given_up.contains_key(&mid),
+            Some(Owner::Engine) => !header.is_interim(),
+            None => !header.is_interim() && it.given_up.contains_key(&mid),
         })
     }
 
@@ -105,11 +105,6 @@ pub(super) fn is_notification(header: &Header) -> bool {
 /// A session was closed on the server: a notice that is no answer. [MS-SMB2] 2.2.44.
 pub(super) fn is_server_notice(header: &Header) -> bool {
     header.command == Command(SERVER_TO_CLIENT_NOTIFICATION) && header.message_id.0 == u64::MAX
-}
-
-/// The request is the server's to finish. [MS-SMB2] 3.2.5.1.5.
-pub(super) fn is_interim(header: &Header) -> bool {
-    header.is_async() && header.nt_status() == NtStatus::PENDING
 }
 
 const SERVER_TO_CLIENT_NOTIFICATION: u16 = 0x13;

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::SealError;
-use super::conn::{Connection, Direction, Opened, Sealed, effective_session};
+use super::conn::{Connection, Demands, Direction, Opened, Sealed, effective_session};
 use super::keys::Dialect;
 use super::sign::unsign;
 use super::wire::{
@@ -47,8 +47,15 @@ impl ClientSecurity {
     /// The state of a fresh connection; see [`Connection::new`] for `nonce_seed`.
     #[must_use]
     pub fn new(signing: SigningPolicy, encryption: EncryptPolicy, nonce_seed: u32) -> Self {
+        let mut conn = Connection::new(nonce_seed);
+        // What was signed is answered signed, and what was encrypted encrypted. [MS-SMB2] 3.3.4.1.1,
+        // 3.3.4.1.4.
+        conn.demands = Demands {
+            signatures: signing == SigningPolicy::Always,
+            encryption: encryption == EncryptPolicy::Always,
+        };
         Self {
-            conn: Connection::new(nonce_seed),
+            conn,
             signing,
             encryption,
         }

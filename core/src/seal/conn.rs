@@ -129,6 +129,14 @@ pub struct Connection {
     setups: BTreeMap<u64, Setup>,
     forgotten_setups: u64,
     nonce_seed: u32,
+    pub(super) demands: Demands,
+}
+
+/// What this end demands of every session that has the keys for it, besides what was negotiated.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Demands {
+    pub(super) signatures: bool,
+    pub(super) encryption: bool,
 }
 
 impl Connection {
@@ -151,6 +159,7 @@ impl Connection {
             setups: BTreeMap::new(),
             forgotten_setups: 0,
             nonce_seed,
+            demands: Demands::default(),
         }
     }
 
@@ -466,12 +475,15 @@ impl Connection {
             || (header.is_response() && header.status == STATUS_USER_SESSION_DELETED)
             || header.is_interim()
             || header.message_id == UNSOLICITED;
-        let wants_encryption = session.encrypt || session.encrypted_trees.contains(&header.tree_id);
+        let wants_encryption = self.demands.encryption
+            || session.encrypt
+            || session.encrypted_trees.contains(&header.tree_id);
+        let wants_signature = self.demands.signatures || session.signing_required;
         Ok(if wants_encryption && session.c2s.is_some() && !excepted {
             Verdict::MissingEncryption { pdu: index }
         } else if header.is(FLAG_SIGNED) {
             Verdict::Signed
-        } else if session.signing_required && !excepted {
+        } else if wants_signature && !excepted {
             Verdict::MissingSignature { pdu: index }
         } else {
             Verdict::Unsigned

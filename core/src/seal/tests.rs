@@ -197,7 +197,17 @@ fn setup(
 
 /// Logs in over both ends, both verifying, and returns them with the session's id.
 fn log_in(dialect: u16, cipher: u16, signing: u16, flags: u16) -> (ClientSecurity, ServerSecurity) {
-    let mut client = ClientSecurity::new(SigningPolicy::IfRequired, EncryptPolicy::IfRequired, 1);
+    let client = ClientSecurity::new(SigningPolicy::IfRequired, EncryptPolicy::IfRequired, 1);
+    log_in_as(client, (dialect, cipher, signing), flags, DEMANDS_SIGNING)
+}
+
+/// The same for a client of its own policies, and a server of this security mode.
+fn log_in_as(
+    mut client: ClientSecurity,
+    (dialect, cipher, signing): (u16, u16, u16),
+    flags: u16,
+    mode: u16,
+) -> (ClientSecurity, ServerSecurity) {
     let mut server = ServerSecurity::new(2);
     let up = |c: &mut ClientSecurity, s: &mut ServerSecurity, mut frame: Vec<u8>| {
         c.seal(&mut frame).unwrap();
@@ -211,7 +221,7 @@ fn log_in(dialect: u16, cipher: u16, signing: u16, flags: u16) -> (ClientSecurit
     down(
         &mut client,
         &mut server,
-        negotiate_response(dialect, cipher, signing, 3),
+        negotiate_response(dialect, cipher, signing, mode),
     );
     let negotiate = ntlm::build_negotiate(0xE208_8233);
     up(
@@ -334,6 +344,42 @@ fn unsigned_and_unencrypted_requests_are_found() {
     let (_, mut server) = log_in(0x311, 2, 1, 4);
     let verdict = server.open(header(5, 0, 3, 77, 120)).unwrap().verdict;
     assert_eq!(verdict, Verdict::MissingEncryption { pdu: 0 });
+}
+
+/// What was signed is answered signed, and what was encrypted encrypted, whoever demanded it.
+/// [MS-SMB2] 3.3.4.1.1, 3.3.4.1.4.
+#[test]
+fn a_client_that_signs_or_encrypts_everything_believes_nothing_less() {
+    let policies = |signing, encryption| {
+        let client = ClientSecurity::new(signing, encryption, 1);
+        let (client, _) = log_in_as(client, (0x311, 2, 1), 0, ALLOWS_SIGNING);
+        client
+    };
+    let answer = |status: u32, flags: u32, mid: u64| {
+        let mut frame = header(5, flags, mid, 77, 152);
+        put(&mut frame, 8, &status.to_le_bytes());
+        frame
+    };
+    let (when_asked, always) = (SigningPolicy::IfRequired, SigningPolicy::Always);
+    let (if_told, all) = (EncryptPolicy::IfRequired, EncryptPolicy::Always);
+    for (signing, encryption, want) in [
+        (when_asked, if_told, Verdict::Unsigned),
+        (always, if_told, Verdict::MissingSignature { pdu: 0 }),
+        (when_asked, all, Verdict::MissingEncryption { pdu: 0 }),
+        (always, all, Verdict::MissingEncryption { pdu: 0 }),
+    ] {
+        let mut client = policies(signing, encryption);
+        assert_eq!(client.open(answer(0, 1, 3)).unwrap().verdict, want);
+        // What servers never seal: interim answers, breaks, and that there is no session.
+        for excepted in [
+            answer(0x103, 3, 3),
+            answer(0, 1, u64::MAX),
+            answer(0xc000_0203, 1, 3),
+        ] {
+            let verdict = client.open(excepted).unwrap().verdict;
+            assert_eq!(verdict, Verdict::Unsigned, "{signing:?} {encryption:?}");
+        }
+    }
 }
 
 /// A login that gives no key leaves nothing to sign with, whoever demands it.
@@ -561,3 +607,7 @@ fn no_prefix_of_anything_panics() {
             .is_err()
     );
 }
+
+/// Security modes of a server. [MS-SMB2] 2.2.4.
+const ALLOWS_SIGNING: u16 = 1;
+const DEMANDS_SIGNING: u16 = 3;

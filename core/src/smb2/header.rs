@@ -298,6 +298,13 @@ impl Header {
         self.flags.contains(HeaderFlags::ASYNC)
     }
 
+    /// Says that the request is the server's to finish, and that the answer follows.
+    /// [MS-SMB2] 3.2.5.1.5.
+    #[must_use]
+    pub fn is_interim(&self) -> bool {
+        self.is_async() && self.nt_status() == NtStatus::PENDING
+    }
+
     /// The tree id; none in an async header.
     #[must_use]
     pub fn tree_id(&self) -> Option<TreeId> {

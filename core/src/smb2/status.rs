@@ -131,10 +131,11 @@ impl NtStatus {
         (self.0 >> 30) as usize
     }
 
-    /// Severity *error* (`0xc…`).
+    /// Severity *error* (`0xc…`), or the one status below it that an ERROR response carries: what was
+    /// asked for was not done. [MS-SMB2] 2.2.2, 2.2.2.2.1.
     #[must_use]
     pub const fn is_error(self) -> bool {
-        self.0 >> 30 == 3
+        self.0 >> 30 == 3 || self.0 == Self::STOPPED_ON_SYMLINK.0
     }
 
     /// Says that the server did not take name, password or account, and nothing about the request.

@@ -9,13 +9,14 @@
 )]
 
 mod gate;
+mod notes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use smbench_core::bulk::Blobs;
-use smbench_core::confine::{Breach, Gate, Pipes, Policy, Refusal};
+use smbench_core::confine::{Breach, Gate, Pipes, Policy, Refusal, Said, Words};
 use smbench_core::drive::{Drive, NoRecord};
 use smbench_core::engine::{Engine, Plan, RunConfig, Speed, TreeTarget};
 use smbench_core::event::{AuthStep, Effect, Input, Output, Report, Seal, TokenOutcome};
@@ -110,6 +111,17 @@ impl Blobs for Data {
 
 /// Runs `lines`; the recorded kind of their share, and the one that it has now.
 fn run(lines: &[Value], policy: Policy, kinds: (u8, u8), data: Vec<Vec<u8>>) -> Ran {
+    run_with(lines, policy, kinds, data, |_| ())
+}
+
+/// The same with a server whose answers `change` changes.
+fn run_with(
+    lines: &[Value],
+    policy: Policy,
+    kinds: (u8, u8),
+    data: Vec<Vec<u8>>,
+    change: impl Fn(&mut [u8]),
+) -> Ran {
     let operations = lines
         .iter()
         .map(|line| serde_json::from_value::<Operation>(line.clone()));
@@ -175,7 +187,11 @@ fn run(lines: &[Value], policy: Policy, kinds: (u8, u8), data: Vec<Vec<u8>>) -> 
                         panic!("a response was sent");
                     };
                     let refuses = ran.logins.last() == Some(&AuthStep::BeginRefused);
-                    inputs.push_back(answer(conn, &sent, kinds.1, refuses));
+                    let mut told = answer(conn, &sent, kinds.1, refuses);
+                    if let Input::Received { frame, .. } = &mut told {
+                        change(&mut frame.bytes);
+                    }
+                    inputs.push_back(told);
                     ran.requests.push(request);
                 }
                 Output::Do(Effect::Report(report)) => ran.reports.push(report),

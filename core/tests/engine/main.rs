@@ -13,6 +13,7 @@ mod endless;
 mod load;
 mod silence;
 mod unsolicited;
+mod wrong;
 
 use desk::*;
 use serde_json::json;

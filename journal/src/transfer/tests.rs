@@ -343,8 +343,13 @@ fn a_bundle_that_is_there_is_kept_until_the_next_is_whole() {
     let error = export(&open(&store), &bundle, Existing::Keep).unwrap_err();
     assert!(matches!(error, JournalError::Exists { .. }), "{error}");
     assert_eq!(fs::read(&bundle).unwrap(), b"mine");
-    can_export(&bundle, Existing::Replace).unwrap();
+    // What is no bundle is never replaced; an empty file is nobody's work.
+    let error = can_export(&bundle, Existing::Replace).unwrap_err();
+    assert!(matches!(error, JournalError::NotABundle { .. }), "{error}");
     assert_eq!(fs::read(&bundle).unwrap(), b"mine");
+    fs::write(&bundle, "").unwrap();
+    export(&open(&store), &bundle, Existing::Replace).unwrap();
+    can_export(&bundle, Existing::Replace).unwrap();
     export(&open(&store), &bundle, Existing::Replace).unwrap();
     assert_eq!(open(&bundle).entries(ShardId(0)).unwrap().count(), 300);
     // What is no file is never replaced.

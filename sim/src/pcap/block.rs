@@ -17,6 +17,18 @@ pub(super) fn section(out: &mut Vec<u8>) {
     });
 }
 
+/// Whether a file that begins with `head` begins with a section that [`section`] wrote.
+pub(super) fn is_section(head: &[u8]) -> bool {
+    let mut ours = Vec::new();
+    section(&mut ours);
+    let at = |bytes: &[u8], from: usize, to: usize| bytes.get(from..to).map(<[u8]>::to_vec);
+    // All but its length and the version, with which the length changes.
+    let name = FIXED + 4 + WRITER.len();
+    at(head, 0, 4) == at(&ours, 0, 4)
+        && at(head, 8, FIXED + 2) == at(&ours, 8, FIXED + 2)
+        && at(head, FIXED + 4, name) == at(&ours, FIXED + 4, name)
+}
+
 /// The Interface Description Block.
 pub(super) fn interface(out: &mut Vec<u8>) {
     block(out, INTERFACE, |out| {
@@ -75,6 +87,10 @@ fn pad(out: &mut Vec<u8>, start: usize) {
     out.resize(start + len.next_multiple_of(4), 0);
 }
 
+/// Bytes of a Section Header Block before its options.
+const FIXED: usize = 24;
+/// What the writer's name begins with.
+const WRITER: &str = "smbench ";
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;

@@ -37,6 +37,8 @@ pub struct Planner {
     data: Interned<DataRef>,
     bodies: Index,
     arcs: OrderBuilder,
+    /// What was said last on each open that is a pipe.
+    spoken: BTreeMap<u32, OpId>,
     /// Members of compounds and their leaders.
     members: Vec<(OpId, OpId)>,
     /// Recorded times of interim responses, for think times.
@@ -57,6 +59,7 @@ impl Planner {
             order: config.order,
             policy: config.policy.clone(),
             silenced: BTreeMap::new(),
+            spoken: BTreeMap::new(),
             related: Vec::new(),
             thinks: config.pace == Pace::Think,
             places: Interned::default(),
@@ -176,6 +179,7 @@ impl Planner {
         {
             self.silenced.entry(open.0).or_insert(draft.id);
         }
+        self.keep_order_on_pipe(draft);
         let rare = Rare {
             acknowledges: self.acknowledges(draft, edges),
             latency_us: draft.latency_us,
@@ -237,6 +241,24 @@ impl Planner {
         let kinds = &self.plan.resources.tree_kinds;
         let kind = draft.tree.and_then(|tree| kinds.get(tree.index()));
         self.policy.confined && kind == Some(&ShareKind::Pipe)
+    }
+
+    /// What a call means depends on what was said before: it is let through in that order alone,
+    /// whatever edges somebody wrote or took out.
+    fn keep_order_on_pipe(&mut self, draft: &Draft) {
+        let speaks = matches!(draft.head.cmd, Command::WRITE | Command::IOCTL);
+        let Some(open) = draft.open.filter(|_| speaks && self.is_on_pipe(draft)) else {
+            return;
+        };
+        let before = self.spoken.insert(open.0, draft.id);
+        let leads = |from: &OpId| self.plan.ops.get(from.index()).map(|it| it.leader);
+        if let Some(from) = before.filter(|from| leads(from) != Some(draft.leader)) {
+            self.arcs.push(Arc {
+                from,
+                to: draft.leader,
+                on: Milestone::Sent,
+            });
+        }
     }
 
     fn datum(&mut self, data: Option<DataRef>) -> Maybe {
