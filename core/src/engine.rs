@@ -59,7 +59,7 @@ pub use self::{
 };
 use crate::{
     event::{Divergence, Effect, Input, Milestone, NetFailure, Output, Report},
-    ids::{ConnId, LogicalTime, OpId},
+    ids::{ConnId, LogicalTime, OpId, OpenRef},
     order::Progress,
 };
 
@@ -129,6 +129,8 @@ pub struct Engine {
     sessions: Vec<Slot<u64>>,
     trees: Vec<Slot<u32>>,
     opens: Vec<Slot<crate::smb2::FileId>>,
+    /// Handles of pipes that are open, where it matters what was said on which.
+    pipes: BTreeMap<crate::smb2::FileId, OpenRef>,
     resume_keys: BTreeMap<OpId, [u8; 24]>,
     schedule: Schedule,
     silence: Silence,
@@ -164,6 +166,7 @@ impl Engine {
             sessions: vec![Slot::Unset; plan.resources.sessions.len()],
             trees: vec![Slot::Unset; plan.resources.trees.len()],
             opens: vec![Slot::Unset; plan.resources.opens],
+            pipes: BTreeMap::new(),
             resume_keys: BTreeMap::new(),
             schedule: Schedule::new(&config),
             silence: Silence::default(),
@@ -198,6 +201,7 @@ impl Engine {
             Input::Start => self.start()?,
             Input::Connected { conn } => self.connected(conn)?,
             Input::ConnectFailed { conn, reason } | Input::Closed { conn, reason } => {
+                self.pipes.clear();
                 self.connection_lost(conn, reason)?;
             }
             Input::Received { conn, frame, seal } => self.received(conn, &frame, seal)?,

@@ -281,7 +281,25 @@ impl Engine {
                 sent,
             },
         );
+        self.forget_pipes(op)?;
         self.watch_request(op)
+    }
+
+    /// Handles that a request gives back may be given again.
+    fn forget_pipes(&mut self, op: OpId) -> Result<(), EngineError> {
+        if self.pipes.is_empty() {
+            return Ok(());
+        }
+        let planned = self.planned(op)?;
+        match planned.cmd {
+            Command::CLOSE => {
+                let open = planned.open;
+                self.pipes.retain(|_, held| Some(*held) != open);
+            }
+            Command::TREE_DISCONNECT | Command::LOGOFF => self.pipes.clear(),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Copies the template of `op` and patches this run's ids in; the length of its bulk data.

@@ -279,9 +279,22 @@ impl Engine {
         let id = view.file_id(create::FILE_ID).ok_or_else(lost)?;
         let oplock = view.u8(create::OPLOCK).ok_or_else(lost)?;
         let planned = self.planned(op)?;
-        let (open, client) = (planned.open, planned.client);
+        let (open, client, tree) = (planned.open, planned.client, planned.tree);
         if let Some((key, _)) = view.lease() {
             self.breaks.leased(client, key, op);
+        }
+        let kinds = &self.plan.resources.tree_kinds;
+        let kind = tree.and_then(|tree| kinds.get(tree.index()));
+        let on_pipe = self.config.policy.confined && kind == Some(&ShareKind::Pipe);
+        if let Some(open) = open.filter(|_| on_pipe)
+            && let Some(other) = self.pipes.insert(id, open)
+            && other != open
+        {
+            // The server's two are one to it: what is said on either is said on both.
+            self.pipes.insert(id, other);
+            self.diverged(op, Divergence::Malformed);
+            self.fail_what_it_gives(op, op);
+            return Ok(());
         }
         match open.and_then(|open| Some((open, self.opens.get_mut(open.index())?))) {
             Some((open, slot)) => {

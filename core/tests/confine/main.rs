@@ -19,7 +19,9 @@ use smbench_core::bulk::Blobs;
 use smbench_core::confine::{Breach, Gate, Pipes, Policy, Refusal, Said, Words};
 use smbench_core::drive::{Drive, NoRecord};
 use smbench_core::engine::{Engine, Plan, RunConfig, Speed, TreeTarget};
-use smbench_core::event::{AuthStep, Effect, Input, Output, Report, Seal, TokenOutcome};
+use smbench_core::event::{
+    AuthStep, Divergence, Effect, Input, Output, Report, Seal, TokenOutcome,
+};
 use smbench_core::frame::{Digest, Frame};
 use smbench_core::ids::{ConnId, LogicalTime};
 use smbench_core::smb2::{Body, Command, Message, Request};

@@ -81,3 +81,42 @@ fn what_is_said_on_a_pipe_is_said_in_its_order() {
     let sent = ran.requests.iter().map(Request::command);
     assert_eq!(sent.filter(|it| *it == Command::WRITE).count(), 2);
 }
+
+/// What is said on one of two pipes would be taken for what was said on the other.
+#[test]
+fn a_handle_that_a_server_gives_twice_is_not_believed() {
+    let mut other = bind(0);
+    other[32] ^= 1; // another interface
+    let mut lines = set_up("\\\\s\\IPC$");
+    lines.push(create(3, "srvsvc", &json!({})));
+    lines.push(create(4, "wkssvc", &json!({})));
+    let mut said = [(); 2].map(|()| smbench_core::rpc::Conversation::default());
+    let told = [(bind(0), 3), (other, 4), (call(15), 3)];
+    for (id, (piece, open)) in (5..).zip(&told) {
+        let data = json!({"blake3": Digest::of(piece).to_string(), "len": piece.len()});
+        let note = serde_json::to_value(said[open - 3].feed(piece)).unwrap();
+        let more = json!({"open": open, "data": data, "rpc": note});
+        let request = json!({"length": piece.len(), "offset": 0});
+        lines.push(line(id, "WRITE", &request, &more));
+    }
+    lines.push(line(8, "CLOSE", &json!({}), &json!({"open": 3})));
+    // One that was closed may be given again.
+    lines.push(create(9, "srvsvc", &json!({})));
+    lines.push(line(10, "CLOSE", &json!({}), &json!({"open": 9})));
+    let pieces = told.iter().map(|(piece, _)| piece.clone()).collect();
+    let ran = run_with(&lines, Policy::strict(), (PIPE, PIPE), pieces, |bytes| {
+        if bytes[12] == 5 {
+            bytes[128] = 7;
+        }
+    });
+    let found = ran.reports.iter().filter_map(|report| match report {
+        Report::Diverged { op, divergence } => {
+            (*divergence == Divergence::Malformed).then_some(op.0)
+        }
+        _ => None,
+    });
+    assert_eq!(found.collect::<Vec<_>>(), [4]);
+    assert_eq!(ran.refused(), []);
+    let sent = ran.requests.iter().map(Request::command);
+    assert_eq!(sent.filter(|it| *it == Command::WRITE).count(), 2);
+}
