@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     BundleWriter, Journal, JournalError, RerunError, RunMeta,
-    rerun::{OPS, Recipe, WORKLOAD},
+    rerun::{NAMESPACE, OPS, Recipe, WORKLOAD},
 };
 
 /// A journal made ready to be changed: its events, and what its engine was made of.
@@ -98,6 +98,12 @@ impl Seedling {
         let mut attachments = Vec::new();
         for name in [WORKLOAD, OPS] {
             attachments.push((name, journal.attachment(name)?));
+        }
+        // Older journals do not have it.
+        match journal.attachment(NAMESPACE) {
+            Ok(bytes) => attachments.push((NAMESPACE, bytes)),
+            Err(JournalError::NoAttachment { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         Ok(Self {
             meta: RunMeta {
