@@ -9,6 +9,7 @@ mod interrupt;
 mod journals;
 mod live_run;
 mod load;
+mod model;
 mod pipes;
 mod policy;
 mod preflight;

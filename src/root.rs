@@ -12,7 +12,7 @@ use smbench_compiler::prepare::{MARK, Preparation, make_folders, read_marks, wri
 use smbench_core::bulk::Blobs;
 use smbench_core::confine::{Gate, Policy};
 use smbench_core::drive::NoRecord;
-use smbench_core::engine::{Plan, RunConfig, Speed};
+use smbench_core::engine::{Engine, Plan, RunConfig, Speed};
 use smbench_core::event::{Divergence, Report};
 use smbench_core::frame::Digest;
 use smbench_core::ids::OpId;
@@ -150,8 +150,9 @@ impl Claim<'_> {
         let mut first: Option<(OpId, Divergence)> = None;
         let known = self.credentials.first();
         let drive = Drive {
-            plan,
-            config,
+            timeout_ms: config.timeout_ms,
+            seed: config.seed,
+            machine: Engine::new(plan, config),
             target: self.target,
             credentials: known.clone(),
             blobs: Kept {

@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 /// Panics of the engine are findings: what they say is told with them.
-fn quietly<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> T {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
     let done = work();

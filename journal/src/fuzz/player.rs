@@ -289,8 +289,9 @@ fn token_len(frame: &smbench_core::frame::Frame) -> usize {
     tokens.map(|cut| cut.len as usize).sum()
 }
 
-/// Data for every request: what it is does not matter here.
-struct Zeros;
+/// Data for every request, all zeros: where what it is does not matter, or is not at hand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Zeros;
 
 impl Blobs for Zeros {
     fn get(&mut self, _: &Digest, len: u32) -> Option<std::sync::Arc<[u8]>> {
