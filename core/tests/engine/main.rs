@@ -10,6 +10,7 @@
 mod bench;
 mod desk;
 mod endless;
+mod rows;
 mod silence;
 mod unsolicited;
 

@@ -71,6 +71,8 @@ pub struct Hunted {
     pub outcomes: BTreeMap<Walked, u64>,
     /// All transitions that were walked.
     pub walked: Walked,
+    /// Those that the run walks without a change.
+    pub unchanged: Walked,
     /// What must not be, each kind once.
     pub findings: Vec<Finding>,
 }
@@ -195,7 +197,10 @@ impl Seedling {
     /// Hunts: run after run, until there were enough. `go_on` hears of each run, and says whether another one
     /// is wanted.
     pub fn hunt(&self, hunt: &Hunt, mut go_on: impl FnMut(&Hunted) -> bool) -> Hunted {
-        let mut hunted = Hunted::default();
+        let mut hunted = Hunted {
+            unchanged: self.play(&[]).machine.unwrap_or_default(),
+            ..Hunted::default()
+        };
         let mut known = Vec::new();
         for run in 0..hunt.runs {
             let seed = hunt
