@@ -43,6 +43,7 @@ mod rw;
 mod security;
 mod session;
 mod set_info;
+mod sound;
 mod tree;
 mod waiting;
 
