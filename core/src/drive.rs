@@ -41,6 +41,11 @@ pub trait Machine {
         false
     }
 
+    /// How many things it keeps besides what it was made of.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// How far an operation is, for people; `None` where the machine has no such operation.
     fn state_of(&self, op: OpId) -> Option<OpState> {
         let _ = op;
@@ -65,6 +70,10 @@ impl Machine for Engine {
 
     fn is_over(&self) -> bool {
         self.is_done()
+    }
+
+    fn held(&self) -> usize {
+        Self::held(self)
     }
 
     fn state_of(&self, op: OpId) -> Option<OpState> {

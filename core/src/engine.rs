@@ -239,6 +239,15 @@ impl Engine {
         self.phase == Phase::Done
     }
 
+    /// How many things the engine keeps besides its plan: requests in flight and given up, turns, what it learnt
+    /// of the server. Whatever comes, it is bounded by the plan.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let conns: usize = self.conns.iter().map(Conn::held).sum();
+        let learnt = self.breaks.held() + self.resume_keys.len();
+        conns + learnt + self.schedule.held() + self.out.len()
+    }
+
     /// Operations that are not over yet.
     #[must_use]
     pub const fn unsettled(&self) -> usize {

@@ -189,7 +189,8 @@ impl Gate {
                     self.files.extend(id);
                 }
                 Command::TREE_CONNECT if header.is_response() => {
-                    if header.nt_status() == NtStatus::PENDING {
+                    // Only an asynchronous header is interim. [MS-SMB2] 3.2.5.1.5.
+                    if header.is_async() && header.nt_status() == NtStatus::PENDING {
                         continue;
                     }
                     let asked = self.connects.remove(&(conn, header.message_id.0));

@@ -155,6 +155,11 @@ impl Conn {
         self.next_mid = 0;
     }
 
+    /// Requests and logins that are kept.
+    pub(super) fn held(&self) -> usize {
+        self.flights.len() + self.queue.len() + self.logins.len() + self.given_up.len()
+    }
+
     /// Whether something may still come on it.
     pub(super) const fn is_alive(&self) -> bool {
         matches!(self.state, ConnState::Open | ConnState::Connecting)
