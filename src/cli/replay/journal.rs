@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use smbench_core::confine::{Gate, Policy};
+use smbench_core::confine::{Gate, Pipes, Policy};
 use smbench_core::drive::NoRecord;
-use smbench_core::engine::{Engine, Plan, Recorded, RunConfig, TreeTarget};
+use smbench_core::engine::{Engine, Plan, Recorded, RecordedOp, RunConfig, TreeTarget};
 use smbench_core::event::{Divergence, NetFailure, status_words};
 use smbench_core::frame::Digest;
 use smbench_core::ids::{ClientId, OpId, ShardId};
@@ -105,6 +105,7 @@ pub(super) fn run(args: &Args, path: &Path) -> Outcome {
     // What an engine does upon its inputs depends on how it was configured: only where it sends what, and
     // what it may send, is another matter.
     let seed = recipe.config.seed;
+    let policy = without_unknown_calls(&mut recipe, policy)?;
     let (there, model_plan) = planned(&mut recipe, policy.clone(), of_the_model(&workload))?;
     let (config, plan) = planned(&mut recipe, policy, target.trees.clone())?;
     let needs = Needs {
@@ -239,6 +240,23 @@ fn of_the_model(workload: &Workload) -> Vec<TreeTarget> {
             root: String::new(),
         })
         .collect()
+}
+
+/// What is written to a pipe is in no journal, and zeros are no call: where anything is, pipes are left alone.
+fn without_unknown_calls(recipe: &mut Recipe, policy: Policy) -> Result<Policy, Failure> {
+    let trees = of_the_model(&recipe.workload);
+    let (_, plan) = planned(recipe, policy.clone(), trees)?;
+    let recorded = plan.recorded();
+    let writes = |op: &RecordedOp| op.on_pipe && op.command == Command::WRITE;
+    let writes = recorded.iter().filter(writes).count();
+    if writes == 0 || policy.pipes == Pipes::None {
+        return Ok(policy);
+    }
+    note!("pipes are left alone: what {writes} requests write to them is in no journal");
+    Ok(Policy {
+        pipes: Pipes::None,
+        ..policy
+    })
 }
 
 fn planned(
@@ -438,9 +456,14 @@ impl Told {
         for why in &self.inconclusive {
             say!("INCONCLUSIVE: {why}");
         }
-        match self.findings.len() {
-            0 if self.inconclusive.is_empty() => say!("no finding"),
-            0 => {}
+        let elsewhere = self.findings.iter().filter(|it| it.kind == ENVIRONMENT);
+        let elsewhere = elsewhere.count();
+        match self.findings.len() - elsewhere {
+            0 if !self.inconclusive.is_empty() => {}
+            0 if elsewhere > 0 => {
+                say!("no finding but for the environment ({elsewhere} environment)");
+            }
+            0 => say!("no finding"),
             1 => say!("FOUND: 1 thing that the model does otherwise"),
             several => say!("FOUND: {several} things that the model does otherwise"),
         }
