@@ -136,6 +136,31 @@ fn what_is_refused_is_left_out() {
     assert_eq!(compared, issued - 1, "{told:#}");
 }
 
+/// What is written to a pipe is in no journal: pipes are left alone, and that is said.
+#[test]
+fn calls_that_are_in_no_journal_are_not_made() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures/public");
+    let capture = shared.join("BruteShark__PCAPNG_Examples_SMB_-_NTLMSSP_Windows_10.pcapng");
+    if !capture.exists() {
+        println!("no {}", capture.display());
+        return;
+    }
+    let scratch = Scratch::new();
+    let capture = capture.to_string_lossy();
+    scratch.run(["compile", &capture, "-o", "all"]).expect(0);
+    let slice = ["slice", "all", "--client", "3", "-o", "w"];
+    scratch.run(slice).expect(0);
+    let sim = ["sim", "w", "--speed", "max", "--bundle", "f.smbj"];
+    scratch.run(sim).expect(0);
+    let server = ModelServer::start(["--share", "s"]);
+    let to = ["--server", &server.address, "--share", "s", "--root", "r"];
+    scratch.run([&["prepare", "w"][..], &to].concat()).expect(0);
+    let play = ["replay", "--from-journal", "f.smbj", "--any-dialect"];
+    let ran = scratch.run([&play[..], &to].concat());
+    ran.expect(0)
+        .says(&["pipes are left alone: what 2 requests write"]);
+}
+
 /// What is wrong with a server shows in a changed journal as it does in any.
 #[test]
 fn a_planted_bug_is_told_with_its_operation() {
