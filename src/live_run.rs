@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use smbench_core::bulk::Blobs;
 use smbench_core::confine::Gate;
-use smbench_core::drive::DriveError;
+use smbench_core::drive::{DriveError, Machine};
 use smbench_core::engine::{Engine, EngineError, Plan, RunConfig};
 use smbench_core::event::{EffectsDigest, Recorder, Report};
 use smbench_core::ids::{LogicalTime, PrincipalRef, SessionRef};
@@ -173,8 +173,9 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     };
     let begun = Instant::now();
     let drive = Drive {
-        plan: run.plan,
-        config: run.config,
+        timeout_ms: run.config.timeout_ms,
+        seed: run.config.seed,
+        machine: Engine::new(run.plan, run.config),
         target: run.target,
         credentials: run.credentials,
         blobs: run.blobs,
@@ -250,6 +251,13 @@ impl Watch<Engine> for Follow<'_> {
     }
 }
 
+/// Looks on at nothing.
+pub(crate) struct Nobody;
+
+impl<M> Watch<M> for Nobody {
+    fn report(&mut self, _: LogicalTime, _: &Report) {}
+}
+
 /// Whom a journal is of.
 fn facts_of(run: &LiveRun<'_>) -> Vec<(&'static str, String)> {
     let users = run.credentials.principals.values();
@@ -268,12 +276,14 @@ fn facts_of(run: &LiveRun<'_>) -> Vec<(&'static str, String)> {
 /// Users that a journal names.
 const USERS_NAMED: usize = 20;
 
-/// A plan, and what it is driven with.
-pub(crate) struct Drive<'a, B, R> {
-    /// The workload, ready to run as `config` says.
-    pub(crate) plan: Plan,
-    /// How to run it.
-    pub(crate) config: RunConfig,
+/// A machine, and what it is driven with.
+pub(crate) struct Drive<'a, M, B, R> {
+    /// The engine, at the start of its run.
+    pub(crate) machine: M,
+    /// How long a connection may take to open or to close, in milliseconds.
+    pub(crate) timeout_ms: u32,
+    /// The seed of nonces.
+    pub(crate) seed: u64,
     /// Against whom.
     pub(crate) target: &'a Target,
     /// Who logs in.
@@ -291,7 +301,9 @@ pub(crate) struct Drive<'a, B, R> {
 }
 
 /// What is left of a driven plan.
-pub(crate) struct Driven<B, R> {
+pub(crate) struct Driven<M, B, R> {
+    /// The machine.
+    pub(crate) machine: M,
     /// Digest of all effects.
     pub(crate) effects: EffectsDigest,
     /// Frames that nobody asked for, beyond what was recorded.
@@ -303,9 +315,9 @@ pub(crate) struct Driven<B, R> {
     _recorder: R,
 }
 
-impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
-    /// Drives until the engine is done, with `watch` looking on.
-    pub(crate) fn finish(self, watch: &mut impl Watch<Engine>) -> Result<Driven<B, R>, Failure> {
+impl<M: Machine<Error = EngineError>, B: Blobs, R: Recorder> Drive<'_, M, B, R> {
+    /// Drives until the machine is done, with `watch` looking on.
+    pub(crate) fn finish(self, watch: &mut impl Watch<M>) -> Result<Driven<M, B, R>, Failure> {
         interrupt::refuse("nothing was sent")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -320,19 +332,19 @@ impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
             credentials: self.credentials,
             anonymous: AnonymousAuthenticator,
         };
-        let timeout = Duration::from_millis(self.config.timeout_ms.into());
+        let timeout = Duration::from_millis(self.timeout_ms.into());
         let usual = DriverConfig::default();
         let config = DriverConfig {
             connect_timeout: usual.connect_timeout.min(timeout),
             close_timeout: usual.close_timeout.min(timeout),
-            seed: self.config.seed,
+            seed: self.seed,
             signing: self.signing,
             encryption: self.encryption,
             ..usual
         };
         let finished = runtime.block_on(async {
             let parts = Parts {
-                machine: Engine::new(self.plan, self.config),
+                machine: self.machine,
                 network: TcpNetwork::new(move |_| Some(endpoint.clone())),
                 authenticator: login,
                 blobs: self.blobs,
@@ -348,6 +360,7 @@ impl<B: Blobs, R: Recorder> Drive<'_, B, R> {
             outcome.map_err(explain)
         })?;
         Ok(Driven {
+            machine: finished.machine,
             effects: finished.effects,
             unwanted: finished.metrics.unwanted_frames,
             standings: finished.metrics.standings,

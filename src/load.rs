@@ -12,6 +12,7 @@ use smbench_core::engine::{Plan, RunConfig};
 use smbench_core::frame::Digest;
 use smbench_core::ids::OpId;
 use smbench_core::workload::{DataRef, Entry, Operation, Workload};
+use smbench_journal::rerun::NAMESPACE;
 
 use crate::exit::{ENVIRONMENT, Failure, OrFail};
 use crate::report;
@@ -175,7 +176,7 @@ impl Loaded {
         Ok(*self.digest.get_or_init(|| digest))
     }
 
-    /// `workload.json` and `ops.jsonl` as they are: what a journal takes along.
+    /// `workload.json`, `ops.jsonl` and `namespace.jsonl` as they are: what a journal takes along.
     pub(crate) fn attachments(&self) -> Result<Attachments, Failure> {
         let read = |name: &str| {
             let path = self.dir.join(name);
@@ -183,7 +184,7 @@ impl Loaded {
             let bytes = std::fs::read(&path).or_environment(context())?;
             Ok((name.to_owned(), bytes))
         };
-        [WORKLOAD_FILE, OPERATIONS_FILE]
+        [NAMESPACE, WORKLOAD_FILE, OPERATIONS_FILE]
             .into_iter()
             .map(read)
             .collect()

@@ -14,6 +14,7 @@ mod live_run;
 mod load;
 mod losses;
 mod metrics;
+mod model;
 mod outputs;
 mod page;
 mod pipes;

@@ -17,7 +17,6 @@ use smbench_core::smb2::{
 use smbench_core::workload::{Action, Operation};
 
 use crate::exit::{Failure, OrFail};
-use crate::load::Loaded;
 use crate::target::Target;
 
 /// What the run needs of the server.
@@ -32,16 +31,17 @@ pub(crate) struct Needs {
 }
 
 /// Asks the server as the recorded clients did, a connection for each way they asked in.
+/// `pick` gives operations of the plan.
 pub(crate) fn check(
-    loaded: &Loaded,
     plan: &Plan,
     target: &Target,
     needs: &Needs,
+    pick: impl FnOnce(Vec<OpId>) -> Result<BTreeMap<OpId, Operation>, Failure>,
 ) -> Result<(), Failure> {
     if needs.any_dialect && needs.signing == SigningPolicy::IfRequired && !needs.encrypt {
         return Ok(()); // whatever it offers will do
     }
-    for (request, recorded) in recorded_requests(loaded, plan)? {
+    for (request, recorded) in recorded_requests(plan, pick)? {
         let Some(offer) = ask(target, &request, needs.timeout)? else {
             return Ok(()); // what it says instead of an answer, the run will meet
         };
@@ -108,14 +108,14 @@ fn encrypts(offer: &NegotiateResponse) -> bool {
 
 /// The ways in which recorded clients asked for a dialect, with the one they got.
 fn recorded_requests(
-    loaded: &Loaded,
     plan: &Plan,
+    pick: impl FnOnce(Vec<OpId>) -> Result<BTreeMap<OpId, Operation>, Failure>,
 ) -> Result<Vec<(NegotiateRequest, Dialect)>, Failure> {
     let recorded = plan.recorded();
     let all = (0u32..).map(OpId).zip(recorded.iter());
     let asked = all.filter(|(_, it)| it.command == Command::NEGOTIATE && it.is_answered);
     let asked: Vec<OpId> = asked.map(|(op, _)| op).take(LOOKED_AT).collect();
-    let operations = loaded.pick(asked)?;
+    let operations = pick(asked)?;
     let mut ways: BTreeMap<(Vec<u16>, u16), NegotiateRequest> = BTreeMap::new();
     for operation in operations.into_values() {
         let Operation { action, expect, .. } = operation;

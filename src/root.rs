@@ -162,8 +162,9 @@ impl Claim<'_> {
         let mut first = First(None);
         let known = self.credentials.first();
         let drive = Drive {
-            plan,
-            config,
+            timeout_ms: config.timeout_ms,
+            seed: config.seed,
+            machine: Engine::new(plan, config),
             target: self.target,
             credentials: known.clone(),
             blobs: Kept {

@@ -38,7 +38,7 @@ fn a_journal_on_a_full_disk_ends_at_once_and_what_was_recorded_reruns() {
     let (mut not_begun, mut cut_short, mut whole, mut most) = (0, 0, 0, 0);
     // Files may not grow beyond so many KiB: a write that fails, without a mount. Below 4 KiB, not
     // even the journal's first page.
-    for kib in (1..=81).step_by(4) {
+    for kib in (1..=121).step_by(5) {
         let ran = scratch.shell(&format!(
             "trap '' XFSZ; ulimit -f {kib}; {LIMIT} sim w --speed max --journal j"
         ));
@@ -229,13 +229,17 @@ fn a_flip_in_a_folder_costs_a_block_that_every_verb_names() {
     let db = scratch.path("j/db");
     let whole = fs::read(&db).unwrap();
     let (mut harmless, mut seen) = (0, 0);
-    for at in (0..whole.len()).step_by(whole.len() / 24) {
+    // Most of the file are pages that sled has written again elsewhere since.
+    for at in (0..whole.len()).step_by(whole.len() / 128) {
         let mut bytes = whole.clone();
         bytes[at] ^= 4;
         fs::write(&db, bytes).unwrap();
         let told = scratch.run(["show", "--verify", "j", "--json"]).json();
         let is_sound = told["sound"].as_bool().unwrap();
         let code = if is_sound { 0 } else { DAMAGED };
+        if is_sound && harmless >= 12 {
+            continue;
+        }
         for verb in [
             &["rerun", "j"][..],
             &["diff", "j", "whole.smbj"],

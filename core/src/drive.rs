@@ -9,10 +9,10 @@ use thiserror::Error;
 use crate::{
     bulk::{self, Blobs, Missing},
     confine::{Breach, Gate},
-    engine::{Engine, EngineError},
+    engine::{Engine, EngineError, OpState},
     event::{Effect, EffectsDigest, Entry, Input, Output, Recorder},
     frame::Frame,
-    ids::{ConnId, LogicalTime},
+    ids::{ConnId, LogicalTime, OpId},
 };
 
 /// Something that takes facts and gives orders: the engine, or a test's script.
@@ -35,6 +35,22 @@ pub trait Machine {
         let _ = input;
         true
     }
+
+    /// Whether the run is over: what is still ordered is its end.
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    /// How many things it keeps besides what it was made of.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// How far an operation is, for people; `None` where the machine has no such operation.
+    fn state_of(&self, op: OpId) -> Option<OpState> {
+        let _ = op;
+        None
+    }
 }
 
 impl Machine for Engine {
@@ -50,6 +66,18 @@ impl Machine for Engine {
 
     fn wants(&self, input: &Input) -> bool {
         Self::wants(self, input)
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_done()
+    }
+
+    fn held(&self) -> usize {
+        Self::held(self)
+    }
+
+    fn state_of(&self, op: OpId) -> Option<OpState> {
+        Self::state_of(self, op)
     }
 }
 

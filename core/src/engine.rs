@@ -20,6 +20,7 @@
 //! | `breaks`   | break notifications and their acknowledgements               |
 //! | `compare`  | what a response says, and in what it differs                 |
 //! | `load`     | what is under way, for who looks on                          |
+//! | `walked`   | which rows of the tables of all these a run walks             |
 //! | `version`  | which engine this is                                         |
 //!
 //! What it refuses: sockets, clocks, bulk data, secrets. It does not log; it reports.
@@ -41,21 +42,28 @@ mod silence;
 mod unsolicited;
 mod version;
 mod view;
+mod walked;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use thiserror::Error;
 
 use self::{
-    breaks::BreakBook, conn::Conn, op::OpRuns, plan::PlanOp, schedule::Schedule, silence::Silence,
+    breaks::BreakBook,
+    conn::{Conn, ConnEvent},
+    op::OpRuns,
+    plan::PlanOp,
+    schedule::Schedule,
+    silence::Silence,
 };
 pub use self::{
     config::{AckMode, Headers, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
     conn::ConnState,
     load::Load,
-    op::{OpEvent, OpState, TransitionError, Walked},
+    op::{OpEvent, OpState, TransitionError},
     plan::{Drafter, Part, Plan, PlanError, Planner, Recorded, RecordedOp},
     version::ENGINE_VERSION,
+    walked::Walked,
 };
 use crate::{
     event::{Divergence, Effect, Input, Milestone, NetFailure, Output, Report},
@@ -238,6 +246,15 @@ impl Engine {
         self.phase == Phase::Done
     }
 
+    /// How many things the engine keeps besides its plan: requests in flight and given up, turns, what it learnt
+    /// of the server. Whatever comes, it is bounded by the plan.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let conns: usize = self.conns.iter().map(Conn::held).sum();
+        let learnt = self.breaks.held() + self.resume_keys.len();
+        conns + learnt + self.schedule.held() + self.out.len()
+    }
+
     /// Operations that are not over yet.
     #[must_use]
     pub const fn unsettled(&self) -> usize {
@@ -307,13 +324,11 @@ impl Engine {
 
     fn finish(&mut self) {
         self.phase = Phase::Done;
-        for (conn, state) in (0u32..).zip(&mut self.conns) {
-            if state.state == ConnState::Open {
-                state.state = ConnState::Closed;
-                self.out.push_back(Effect::Close {
-                    conn: ConnId(conn),
-                    reset: false,
-                });
+        for (conn, it) in (0u32..).map(ConnId).zip(&mut self.conns) {
+            if it.state == ConnState::Open {
+                it.step(ConnEvent::HangUp, &mut self.walked);
+                let reset = false;
+                self.out.push_back(Effect::Close { conn, reset });
             }
         }
         self.report(Report::Done);
@@ -369,11 +384,17 @@ impl Engine {
         it.ok_or(EngineError::unknown_conn(conn))
     }
 
+    /// Takes `conn` on by `event`; whether it was one for its state.
+    fn conn_step(&mut self, conn: ConnId, event: ConnEvent) -> Result<bool, EngineError> {
+        let it = self.conns.get_mut(conn.index());
+        let it = it.ok_or(EngineError::unknown_conn(conn))?;
+        Ok(it.step(event, &mut self.walked))
+    }
+
     fn connected(&mut self, conn: ConnId) -> Result<(), EngineError> {
         let now = self.now;
-        let it = self.conn_mut(conn)?;
-        if it.state == ConnState::Connecting {
-            it.open(now);
+        if self.conn_step(conn, ConnEvent::Connected)? {
+            self.conn_mut(conn)?.open(now);
         }
         self.drain(conn)
     }
@@ -404,7 +425,7 @@ impl Engine {
                 self.diverged(op, Divergence::ConnectionLost { reason });
             }
         }
-        self.conn_mut(conn)?.state = ConnState::Lost { cause };
+        self.conn_step(conn, ConnEvent::Lose { cause })?;
         if let Some(op) = foreseen {
             self.observe(op)?;
         }

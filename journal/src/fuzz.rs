@@ -15,9 +15,10 @@ mod mutation;
 mod player;
 mod watch;
 
+pub(crate) use self::mutation::key_of;
 pub use self::{
     hunt::{Finding, Hunt, Hunted, Seedling},
     mutation::{Event, Mutation, mutated, mutations},
-    player::{Played, Player},
+    player::{Played, Player, Zeros},
     watch::{Violation, Watch},
 };

@@ -9,6 +9,7 @@ mod block;
 mod bundle;
 mod codec;
 pub mod diff;
+pub mod enact;
 mod entries;
 mod error;
 pub mod fuzz;

@@ -22,7 +22,7 @@ use smbench_core::{
     workload::{Operation, Workload},
 };
 
-pub use self::load::{OPS, Recipe, RerunError, SHARDS, WORKLOAD, partition};
+pub use self::load::{NAMESPACE, OPS, Recipe, RerunError, SHARDS, WORKLOAD, partition};
 use crate::{Journal, StoredEntry};
 
 /// What a rerun found.

@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 
 use smbench_core::bulk::{self, Blobs};
 use smbench_core::confine::Gate;
-use smbench_core::drive::Drive;
-use smbench_core::engine::Engine;
+use smbench_core::drive::{Drive, Machine};
+use smbench_core::engine::{Engine, EngineError};
 use smbench_core::event::{
     AuthStep, Effect, Input, NetFailure, Output, Recorder, Report, Seal, TokenOutcome,
 };
@@ -26,7 +26,7 @@ use smbench_live::{FrameService, ServiceHost};
 use self::ear::Ear;
 use self::link::{Link, Phase};
 use self::queue::{Event, Queue};
-use crate::run::{Cast, Run, SimCounters, SimError, SimOutcome, Simulated, Wire, unsettled};
+use crate::run::{Cast, Run, SimCounters, SimError, SimOutcome, Simulated, Stage, Wire, unsettled};
 use crate::scenario::Scenario;
 use crate::tap::{LinkEnd, LinkId, Vantage};
 use crate::weather::{Direction, Lane, cuts};
@@ -43,20 +43,48 @@ where
     R: Recorder,
     B: Blobs,
 {
-    let mut driver = EventLoop::new(run, on_report);
+    let (ops, gate) = (run.plan.len(), Gate::of(&run.config));
+    let stage = Stage {
+        cast: run.cast,
+        scenario: run.scenario,
+        server: run.server,
+        recorder: run.recorder,
+        blobs: run.blobs,
+        tap: run.tap,
+    };
+    let engine = Engine::new(run.plan, run.config);
+    run_machine(engine, ops, gate, stage, on_report).0
+}
+
+/// As [`run`], for any machine of `ops` operations, whose frames leave through `gate`; gives it back.
+pub fn run_machine<M, S, R, B>(
+    machine: M,
+    ops: usize,
+    gate: Gate,
+    stage: Stage<'_, S, R, B>,
+    on_report: impl FnMut(LogicalTime, &Report),
+) -> (Simulated<S, R, B>, M)
+where
+    M: Machine<Error = EngineError>,
+    S: FrameService,
+    R: Recorder,
+    B: Blobs,
+{
+    let mut driver = EventLoop::new(machine, ops, gate, stage, on_report);
     let result = driver.until_done();
     let result = result.map(|()| driver.outcome());
-    let (_, recorder) = driver.drive.into_parts();
-    Simulated {
+    let (machine, recorder) = driver.drive.into_parts();
+    let simulated = Simulated {
         result,
         server: Some(driver.server),
         recorder: Some(recorder),
         blobs: Some(driver.blobs),
-    }
+    };
+    (simulated, machine)
 }
 
-struct EventLoop<'a, S, R, B, F> {
-    drive: Drive<Engine, R>,
+struct EventLoop<'a, M, S, R, B, F> {
+    drive: Drive<M, R>,
     ops: usize,
     server: S,
     blobs: B,
@@ -76,31 +104,31 @@ struct EventLoop<'a, S, R, B, F> {
     done: Option<LogicalTime>,
 }
 
-impl<'a, S, R, B, F> EventLoop<'a, S, R, B, F>
+impl<'a, M, S, R, B, F> EventLoop<'a, M, S, R, B, F>
 where
+    M: Machine<Error = EngineError>,
     S: FrameService,
     R: Recorder,
     B: Blobs,
     F: FnMut(LogicalTime, &Report),
 {
-    fn new(run: Run<'a, S, R, B>, on_report: F) -> Self {
+    fn new(machine: M, ops: usize, gate: Gate, stage: Stage<'a, S, R, B>, on_report: F) -> Self {
         let mut queue = Queue::default();
-        let conns = run.cast.clients.len();
+        let conns = stage.cast.clients.len();
         for conn in (0u32..).take(conns).map(ConnId) {
-            for at in cuts(run.scenario, conn, run.cast.client(conn)) {
+            for at in cuts(stage.scenario, conn, stage.cast.client(conn)) {
                 queue.push(at, Event::Cut { conn });
             }
         }
-        let gate = Gate::of(&run.config);
         Self {
-            ops: run.plan.len(),
-            drive: Drive::new(Engine::new(run.plan, run.config), run.recorder, gate),
-            server: run.server,
-            blobs: run.blobs,
+            ops,
+            drive: Drive::new(machine, stage.recorder, gate),
+            server: stage.server,
+            blobs: stage.blobs,
             on_report,
-            authenticator: TrustAuthenticator::new(run.cast.clone()),
-            cast: run.cast,
-            scenario: run.scenario,
+            authenticator: TrustAuthenticator::new(stage.cast.clone()),
+            cast: stage.cast,
+            scenario: stage.scenario,
             links: std::iter::repeat_with(Link::default).take(conns).collect(),
             wires: vec![Wire::default(); conns],
             queue,
@@ -109,7 +137,7 @@ where
             server_wake: None,
             now: LogicalTime::ZERO,
             counters: SimCounters::default(),
-            ear: Ear::new(run.tap),
+            ear: Ear::new(stage.tap),
             done: None,
         }
     }
@@ -293,7 +321,7 @@ where
         }
         link.phase = Phase::Over;
         // The end of the run is not the end of a connection.
-        link.ended = reset.filter(|_| !self.drive.machine().is_done());
+        link.ended = reset.filter(|_| !self.drive.machine().is_over());
         let (life, at) = (link.life, link.arrival(Direction::Up, self.now, 0));
         if let Some(reset) = link.ended {
             let (by, id) = (Direction::Up, LinkId { conn, life });
@@ -437,8 +465,9 @@ where
     }
 }
 
-impl<S, R, B, F> ServiceHost for EventLoop<'_, S, R, B, F>
+impl<M, S, R, B, F> ServiceHost for EventLoop<'_, M, S, R, B, F>
 where
+    M: Machine<Error = EngineError>,
     S: FrameService,
     R: Recorder,
     B: Blobs,

@@ -20,7 +20,8 @@ mod weather;
 pub use model::ModelService;
 pub use pcap::{PcapConfig, PcapCounts, PcapError, PcapTap};
 pub use run::{
-    Cast, DriverKind, Run, SimCounters, SimError, SimOutcome, Simulated, Tally, Wire, simulate,
+    Cast, DriverKind, Run, SimCounters, SimError, SimOutcome, Simulated, Stage, Tally, Wire,
+    simulate,
 };
 pub use scenario::{Fault, Latency, Scenario, ScenarioError, Target};
 pub use tap::{LinkEnd, LinkId, Tap, Vantage};

@@ -1,8 +1,8 @@
 //! What a simulated run is made of, and what is left of it.
 
 use smbench_core::bulk::Blobs;
-use smbench_core::drive::{DriveError, OutgoingError};
-use smbench_core::engine::{Engine, EngineError, OpState, Plan, RunConfig};
+use smbench_core::drive::{DriveError, Machine, OutgoingError};
+use smbench_core::engine::{EngineError, OpState, Plan, RunConfig};
 use smbench_core::event::{EffectsDigest, Recorder, Report};
 use smbench_core::ids::{ClientId, ConnId, LogicalTime, OpId, PrincipalRef, SessionRef};
 use smbench_core::seal::Secret;
@@ -91,6 +91,23 @@ pub struct Run<'a, S, R, B> {
     pub plan: Plan,
     /// How to run it.
     pub config: RunConfig,
+    /// Who is who.
+    pub cast: Cast,
+    /// What the network does.
+    pub scenario: &'a Scenario,
+    /// The server, its namespace loaded; it has to trust any login.
+    pub server: S,
+    /// What records the inputs.
+    pub recorder: R,
+    /// Where WRITE data comes from.
+    pub blobs: B,
+    /// What listens to the network; the event loop alone has a place for it.
+    pub tap: Option<&'a mut dyn Tap>,
+}
+
+/// What a machine that is no engine of a plan is run with: a run without plan and configuration.
+#[derive(Debug)]
+pub struct Stage<'a, S, R, B> {
     /// Who is who.
     pub cast: Cast,
     /// What the network does.
@@ -282,8 +299,8 @@ impl std::fmt::Display for Unsettled<'_> {
     }
 }
 
-/// The first operations of an engine that are not over, and how many more there are.
-pub(crate) fn unsettled(engine: &Engine, ops: usize) -> (Vec<(OpId, OpState)>, usize) {
+/// The first operations of a machine that are not over, and how many more there are.
+pub(crate) fn unsettled(engine: &impl Machine, ops: usize) -> (Vec<(OpId, OpState)>, usize) {
     let ids = (0..u32::try_from(ops).unwrap_or(u32::MAX)).map(OpId);
     let mut open = ids
         .filter_map(|op| Some((op, engine.state_of(op)?)))

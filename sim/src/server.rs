@@ -44,6 +44,7 @@ mod security;
 mod services;
 mod session;
 mod set_info;
+mod sound;
 mod tree;
 mod waiting;
 

@@ -45,6 +45,8 @@ struct Told<'a> {
     outcomes: usize,
     /// Transitions that were walked.
     transitions: Vec<&'static str>,
+    /// Of those, that the journal does not walk as it is.
+    only_changed: Vec<&'static str>,
     findings: Vec<Found<'a>>,
     duration_us: u64,
 }
@@ -92,6 +94,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             inputs: hunted.inputs,
             outcomes: hunted.outcomes.len(),
             transitions: hunted.walked.rows().collect(),
+            only_changed: only_changed(&hunted),
             findings,
             duration_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
         })?;
@@ -108,7 +111,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 /// Panics of the engine are findings: what they say is told with them.
-fn quietly<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> T {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
     let done = work();
@@ -146,6 +149,10 @@ fn print(hunted: &Hunted, findings: &[Found<'_>]) {
         hunted.outcomes.len(),
         smbench_core::engine::Walked::ROWS.len(),
     );
+    let only = only_changed(hunted);
+    if !only.is_empty() {
+        say!("walked by changed runs alone: {}", only.join(", "));
+    }
     match findings.len() {
         0 => say!("no finding"),
         1 => say!("FOUND: 1 thing that must not be"),
@@ -161,6 +168,11 @@ fn print(hunted: &Hunted, findings: &[Found<'_>]) {
         }
         say!("    smbench show {}", found.bundle);
     }
+}
+
+/// Transitions that the journal does not walk as it is.
+fn only_changed(hunted: &Hunted) -> Vec<&'static str> {
+    hunted.walked.beyond(hunted.unchanged).rows().collect()
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {

@@ -1,5 +1,7 @@
 //! `smbench replay`: a workload against a live server.
 
+mod journal;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,8 +39,16 @@ use crate::verdict::{Basis, CoverageArg};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Workload folder
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "from_journal")]
+    dir: Option<PathBuf>,
+    /// Instead of a workload: do what the client does in a journal, such as one that smbench fuzz has written,
+    /// and tell where the server hangs, disconnects or answers otherwise than the model
+    #[arg(
+        long,
+        value_name = "FINDING",
+        conflicts_with_all = ["order", "speed", "pace", "ack", "min_coverage"]
+    )]
+    from_journal: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
     /// First build the initial files, below a new folder
@@ -100,10 +110,64 @@ struct Told<'a> {
     thresholds: &'a [Checked],
 }
 
+impl Signing {
+    const fn policy(self) -> SigningPolicy {
+        match self {
+            Self::Off => SigningPolicy::Off,
+            Self::Required => SigningPolicy::IfRequired,
+            Self::Always => SigningPolicy::Always,
+        }
+    }
+}
+
+impl Args {
+    const fn encryption(&self) -> EncryptPolicy {
+        match self.encrypt {
+            true => EncryptPolicy::Always,
+            false => EncryptPolicy::IfRequired,
+        }
+    }
+
+    /// What makes no sense with a journal in the place of a workload.
+    fn refuse_beside_journal(&self) -> Result<(), Failure> {
+        let refused = |what: &str, remedy: &str| {
+            let said = format!("{what} makes no sense with --from-journal");
+            Err(Failure::usage(said).remedy(remedy))
+        };
+        if self.dir.is_some() {
+            return refused(
+                "a workload folder",
+                "leave the folder out: a journal has its workload in it",
+            );
+        }
+        if self.prepare {
+            return refused(
+                "--prepare",
+                "a journal holds no file's content: make the root first, with smbench prepare and the \
+                 workload that was run",
+            );
+        }
+        if self.record.journal.is_some() || self.record.bundle.is_some() {
+            return refused(
+                "recording",
+                "leave --journal and --bundle out: FINDING is the record",
+            );
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Outcome {
+    if let Some(path) = &args.from_journal {
+        args.refuse_beside_journal()?;
+        return journal::run(args, path);
+    }
+    let Some(dir) = &args.dir else {
+        return Err(Failure::usage("no workload is named").remedy("name a folder"));
+    };
     let outputs = args.outputs.prepare()?;
     let metrics = args.metrics.serve()?;
-    let loaded = Loaded::open(&args.dir)?;
+    let loaded = Loaded::open(dir)?;
     let fresh = args.prepare && args.target.root.is_none() && args.target.mapping.is_none();
     let target = Target::resolve(&args.target, loaded.workload(), || loaded.digest(), fresh)?;
     let workload = loaded.workload();
@@ -113,11 +177,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     config.policy.misnoted = pipes::misnoted(&loaded, &config.policy)?;
     // Whatever is wrong with the workload is told before anything is sent.
     let plan = loaded.plan(&config)?;
-    let signing = match args.signing {
-        Signing::Off => SigningPolicy::Off,
-        Signing::Required => SigningPolicy::IfRequired,
-        Signing::Always => SigningPolicy::Always,
-    };
+    let signing = args.signing.policy();
     let needs = Needs {
         signing,
         encrypt: args.encrypt,
@@ -128,7 +188,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         loaded.check_content()?;
     }
     Recording::check(&args.record, "replay")?;
-    preflight::check(&loaded, &plan, &target, &needs)?;
+    preflight::check(&plan, &target, &needs, |ops| loaded.pick(ops))?;
     if args.prepare {
         // Beside the run's own journal, where one is named.
         let journal = args
@@ -173,11 +233,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         record: &args.record,
         basis: Basis::of(workload, args.coverage.min_coverage),
         signing,
-        encryption: if args.encrypt {
-            EncryptPolicy::Always
-        } else {
-            EncryptPolicy::IfRequired
-        },
+        encryption: args.encryption(),
     })?;
     let longest = outcome.tally.longest();
     let told = longest.iter().map(|(op, _)| *op);

@@ -1,7 +1,6 @@
 //! `smbench sim`: a workload against the model server, deterministically.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,13 +9,9 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use smbench_compiler::folder::FolderError;
-use smbench_compiler::prepare::{Stretch, stretches, synthetic};
 use smbench_core::ids::LogicalTime;
-use smbench_core::smb2::Dialect;
-use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::pcap::{HEAD, is_ours};
-use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
+use smbench_sim::server::Plant;
 use smbench_sim::{
     Cast, DriverKind, ModelService, PcapConfig, PcapTap, Run, Scenario, ScenarioError, SimError,
     Tap, Vantage, simulate,
@@ -29,8 +24,8 @@ use crate::facts;
 use crate::finding::Finding;
 use crate::interrupt::{STOPPING, Stoppable, Unfinished};
 use crate::load::Loaded;
+use crate::model::model_of;
 use crate::outputs::OutputArgs;
-use crate::pipes;
 use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
 use crate::report::{self, say};
 use crate::small_file;
@@ -365,93 +360,4 @@ where
         anyhow::Error::from(error).context("the simulation came to no end"),
     )
     .remedy(format!("its journal is {journal}"))
-}
-
-/// The model server with a workload's shares and initial files.
-pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<Server, Failure> {
-    let config = ServerConfig {
-        shares: shares_of(loaded.workload()),
-        guest_ok: true,
-        trusting: true,
-        pipes: pipes::recorded(loaded)?,
-        max_dialect: newest_dialect(loaded.workload()),
-        plants: plants.iter().copied().collect(),
-        seed,
-        limits: Limits {
-            // One client of a workload may have as many as it had; no other is to be kept from any.
-            opens: 1_000_000,
-            ..Limits::default()
-        },
-        ..ServerConfig::default()
-    };
-    loaded.check_content()?;
-    let mut server = Server::new(config);
-    for entry in &loaded.namespace {
-        put(&mut server, loaded, entry)?;
-    }
-    Ok(server)
-}
-
-/// The newest dialect that the recorded server chose: what it has beyond that nobody saw.
-fn newest_dialect(workload: &Workload) -> Dialect {
-    let chosen = workload.connections.iter().filter_map(|it| it.dialect);
-    let chosen = chosen.filter(|it| *it != Dialect::WILDCARD);
-    chosen.max_by_key(|it| it.0).unwrap_or(Dialect::SMB_3_1_1)
-}
-
-fn shares_of(workload: &Workload) -> Vec<ShareConfig> {
-    let mut shares: BTreeMap<String, ShareConfig> = BTreeMap::new();
-    for tree in &workload.trees {
-        let name = tree.share();
-        let share = if tree.holds_pipes() {
-            ShareConfig::pipe(name)
-        } else {
-            ShareConfig::disk(name)
-        };
-        // A share that nobody could connect to is none.
-        if tree.share_type != 0 {
-            shares.insert(name.to_lowercase(), share);
-        }
-    }
-    shares.into_values().collect()
-}
-
-fn put(server: &mut Server, loaded: &Loaded, entry: &Entry) -> Result<(), Failure> {
-    let context = || format!("cannot load {} into the model server", entry.path);
-    match entry.kind {
-        EntryKind::Directory => server
-            .mkdir(&entry.share, &entry.path)
-            .or_environment(context()),
-        EntryKind::File | EntryKind::Stream => {
-            let mut failed = None;
-            let parts = content(loaded, entry).map_while(|part| match part {
-                Ok(part) => Some(part),
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
-            });
-            server
-                .put_parts(&entry.share, &entry.path, entry.size, parts)
-                .or_environment(context())?;
-            failed.map_or(Ok(()), Err).or_environment(context())
-        }
-    }
-}
-
-/// What a preparation would write: what reads showed, synthetic bytes around it, of long gaps nothing.
-fn content(
-    loaded: &Loaded,
-    entry: &Entry,
-) -> impl Iterator<Item = Result<(u64, Vec<u8>), FolderError>> {
-    let name = format!("{}\\{}", entry.share, entry.path);
-    stretches(entry)
-        .into_iter()
-        .map(move |stretch| match stretch {
-            Stretch::Known(extent) => {
-                let data = loaded.blobs.get(&extent.data.blake3)?;
-                Ok((extent.offset, data))
-            }
-            Stretch::Synthetic { offset, len } => Ok((offset, synthetic(&name, offset, len))),
-        })
 }

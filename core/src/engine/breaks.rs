@@ -96,6 +96,11 @@ impl BreakBook {
         book
     }
 
+    /// What was learnt from the server and is kept.
+    pub(super) fn held(&self) -> usize {
+        self.seen.len() + self.missing.len() + self.by_handle.len() + self.by_lease.len()
+    }
+
     /// The recorded end of `conn` by the server, if it has one.
     pub(super) fn server_disconnect(&self, conn: ConnId) -> Option<OpId> {
         self.disconnects.get(&conn).copied()

@@ -1,12 +1,15 @@
 //! One transport connection: its life, its credits, and what is in flight on it.
 //!
-//! | from       | event        | to         | when                                         |
-//! |------------|--------------|------------|----------------------------------------------|
-//! | Idle       | Dial         | Connecting | the first operation on it is due             |
-//! | Connecting | Connected    | Open       | the driver says so                           |
-//! | Connecting | Lost         | Lost       | it could not be opened                       |
-//! | Open       | Lost         | Lost       | the peer or the network ended it             |
-//! | Open       | Hang up      | Closed     | the recording ended it, or the run is over   |
+//! | from       | event     | to         | when                                              |
+//! |------------|-----------|------------|---------------------------------------------------|
+//! | Idle       | Dial      | Connecting | the first operation on it is due                  |
+//! | Connecting | Connected | Open       | the driver says so                                |
+//! | Connecting | Lose      | Lost       | it could not be opened                            |
+//! | Open       | Lose      | Lost       | the peer or the network ended it, or it is silent |
+//! | Idle       | HangUp    | Closed     | the recording ended it, and asked nothing on it   |
+//! | Connecting | HangUp    | Closed     | the recording ended it, or the rest is given up   |
+//! | Open       | HangUp    | Closed     | the recording ended it, or the run is over        |
+//! | Lost       | HangUp    | Closed     | the recording ended it later                      |
 //!
 //! Credits follow [MS-SMB2] 3.2.4.1.2 and 3.2.5.1.4: a connection begins with one, a request of
 //! charge n takes n consecutive MessageIds, each response gives back what it grants. A request that
@@ -16,7 +19,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{headers::Sent, unsolicited::Unsolicited};
+use super::{headers::Sent, unsolicited::Unsolicited, walked::Walked};
 use crate::ids::{LogicalTime, OpId, SessionRef};
 
 /// How far a connection is.
@@ -36,6 +39,37 @@ pub enum ConnState {
     },
     /// The replay closed it.
     Closed,
+}
+
+/// What happens to a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ConnEvent {
+    /// The driver is asked to open it.
+    Dial,
+    /// It is open.
+    Connected,
+    /// It could not be opened, or ended.
+    Lose {
+        /// The operation later ones are a cascade of.
+        cause: Option<OpId>,
+    },
+    /// The replay ends it.
+    HangUp,
+}
+
+impl ConnState {
+    /// The state after `event`; `None` for a pair that is not in the table above: nothing happens then.
+    pub(super) const fn after(self, event: ConnEvent) -> Option<Self> {
+        Some(match (self, event) {
+            (Self::Idle, ConnEvent::Dial) => Self::Connecting,
+            (Self::Connecting, ConnEvent::Connected) => Self::Open,
+            (Self::Connecting | Self::Open, ConnEvent::Lose { cause }) => Self::Lost { cause },
+            (Self::Idle | Self::Connecting | Self::Open | Self::Lost { .. }, ConnEvent::HangUp) => {
+                Self::Closed
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// A request on the wire that has no final response yet.
@@ -104,18 +138,26 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    /// The driver is asked to open it.
-    pub(super) fn dial(&mut self, now: LogicalTime) {
-        self.state = ConnState::Connecting;
-        self.heard_at = now;
+    /// Goes on by `event`, and notes the row; whether there is one.
+    pub(super) fn step(&mut self, event: ConnEvent, walked: &mut Walked) -> bool {
+        let Some(next) = self.state.after(event) else {
+            return false;
+        };
+        walked.walk_conn(self.state, event);
+        self.state = next;
+        true
     }
 
     /// Ready to be used: one credit, MessageId 0.
     pub(super) fn open(&mut self, now: LogicalTime) {
-        self.state = ConnState::Open;
         self.heard_at = now;
         self.credits = 1;
         self.next_mid = 0;
+    }
+
+    /// Requests and logins that are kept.
+    pub(super) fn held(&self) -> usize {
+        self.flights.len() + self.queue.len() + self.logins.len() + self.given_up.len()
     }
 
     /// Whether something may still come on it.

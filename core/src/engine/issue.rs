@@ -3,8 +3,9 @@
 use super::{
     ConnState, Engine, EngineError, OpEvent, Slot,
     config::{AckMode, Headers},
-    conn::{Flight, Owner},
+    conn::{ConnEvent, Flight, Owner},
     headers::Sent,
+    login::LoginEvent,
     op::OpState,
     plan::{FILE_OFFSET_AT, Kind, PlanOp},
 };
@@ -84,8 +85,8 @@ impl Engine {
         match self.conn_mut(conn)?.state {
             ConnState::Open => {}
             ConnState::Idle => {
-                let now = self.now;
-                self.conn_mut(conn)?.dial(now);
+                self.conn_step(conn, ConnEvent::Dial)?;
+                self.conn_mut(conn)?.heard_at = self.now;
                 self.out.push_back(Effect::Connect { conn });
                 return Ok(Verdict::HeldByServer);
             }
@@ -219,7 +220,7 @@ impl Engine {
         debug_assert!(wire_len >= frame.bytes.len());
         self.out.push_back(Effect::Send { conn, frame, login });
         for member in members {
-            self.login_sent(member)?;
+            self.login_sent(member, LoginEvent::Send)?;
             self.reach(member, Milestone::Sent)?;
         }
         Ok(())
@@ -480,9 +481,9 @@ impl Engine {
         };
         let it = self.conn_mut(conn)?;
         let was = it.state;
-        it.state = ConnState::Closed;
         let flights = std::mem::take(&mut it.flights);
         let waiting = std::mem::take(&mut it.queue);
+        self.conn_step(conn, ConnEvent::HangUp)?;
         if matches!(was, ConnState::Open | ConnState::Connecting) {
             self.out.push_back(Effect::Close { conn, reset });
         }

@@ -4,12 +4,21 @@
 //! fewer (Kerberos in the recording, NTLM now). The engine walks the recorded legs, repeats the
 //! last one while the server wants more, and absorbs those that are left when it is content.
 //!
-//! | login state   | recorded leg is due        | driver has a token | server wants more | server is content |
-//! |---------------|----------------------------|--------------------|-------------------|-------------------|
-//! | none, Done    | Authenticate(Begin)        |                    |                   |                   |
-//! | AwaitingToken | wait                       | send               |                   |                   |
-//! | HasToken      | send                       |                    |                   |                   |
-//! | InFlight      | wait                       |                    | Authenticate(Continue) | Done         |
+//! | from          | event   | to            | effect                                                      |
+//! |---------------|---------|---------------|-------------------------------------------------------------|
+//! | None          | Begin   | AwaitingToken | a recorded leg is due: Authenticate(Begin)                  |
+//! | Done          | Begin   | AwaitingToken | the same, of another login to the session                   |
+//! | Done          | Absorb  | Done          | the leg that is due goes on with a login that is over       |
+//! | AwaitingToken | Token   | HasToken      | what waits for it is sent                                   |
+//! | AwaitingToken | Fail    | Done          | there is no token: the leg is a divergence                  |
+//! | HasToken      | Send    | InFlight      | a recorded leg goes out with it                             |
+//! | InFlight      | More    | InFlight      | the server wants more: Authenticate(Continue)               |
+//! | InFlight      | Token   | HasToken      | the next recorded leg is sent when it is due                |
+//! | InFlight      | Repeat  | InFlight      | there is no next one: the leg in hand is sent with the token |
+//! | InFlight      | Content | Done          | the server lets in, or refuses                              |
+//! | InFlight      | Fail    | Done          | no token, no answer, or no end: the session is lost         |
+//!
+//! A leg that is due while a token or an answer is awaited waits.
 //!
 //! [MS-SMB2] 3.2.4.2.3, 3.2.5.3.
 
@@ -24,6 +33,31 @@ use crate::{
     ids::{ConnId, OpId, SessionRef},
     smb2::{Command, NtStatus},
 };
+
+/// A row of the table above.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum LoginEvent {
+    /// A recorded leg begins a login; `again` where there was one before.
+    Begin { again: bool },
+    /// A recorded leg is not needed.
+    Absorb,
+    /// The token of the first leg is ready.
+    FirstToken,
+    /// There is no first token.
+    FailFirst,
+    /// A recorded leg goes out.
+    Send,
+    /// The server wants more.
+    More,
+    /// The token of a later leg is ready.
+    NextToken,
+    /// The leg in hand goes out once more.
+    Repeat,
+    /// The server wants no more.
+    Content,
+    /// It cannot go on.
+    Fail,
+}
 
 impl Engine {
     /// Whether the request may go out as far as logins are concerned: true for everything but a
@@ -46,14 +80,18 @@ impl Engine {
             Some(principal) => AuthStep::BeginAs(principal),
             None => AuthStep::Begin,
         };
-        match self.conn_mut(conn)?.login(session) {
+        let login = self.conn_mut(conn)?.login(session);
+        match login {
             Some(LoginState::HasToken(_)) => Ok(true),
             Some(LoginState::AwaitingToken(_) | LoginState::InFlight) => Ok(false),
             Some(LoginState::Done) if self.is_later_leg(op, session)? => {
+                self.walked.walk_login(LoginEvent::Absorb);
                 self.skip(op, SkipReason::Absorbed)?;
                 Ok(false)
             }
             None | Some(LoginState::Done) => {
+                let again = login.is_some();
+                self.walked.walk_login(LoginEvent::Begin { again });
                 self.conn_mut(conn)?
                     .set_login(session, LoginState::AwaitingToken(op));
                 self.out.push_back(Effect::Authenticate {
@@ -86,6 +124,7 @@ impl Engine {
         let login = self.conn_mut(conn)?.login(session);
         match (outcome, login) {
             (TokenOutcome::Ready { len }, Some(LoginState::AwaitingToken(_))) => {
+                self.walked.walk_login(LoginEvent::FirstToken);
                 self.conn_mut(conn)?
                     .set_login(session, LoginState::HasToken(len));
                 self.drain(conn)
@@ -95,7 +134,10 @@ impl Engine {
                     .set_login(session, LoginState::HasToken(len));
                 match self.leg_in_hand(conn, session) {
                     Some(op) => self.send_extra_leg(conn, op),
-                    None => self.drain(conn),
+                    None => {
+                        self.walked.walk_login(LoginEvent::NextToken);
+                        self.drain(conn)
+                    }
                 }
             }
             (TokenOutcome::Failed, Some(login)) => self.login_failed(conn, session, login),
@@ -111,6 +153,10 @@ impl Engine {
         login: LoginState,
     ) -> Result<(), EngineError> {
         self.conn_mut(conn)?.set_login(session, LoginState::Done);
+        self.walked.walk_login(match login {
+            LoginState::AwaitingToken(_) => LoginEvent::FailFirst,
+            _ => LoginEvent::Fail,
+        });
         let waiting = match login {
             LoginState::AwaitingToken(op) => Some(op),
             _ => self
@@ -173,12 +219,13 @@ impl Engine {
     /// Repeats the recorded leg `op`: the server wants one more than the recording has.
     fn send_extra_leg(&mut self, conn: ConnId, op: OpId) -> Result<(), EngineError> {
         self.resend(conn, op)?;
-        self.login_sent(op)
+        self.login_sent(op, LoginEvent::Repeat)
     }
 
     /// A SESSION_SETUP is on its way.
-    pub(super) fn login_sent(&mut self, op: OpId) -> Result<(), EngineError> {
+    pub(super) fn login_sent(&mut self, op: OpId, how: LoginEvent) -> Result<(), EngineError> {
         if let Some(session) = self.login_session(op)? {
+            self.walked.walk_login(how);
             let conn = self.planned(op)?.conn;
             self.conn_mut(conn)?
                 .set_login(session, LoginState::InFlight);
@@ -207,10 +254,12 @@ impl Engine {
         });
         if status == NtStatus::MORE_PROCESSING_REQUIRED {
             if !recorded_more && self.has_no_end(op)? {
+                self.walked.walk_login(LoginEvent::Fail);
                 self.conn_mut(conn)?.set_login(session, LoginState::Done);
                 *self.session_slot(session)? = Slot::Failed(op);
                 return Ok(true);
             }
+            self.walked.walk_login(LoginEvent::More);
             *self.session_slot(session)? = Slot::Held(session_id);
             let step = AuthStep::Continue;
             self.out.push_back(Effect::Authenticate {
@@ -220,6 +269,7 @@ impl Engine {
             });
             return Ok(recorded_more);
         }
+        self.walked.walk_login(LoginEvent::Content);
         self.conn_mut(conn)?.set_login(session, LoginState::Done);
         if status.is_error() {
             // Where the recorded login failed too, what comes after it is as recorded: the session
@@ -252,6 +302,7 @@ impl Engine {
         if self.config.patience == Patience::Twice || self.conn(conn)?.login(session) == done {
             return Ok(());
         }
+        self.walked.walk_login(LoginEvent::Fail);
         self.conn_mut(conn)?.set_login(session, LoginState::Done);
         let mut others = (0..).map(ConnId).zip(&self.conns);
         if !others.any(|(id, it)| id != conn && it.login(session) == done) {

@@ -11,8 +11,11 @@
 //! | InFlight  | Repeat  | InFlight  | one more leg of a login ([MS-SMB2] 3.2.5.3)             |
 //! | InFlight  | Lose    | Settled   | connection lost, or no response in time                 |
 //! | Pending   | Lose    | Settled   | connection lost, or no response in time                 |
-//! | unsettled | Skip    | Settled   | it cannot, or need not, be sent                         |
-//! | unsettled | Observe | Settled   | an event of the recording took place, or never will     |
+//! | unsettled | Skip    | Settled   | it cannot, or need not, be sent, or waited for          |
+//! | not sent  | Observe | Settled   | an event of the recording took place, or never will     |
+//!
+//! What is observed is no request (a break notification, the end of a connection), or is over when it is sent
+//! (a CANCEL): so it is never in flight. `walked` counts which rows a run walks.
 
 use thiserror::Error;
 
@@ -76,71 +79,6 @@ pub enum OpEvent {
     Observe,
 }
 
-/// Which rows of the table above a run has walked, a bit each.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Walked(u32);
-
-impl Walked {
-    /// The rows, in the order of their bits.
-    pub const ROWS: [&'static str; 19] = [
-        "Waiting Release",
-        "Scheduled Due",
-        "Queued Issue",
-        "InFlight Interim",
-        "InFlight Final",
-        "Pending Final",
-        "InFlight Repeat",
-        "InFlight Lose",
-        "Pending Lose",
-        "Waiting Skip",
-        "Scheduled Skip",
-        "Queued Skip",
-        "InFlight Skip",
-        "Pending Skip",
-        "Waiting Observe",
-        "Scheduled Observe",
-        "Queued Observe",
-        "InFlight Observe",
-        "Pending Observe",
-    ];
-
-    /// Walks the row of `event` in `state`.
-    pub(super) fn walk(&mut self, state: OpState, event: OpEvent) {
-        let place = match state {
-            OpState::Waiting => 0,
-            OpState::Scheduled => 1,
-            OpState::Queued => 2,
-            OpState::InFlight { .. } => 3,
-            OpState::Pending { .. } => 4,
-            OpState::Settled => return,
-        };
-        let row = match event {
-            OpEvent::Release => 0,
-            OpEvent::Due => 1,
-            OpEvent::Issue { .. } => 2,
-            OpEvent::Interim { .. } => 3,
-            OpEvent::Final => 1 + place, // 4 in flight, 5 pending
-            OpEvent::Repeat { .. } => 6,
-            OpEvent::Lose => 4 + place, // 7 in flight, 8 pending
-            OpEvent::Skip => 9 + place,
-            OpEvent::Observe => 14 + place,
-        };
-        self.0 |= 1 << row;
-    }
-
-    /// Walks all that the other has.
-    pub fn add(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    /// The rows that were walked.
-    pub fn rows(self) -> impl Iterator<Item = &'static str> {
-        let rows = Self::ROWS.into_iter().enumerate();
-        rows.filter(move |(bit, _)| self.0 & (1 << bit) != 0)
-            .map(|(_, row)| row)
-    }
-}
-
 /// A transition outside the table.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[error("operation {op} cannot take {event:?} in state {state:?}")]
@@ -171,7 +109,8 @@ impl OpState {
             (Self::InFlight { .. } | Self::Pending { .. }, OpEvent::Final | OpEvent::Lose) => {
                 Self::Settled
             }
-            (state, OpEvent::Skip | OpEvent::Observe) if state != Self::Settled => Self::Settled,
+            (Self::Waiting | Self::Scheduled | Self::Queued, OpEvent::Observe) => Self::Settled,
+            (state, OpEvent::Skip) if state != Self::Settled => Self::Settled,
             (state, event) => return Err(TransitionError { op, state, event }),
         })
     }
@@ -356,6 +295,8 @@ mod tests {
                 .is_err()
         );
         assert!(OpState::Settled.step(OP, OpEvent::Skip).is_err());
+        let sent = OpState::InFlight { mid: 1 };
+        assert!(sent.step(OP, OpEvent::Observe).is_err());
         assert!(
             OpState::Pending {
                 mid: 1,

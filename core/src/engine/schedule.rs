@@ -86,6 +86,14 @@ impl Schedule {
         starving.map(|(_, op)| Turn::Starving(op))
     }
 
+    /// Turns that are kept.
+    pub(super) fn held(&self) -> usize {
+        let heaps = [&self.due, &self.held, &self.patient].map(BinaryHeap::len);
+        let queues = [&self.brief, &self.hungry].map(VecDeque::len);
+        let ranks = self.barrier.len() + self.answered.len();
+        heaps.into_iter().chain(queues).sum::<usize>() + ranks
+    }
+
     /// When [`Self::pop`] has somebody's turn next.
     pub(super) fn next_wake(&self, stopping: bool) -> Option<LogicalTime> {
         let due = self.due.peek().filter(|_| !stopping);

@@ -16,8 +16,11 @@
 //! [`RunConfig::break_wait_ms`]: super::RunConfig::break_wait_ms
 
 use super::{
-    ConnState, Engine, EngineError, OpEvent, Phase, config::Patience, conn::GivenUp, conn::Owner,
-    op::OpState, plan::Kind,
+    ConnState, Engine, EngineError, OpEvent, Phase,
+    config::Patience,
+    conn::{ConnEvent, GivenUp, Owner},
+    op::OpState,
+    plan::Kind,
 };
 use crate::{
     event::{Divergence, Effect, Milestone, Report},
@@ -182,8 +185,8 @@ impl Engine {
     /// `conn` is lost as a whole, as `cause` shows by not being answered: what is in flight on it
     /// and what waits for it is a consequence.
     fn lose_connection(&mut self, conn: ConnId, cause: OpId) -> Result<(), EngineError> {
+        self.conn_step(conn, ConnEvent::Lose { cause: Some(cause) })?;
         let it = self.conn_mut(conn)?;
-        it.state = ConnState::Lost { cause: Some(cause) };
         let since = it.heard_at;
         let waiting = std::mem::take(&mut it.queue);
         let flights = std::mem::take(&mut it.flights);
@@ -254,7 +257,7 @@ impl Engine {
             it.flights.clear();
             it.queue.clear();
             if it.is_alive() {
-                it.state = ConnState::Lost { cause: Some(cause) };
+                it.step(ConnEvent::Lose { cause: Some(cause) }, &mut self.walked);
                 self.out.push_back(Effect::Close { conn, reset: true });
             }
         }

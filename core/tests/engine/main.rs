@@ -11,6 +11,7 @@ mod bench;
 mod desk;
 mod endless;
 mod load;
+mod rows;
 mod silence;
 mod unsolicited;
 mod wrong;

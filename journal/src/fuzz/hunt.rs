@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     BundleWriter, Journal, JournalError, RerunError, RunMeta,
-    rerun::{OPS, Recipe, WORKLOAD},
+    rerun::{NAMESPACE, OPS, Recipe, WORKLOAD},
 };
 
 /// A journal made ready to be changed: its events, and what its engine was made of.
@@ -71,6 +71,8 @@ pub struct Hunted {
     pub outcomes: BTreeMap<Walked, u64>,
     /// All transitions that were walked.
     pub walked: Walked,
+    /// Those that the run walks without a change.
+    pub unchanged: Walked,
     /// What must not be, each kind once.
     pub findings: Vec<Finding>,
 }
@@ -98,6 +100,12 @@ impl Seedling {
         let mut attachments = Vec::new();
         for name in [WORKLOAD, OPS] {
             attachments.push((name, journal.attachment(name)?));
+        }
+        // Older journals do not have it.
+        match journal.attachment(NAMESPACE) {
+            Ok(bytes) => attachments.push((NAMESPACE, bytes)),
+            Err(JournalError::NoAttachment { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         Ok(Self {
             meta: RunMeta {
@@ -189,7 +197,10 @@ impl Seedling {
     /// Hunts: run after run, until there were enough. `go_on` hears of each run, and says whether another one
     /// is wanted.
     pub fn hunt(&self, hunt: &Hunt, mut go_on: impl FnMut(&Hunted) -> bool) -> Hunted {
-        let mut hunted = Hunted::default();
+        let mut hunted = Hunted {
+            unchanged: self.play(&[]).machine.unwrap_or_default(),
+            ..Hunted::default()
+        };
         let mut known = Vec::new();
         for run in 0..hunt.runs {
             let seed = hunt

@@ -434,7 +434,7 @@ fn notified_key(before: &[Event], conn: Option<ConnId>) -> Option<[u8; 16]> {
 }
 
 /// The key or handle that a break notification or acknowledgement names. [MS-SMB2] 2.2.23, 2.2.24.
-pub(super) fn key_of(pdu: &[u8]) -> Option<[u8; 16]> {
+pub(crate) fn key_of(pdu: &[u8]) -> Option<[u8; 16]> {
     let header = Header::decode(pdu).ok()?;
     let key = pdu.get(KEY_AT..KEY_AT + 16)?.try_into().ok()?;
     (header.command == Command::OPLOCK_BREAK).then_some(key)

@@ -91,6 +91,14 @@ pub enum Violation {
         /// How many credits there are.
         credits: u64,
     },
+    /// The engine keeps more than its plan explains.
+    #[error("the engine keeps {held} things, more than the {most} that its plan explains")]
+    Memory {
+        /// How many.
+        held: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// A break was acknowledged more often than it came.
     #[error("a break on connection {conn} is acknowledged more often than it came")]
     Acknowledged {

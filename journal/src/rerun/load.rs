@@ -18,6 +18,8 @@ use crate::{Journal, JournalError};
 pub const WORKLOAD: &str = "workload.json";
 /// Attachment: `ops.jsonl` of the workload.
 pub const OPS: &str = "ops.jsonl";
+/// Attachment: `namespace.jsonl` of the workload, what existed before it. A rerun does without.
+pub const NAMESPACE: &str = "namespace.jsonl";
 /// Attachment: the shard of each client, a JSON array of numbers. Without it clients are spread
 /// as [`partition`] does.
 pub const SHARDS: &str = "shards.json";

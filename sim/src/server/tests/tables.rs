@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smbench_core::smb2::OplockLevel;
+
+use super::client::{Net, create, with_oplock};
 use crate::server::caching::Holder;
 use crate::server::leases::NONE;
 use crate::server::open::FileState;
+use crate::server::waiting::Timers;
 use crate::server::{Server, StreamId};
 
 impl Server {
@@ -51,6 +55,7 @@ impl Server {
         }
         assert!(files.is_empty(), "{files:?}");
         self.check_caching();
+        assert_eq!(self.unsound(), None);
         assert_eq!(self.fs.held(), self.fs.held_again());
     }
 
@@ -79,4 +84,27 @@ impl Server {
             assert_eq!(file.caching.breaking, told, "{stream}");
         }
     }
+}
+
+/// What does not hold is told.
+#[test]
+fn what_is_unsound_is_told() {
+    let broken = |spoil: fn(&mut Server)| {
+        let mut net = Net::new();
+        let mut holder = net.client("holder");
+        let mut other = net.client("other");
+        net.call(&mut holder, with_oplock("f", OplockLevel::BATCH))
+            .ok();
+        net.send(&mut other, create("f"));
+        net.pump();
+        assert_eq!(net.server.unsound(), None);
+        spoil(&mut net.server);
+        net.server.unsound().unwrap()
+    };
+    let sessions = broken(|server| server.sessions.clear());
+    assert!(sessions.contains("outlived its session"), "{sessions}");
+    let conns = broken(|server| server.conns.clear());
+    assert!(conns.contains("outlived its connection"), "{conns}");
+    let timers = broken(|server| server.timers = Timers::default());
+    assert!(timers.contains("has no timer"), "{timers}");
 }

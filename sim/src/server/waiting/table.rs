@@ -106,6 +106,11 @@ impl Timers {
         }
     }
 
+    /// Whether this one runs.
+    pub(in crate::server) fn runs(&self, timer: Timer) -> bool {
+        self.at.contains_key(&timer)
+    }
+
     /// When the next one runs out.
     pub(in crate::server) fn next(&self) -> Option<LogicalTime> {
         self.due.first().map(|(at, _)| *at)

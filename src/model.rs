@@ -1,0 +1,126 @@
+//! The model server, as a workload finds it.
+
+use std::collections::BTreeMap;
+
+use smbench_compiler::folder::FolderError;
+use smbench_compiler::prepare::{Stretch, stretches, synthetic};
+use smbench_core::smb2::Dialect;
+use smbench_core::workload::{Entry, EntryKind, Workload};
+use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
+
+use crate::exit::{Failure, OrFail};
+use crate::load::Loaded;
+use crate::pipes;
+
+/// The model server with a workload's shares and initial files.
+pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<Server, Failure> {
+    let config = ServerConfig {
+        pipes: pipes::recorded(loaded)?,
+        plants: plants.iter().copied().collect(),
+        ..config_of(loaded.workload(), seed)
+    };
+    loaded.check_content()?;
+    let mut server = Server::new(config);
+    for entry in &loaded.namespace {
+        put(&mut server, entry, content(loaded, entry))?;
+    }
+    Ok(server)
+}
+
+/// The same where nothing but tables and names is at hand: files have their sizes, and zeros in them; what is
+/// said on pipes is the model's own.
+pub(crate) fn model_without_data(
+    workload: &Workload,
+    namespace: &[Entry],
+    seed: u64,
+) -> Result<Server, Failure> {
+    let mut server = Server::new(config_of(workload, seed));
+    for entry in namespace {
+        put(&mut server, entry, std::iter::empty())?;
+    }
+    Ok(server)
+}
+
+fn config_of(workload: &Workload, seed: u64) -> ServerConfig {
+    ServerConfig {
+        shares: shares_of(workload),
+        guest_ok: true,
+        trusting: true,
+        max_dialect: newest_dialect(workload),
+        seed,
+        limits: Limits {
+            // One client of a workload may have as many as it had; no other is to be kept from any.
+            opens: 1_000_000,
+            ..Limits::default()
+        },
+        ..ServerConfig::default()
+    }
+}
+
+/// The newest dialect that the recorded server chose: what it has beyond that nobody saw.
+fn newest_dialect(workload: &Workload) -> Dialect {
+    let chosen = workload.connections.iter().filter_map(|it| it.dialect);
+    let chosen = chosen.filter(|it| *it != Dialect::WILDCARD);
+    chosen.max_by_key(|it| it.0).unwrap_or(Dialect::SMB_3_1_1)
+}
+
+fn shares_of(workload: &Workload) -> Vec<ShareConfig> {
+    let mut shares: BTreeMap<String, ShareConfig> = BTreeMap::new();
+    for tree in &workload.trees {
+        let name = tree.share();
+        let share = if tree.holds_pipes() {
+            ShareConfig::pipe(name)
+        } else {
+            ShareConfig::disk(name)
+        };
+        // A share that nobody could connect to is none.
+        if tree.share_type != 0 {
+            shares.insert(name.to_lowercase(), share);
+        }
+    }
+    shares.into_values().collect()
+}
+
+fn put(
+    server: &mut Server,
+    entry: &Entry,
+    content: impl Iterator<Item = Result<(u64, Vec<u8>), FolderError>>,
+) -> Result<(), Failure> {
+    let context = || format!("cannot load {} into the model server", entry.path);
+    match entry.kind {
+        EntryKind::Directory => server
+            .mkdir(&entry.share, &entry.path)
+            .or_environment(context()),
+        EntryKind::File | EntryKind::Stream => {
+            let mut failed = None;
+            let parts = content.map_while(|part| match part {
+                Ok(part) => Some(part),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            });
+            server
+                .put_parts(&entry.share, &entry.path, entry.size, parts)
+                .or_environment(context())?;
+            failed.map_or(Ok(()), Err).or_environment(context())
+        }
+    }
+}
+
+/// What a preparation would write: what reads showed, synthetic bytes around it, of long gaps nothing.
+fn content(
+    loaded: &Loaded,
+    entry: &Entry,
+) -> impl Iterator<Item = Result<(u64, Vec<u8>), FolderError>> {
+    let name = format!("{}\\{}", entry.share, entry.path);
+    stretches(entry)
+        .into_iter()
+        .map(move |stretch| match stretch {
+            Stretch::Known(extent) => {
+                let data = loaded.blobs.get(&extent.data.blake3)?;
+                Ok((extent.offset, data))
+            }
+            Stretch::Synthetic { offset, len } => Ok((offset, synthetic(&name, offset, len))),
+        })
+}
