@@ -13,6 +13,7 @@ mod pipes;
 mod policy;
 mod preflight;
 mod record;
+mod recorded;
 mod report;
 mod root;
 mod secrets;

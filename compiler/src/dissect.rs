@@ -222,6 +222,7 @@ impl Dissector {
             to: info.server.to_string(),
             at_us: info.time_ns, // made relative at the end
             dialect: None,
+            capabilities: None,
             midstream: info.midstream,
         });
         let unsealer = (!self.secrets.is_empty()).then(Unsealer::new);

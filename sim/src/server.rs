@@ -34,6 +34,7 @@ mod name;
 mod negotiate;
 mod notify;
 mod open;
+mod parents;
 mod plant;
 mod query_info;
 mod ranges;
@@ -57,7 +58,7 @@ use thiserror::Error;
 use smbench_core::ids::LogicalTime;
 use smbench_core::smb2::Guid;
 
-pub use self::config::{SeedEntry, ServerConfig, ShareConfig, ShareKind};
+pub use self::config::{AfterFailedCreate, SeedEntry, ServerConfig, ShareConfig, ShareKind};
 pub use self::data::Source;
 pub use self::limits::{Limit, Limits};
 pub use self::plant::{Plant, UnknownPlant};

@@ -13,7 +13,6 @@ use serde::Serialize;
 use smbench_compiler::folder::FolderError;
 use smbench_compiler::prepare::{Stretch, stretches, synthetic};
 use smbench_core::ids::LogicalTime;
-use smbench_core::smb2::Dialect;
 use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 use smbench_sim::{
@@ -26,8 +25,8 @@ use crate::exit::{DEFECT, Failure, OrFail, Outcome, toml_error};
 use crate::finding::Finding;
 use crate::interrupt::{STOPPING, Stoppable, Unfinished};
 use crate::load::Loaded;
-use crate::pipes;
 use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
+use crate::recorded::Recorded;
 use crate::report::{self, say};
 use crate::stalls::Stall;
 use crate::tally::{RunFacts, Summary, Tally};
@@ -313,12 +312,15 @@ where
 
 /// The model server with a workload's shares and initial files.
 pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<Server, Failure> {
+    let recorded = Recorded::of(loaded)?;
     let config = ServerConfig {
         shares: shares_of(loaded.workload()),
         guest_ok: true,
         trusting: true,
-        pipes: pipes::recorded(loaded)?,
-        max_dialect: newest_dialect(loaded.workload()),
+        pipes: recorded.pipes,
+        max_dialect: recorded.max_dialect,
+        directory_leases: recorded.directory_leases,
+        after_failed_create: recorded.after_failed_create,
         plants: plants.iter().copied().collect(),
         seed,
         limits: Limits {
@@ -334,13 +336,6 @@ pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<S
         put(&mut server, loaded, entry)?;
     }
     Ok(server)
-}
-
-/// The newest dialect that the recorded server chose: what it has beyond that nobody saw.
-fn newest_dialect(workload: &Workload) -> Dialect {
-    let chosen = workload.connections.iter().filter_map(|it| it.dialect);
-    let chosen = chosen.filter(|it| *it != Dialect::WILDCARD);
-    chosen.max_by_key(|it| it.0).unwrap_or(Dialect::SMB_3_1_1)
 }
 
 fn shares_of(workload: &Workload) -> Vec<ShareConfig> {

@@ -216,8 +216,10 @@ impl Dissector {
         // Programs of one host are one client: nothing tells them apart.
         let guid = guid_of(it.client);
         it.guid.get_or_insert(guid);
-        let capabilities =
-            Capabilities::LEASING | Capabilities::LARGE_MTU | Capabilities::ENCRYPTION;
+        let capabilities = Capabilities::LEASING
+            | Capabilities::LARGE_MTU
+            | Capabilities::DIRECTORY_LEASING
+            | Capabilities::ENCRYPTION;
         let request = all_dialects(guid, capabilities, b"smbench reconstructs");
         self.put(conn, stamp, Request::Negotiate(request), |_| {});
     }

@@ -18,6 +18,17 @@ pub enum ShareKind {
     Pipe,
 }
 
+/// How a request is answered that is related to a CREATE that failed: servers differ, as
+/// [MS-SMB2] 3.3.5.2.7.2 says what they SHOULD do.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AfterFailedCreate {
+    /// With the status of the CREATE.
+    #[default]
+    SameStatus,
+    /// With FILE_CLOSED.
+    FileClosed,
+}
+
 /// One file or directory of a share's initial tree; missing parents are made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SeedEntry {
@@ -94,6 +105,10 @@ pub struct ServerConfig {
     pub max_dialect: Dialect,
     /// Whether leases are granted.
     pub leases: bool,
+    /// Whether leases of directories are granted, on dialects 3.x to clients that know them.
+    pub directory_leases: bool,
+    /// How what is related to a failed CREATE is answered.
+    pub after_failed_create: AfterFailedCreate,
     /// How long a break waits for its acknowledgement, in milliseconds. [MS-SMB2] 3.3.2.1.
     pub break_timeout_ms: u64,
     /// How long a durable handle outlives its connection by default, in milliseconds.
@@ -130,6 +145,8 @@ impl Default for ServerConfig {
             min_dialect: Dialect::SMB_2_0_2,
             max_dialect: Dialect::SMB_3_1_1,
             leases: true,
+            directory_leases: true,
+            after_failed_create: AfterFailedCreate::default(),
             break_timeout_ms: 30_000,
             durable_timeout_ms: 60_000,
             max_credits: 8_192,

@@ -237,6 +237,7 @@ impl Server {
         self.fs.set_allocation(node, stream, want.asked.allocation);
         let open = self.grant(cx, want, node, stream)?;
         self.changed(node, Change::added(is_dir));
+        self.break_above(node, open);
         let action = if self.has(Plant::WrongCreateAction) {
             CreateAction::OPENED
         } else {
@@ -311,6 +312,8 @@ impl Server {
             oplock: OplockLevel::NONE,
             breaking: None,
             lease: None,
+            parent_lease: want.parent_lease(client),
+            wrote: false,
             delete_on_close: options.contains(CreateOptions::DELETE_ON_CLOSE),
             durable: None,
             scan: None,
@@ -319,7 +322,9 @@ impl Server {
             lock_sequences: Vec::new(),
         };
         let id = self.insert_open(open);
-        if !is_dir {
+        if is_dir {
+            self.grant_directory_lease(cx, id, want)?;
+        } else {
             self.grant_oplock(id, want)?;
         }
         Ok(id)

@@ -6,6 +6,7 @@ mod files;
 mod floods;
 mod hostile;
 mod login;
+mod parents;
 mod pipes;
 mod replay;
 mod sharing;
