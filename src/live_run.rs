@@ -21,9 +21,10 @@ use smbench_live::{
 use crate::exit::{DEFECT, ENVIRONMENT, Failure, OrFail};
 use crate::identity::Logins;
 use crate::interrupt::{self, STOPPING, Stoppable};
-use crate::load::{Attachments, BlobSource};
+use crate::load::{Attachments, BlobSource, Loaded};
 use crate::record::{RecordArgs, Recording, RunIdentity};
 use crate::report;
+use crate::rights::Rights;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::target::Target;
 use crate::verdict::Basis;
@@ -56,6 +57,8 @@ pub(crate) struct LiveRun<'a> {
     pub(crate) gate: Gate,
     /// What it is judged by.
     pub(crate) basis: Basis,
+    /// The recording, to tell what its users were not allowed to do; none where there is none.
+    pub(crate) recording: Option<&'a Loaded>,
 }
 
 /// What came of it.
@@ -190,6 +193,9 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     // The recorder holds the journal open.
     drop(driven);
     let (journal, bundle) = recording.end()?;
+    if let (true, Some(loaded)) = (tally.has_let_through(), run.recording) {
+        tally.know_denied(Rights::of(loaded)?.refused());
+    }
     let summary = tally.summary(RunFacts {
         operations,
         basis: run.basis,

@@ -15,6 +15,7 @@ mod preflight;
 mod record;
 mod recorded;
 mod report;
+mod rights;
 mod root;
 mod secrets;
 mod stalls;

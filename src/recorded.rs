@@ -3,11 +3,12 @@
 use smbench_core::ids::OpId;
 use smbench_core::smb2::{Capabilities, Dialect, FileAttributes, NtStatus, Request};
 use smbench_core::workload::{Action, Operation, Workload};
-use smbench_sim::server::{AfterFailedCreate, RecordedPipe};
+use smbench_sim::server::{AfterFailedCreate, Denial, RecordedPipe};
 
 use crate::exit::Failure;
 use crate::load::Loaded;
 use crate::pipes::Conversations;
+use crate::rights::Rights;
 
 /// The recorded server.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Recorded {
     pub(crate) directory_leases: bool,
     /// How it answers what is related to a CREATE that failed.
     pub(crate) after_failed_create: AfterFailedCreate,
+    /// What it refused for lack of rights.
+    pub(crate) denials: Vec<Denial>,
     /// What was said on its pipes.
     pub(crate) pipes: Vec<RecordedPipe>,
 }
@@ -27,9 +30,11 @@ impl Recorded {
     pub(crate) fn of(loaded: &Loaded) -> Result<Self, Failure> {
         let workload = loaded.workload();
         let (mut seen, mut said) = (Seen::default(), Conversations::default());
+        let mut rights = Rights::default();
         for operation in loaded.operations()? {
             let operation = operation?;
             seen.note(&operation);
+            rights.note(workload, &operation);
             said.note(loaded, &operation)?;
         }
         let mut told = workload.connections.iter().filter_map(|it| it.capabilities);
@@ -42,6 +47,7 @@ impl Recorded {
             } else {
                 AfterFailedCreate::SameStatus
             },
+            denials: rights.denials(),
             pipes: said.pipes,
         })
     }

@@ -56,3 +56,21 @@ fn what_follows_a_failed_create_is_answered_as_recorded() {
     assert_eq!(differ.iter().filter(related).count(), 0, "{told:#}");
     assert!(told["compared"].as_u64() > Some(400), "{told:#}");
 }
+
+/// Files whose CLOSE was refused to whoever had written to them: a matter of rights.
+#[test]
+fn what_users_were_not_allowed_is_refused_and_told() {
+    let Some(path) = public("suricata-verify__smb2-01_smb2-peter.pcap") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &path);
+    assert_eq!(
+        (&told["verdict"], &told["compared"]),
+        (&"as_recorded".into(), &232.into())
+    );
+    let told = scratch.run(["inspect", "w", "--json"]).expect(0).json();
+    let denied = told["denied"].as_array().unwrap();
+    assert!(denied.iter().all(|it| it["what"] == "CLOSE"), "{told:#}");
+    assert!(denied.iter().any(|it| it["frame"] == 138), "{told:#}");
+}

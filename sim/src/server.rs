@@ -20,6 +20,7 @@ mod create;
 mod create_existing;
 mod create_reply;
 mod data;
+mod denials;
 mod directory;
 mod dispatch;
 mod durable;
@@ -60,12 +61,14 @@ use smbench_core::smb2::Guid;
 
 pub use self::config::{AfterFailedCreate, SeedEntry, ServerConfig, ShareConfig, ShareKind};
 pub use self::data::Source;
+pub use self::denials::{Denial, Denied};
 pub use self::limits::{Limit, Limits};
 pub use self::plant::{Plant, UnknownPlant};
 pub use self::recorded::{RecordedAnswer, RecordedPipe};
 
 use self::conn::Conn;
 use self::data::{Data, len64};
+use self::denials::Denials;
 use self::fs::{Found, Fs, NodeId, StreamId};
 use self::leases::{Lease, LeaseId};
 use self::limits::Hits;
@@ -196,6 +199,7 @@ pub struct Server {
     out: VecDeque<ServerOutput>,
     counters: Counters,
     recorded: RecordedPipes,
+    denials: Denials,
 }
 
 impl Server {
@@ -204,9 +208,11 @@ impl Server {
     pub fn new(mut config: ServerConfig) -> Self {
         let shares = std::mem::take(&mut config.shares);
         let recorded = RecordedPipes::of(std::mem::take(&mut config.pipes));
+        let denials = Denials::of(std::mem::take(&mut config.denials));
         let mut server = Self {
             rng: Rng(config.seed),
             recorded,
+            denials,
             now: LogicalTime::ZERO,
             fs: Fs::default(),
             shares: Vec::new(),

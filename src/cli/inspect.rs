@@ -20,6 +20,7 @@ use self::survey::Survey;
 use crate::cli::slice::{FilterArgs, counted, open};
 use crate::exit::{Failure, OrFail, Outcome, Verdict};
 use crate::report::{self, say};
+use crate::rights::{self, Fact, Rights};
 use crate::stalls::{self, Stall, Waits};
 
 /// What a workload holds.
@@ -184,6 +185,8 @@ struct Inspected<'a> {
     survey: survey::Told,
     /// What took far longer than others of its kind.
     stalls: Vec<Stall>,
+    /// What users were not allowed to do.
+    denied: Vec<Fact>,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -203,12 +206,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Ok(Verdict::Same);
     }
     let (mut survey, mut waits) = (Survey::new(folder.workload()), Waits::default());
+    let mut rights = Rights::default();
     for operation in read(&folder)? {
         let operation = operation?;
         if let (Action::Request(_), Some(expect)) = (&operation.action, &operation.expect) {
             waits.add(operation.id, operation.cmd, expect.latency_us);
         }
         survey.add(folder.workload(), &operation);
+        rights.note(folder.workload(), &operation);
     }
     let stalls = stalls::stalls(&waits, &Waits::default(), || read(&folder))?;
     whole(&folder).map_err(|failure| failure.remedy(REMEDY))?;
@@ -220,12 +225,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
             overview,
             survey: told,
             stalls,
+            denied: rights.told(),
         })?;
         return Ok(Verdict::Same);
     }
     overview.print(&args.dir);
     tables::print(&told, folder.workload());
     stalls::print(&stalls);
+    rights::print(&rights.told());
     next_steps(folder.workload(), &args.dir);
     Ok(Verdict::Same)
 }

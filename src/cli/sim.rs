@@ -321,6 +321,7 @@ pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<S
         max_dialect: recorded.max_dialect,
         directory_leases: recorded.directory_leases,
         after_failed_create: recorded.after_failed_create,
+        denials: recorded.denials,
         plants: plants.iter().copied().collect(),
         seed,
         limits: Limits {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use smbench_core::{seal::Secret, smb2::Dialect};
 
+use super::denials::Denial;
 use super::limits::Limits;
 use super::plant::Plant;
 use super::recorded::RecordedPipe;
@@ -119,6 +120,8 @@ pub struct ServerConfig {
     pub max_io_bytes: u32,
     /// What was said on pipes, for whoever opens one of the same name.
     pub pipes: Vec<RecordedPipe>,
+    /// What users are not allowed to do.
+    pub denials: Vec<Denial>,
     /// Deliberate bugs.
     pub plants: BTreeSet<Plant>,
     /// Seed of every id and challenge.
@@ -152,6 +155,7 @@ impl Default for ServerConfig {
             max_credits: 8_192,
             max_io_bytes: 8 << 20,
             pipes: Vec::new(),
+            denials: Vec::new(),
             plants: BTreeSet::new(),
             seed: 0,
             server_guid: *b"smbench-model-sv",

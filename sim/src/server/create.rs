@@ -172,7 +172,7 @@ impl Server {
                 allowed.remove(writes);
             }
         }
-        let mut access = generic(body.desired_access);
+        let mut access = body.desired_access.without_generic();
         if access.contains(AccessMask::MAXIMUM_ALLOWED) {
             access.remove(AccessMask::MAXIMUM_ALLOWED);
             access |= allowed;
@@ -379,22 +379,6 @@ pub(super) fn may_delete(access: AccessMask, attributes: FileAttributes) -> Resu
         return Err(NtStatus::CANNOT_DELETE);
     }
     Ok(())
-}
-
-/// Resolves the generic bits. [MS-SMB2] 2.2.13.1.1.
-pub(super) fn generic(mut access: AccessMask) -> AccessMask {
-    for (bit, means) in [
-        (AccessMask::GENERIC_READ, 0x0012_0089),
-        (AccessMask::GENERIC_WRITE, 0x0012_0116),
-        (AccessMask::GENERIC_EXECUTE, 0x0012_00a0),
-        (AccessMask::GENERIC_ALL, 0x001f_01ff),
-    ] {
-        if access.contains(bit) {
-            access.remove(bit);
-            access |= AccessMask::from_bits_retain(means);
-        }
-    }
-    access
 }
 
 /// Attributes that a client may set. [MS-FSCC] 2.6.

@@ -185,6 +185,7 @@ impl Server {
         if let Some(handled) = self.on_recorded(&cx, req) {
             return handled;
         }
+        self.check_rights(&cx, req)?;
         self.command(&cx, req)
     }
 

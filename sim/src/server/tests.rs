@@ -2,6 +2,7 @@
 
 mod basics;
 mod client;
+mod denials;
 mod files;
 mod floods;
 mod hostile;
