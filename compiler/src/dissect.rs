@@ -10,6 +10,7 @@ mod check;
 mod cut;
 mod finish;
 mod flight;
+mod foreseen;
 mod handles;
 mod live;
 mod logins;
@@ -41,6 +42,7 @@ use crate::{
     allowance::Allowance,
     capture::{CaptureEvent, ConnInfo, Direction, FrameInfo, FrameKind},
     folder::FolderError,
+    foresight::{Foreseen, Midway},
     map::Map,
     namespace::Namespace,
     order::Table,
@@ -87,6 +89,10 @@ pub(crate) struct Dissector {
     zeros: HashMap<u32, DataRef>,
     /// Room for requests as they are built again.
     scratch: Vec<u8>,
+    /// What was open before the capture began.
+    midway: Midway,
+    /// What is known of that before the first frame.
+    foreseen: Option<Vec<Foreseen>>,
     /// The first thing that could not be written; nothing is done after it.
     failure: Option<FolderError>,
 }
@@ -113,6 +119,8 @@ impl Dissector {
             inferred: HashMap::new(),
             zeros: HashMap::new(),
             scratch: Vec::new(),
+            midway: Midway::default(),
+            foreseen: None,
             failure: None,
         }
     }
@@ -216,6 +224,11 @@ impl Dissector {
     }
 
     fn connection(&mut self, info: &ConnInfo) {
+        // One of something that was open before is known already.
+        if (info.conn as usize) < self.conns.len() {
+            return;
+        }
+        self.midway.conns.push(*info);
         self.workload.connections.push(Connection {
             client: ClientId(0), // settled at the end
             from: info.client.to_string(),
@@ -231,6 +244,9 @@ impl Dissector {
     }
 
     fn frame(&mut self, info: &FrameInfo, bytes: &[u8]) {
+        if self.foreseen.is_some() {
+            self.set_up_foreseen(info.time_ns);
+        }
         let conn = info.conn as usize;
         if conn >= self.conns.len() {
             return self.skip("frame of an unknown connection");
