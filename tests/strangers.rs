@@ -74,3 +74,16 @@ fn what_users_were_not_allowed_is_refused_and_told() {
     assert!(denied.iter().all(|it| it["what"] == "CLOSE"), "{told:#}");
     assert!(denied.iter().any(|it| it["frame"] == 138), "{told:#}");
 }
+
+/// A server that answers with the level of a lease and no lease: what it granted nobody knows.
+#[test]
+fn a_lease_that_is_not_told_is_not_compared() {
+    let Some(path) = public("zeek__krb_smb2_krb.pcap") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &path);
+    assert_eq!(told["found"]["another_grant"], Value::Null, "{told:#}");
+    assert_eq!(told["compared"], told["matched"], "{told:#}");
+    assert!(told["compared"].as_u64() >= Some(40), "{told:#}");
+}

@@ -48,7 +48,7 @@ use self::{
     breaks::BreakBook, conn::Conn, op::OpRuns, plan::PlanOp, schedule::Schedule, silence::Silence,
 };
 pub use self::{
-    config::{AckMode, Headers, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
+    config::{AckMode, Grants, Headers, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
     conn::ConnState,
     op::{OpEvent, OpState, TransitionError, Walked},
     plan::{Drafter, Part, Plan, PlanError, Planner, Recorded, RecordedOp},
