@@ -22,7 +22,10 @@ mod request;
 mod response;
 mod state;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use smbench_core::{
     ids::{ClientId, OpId},
@@ -42,7 +45,7 @@ use crate::{
     allowance::Allowance,
     capture::{CaptureEvent, ConnInfo, Direction, FrameInfo, FrameKind},
     folder::FolderError,
-    foresight::{Foreseen, Midway},
+    foresight::{Foreseen, Midway, TreeKey},
     map::Map,
     namespace::Namespace,
     order::Table,
@@ -93,6 +96,8 @@ pub(crate) struct Dissector {
     midway: Midway,
     /// What is known of that before the first frame.
     foreseen: Option<Vec<Foreseen>>,
+    /// Paths of trees that nobody saw connected.
+    foreseen_trees: BTreeMap<TreeKey, String>,
     /// The first thing that could not be written; nothing is done after it.
     failure: Option<FolderError>,
 }
@@ -121,6 +126,7 @@ impl Dissector {
             scratch: Vec::new(),
             midway: Midway::default(),
             foreseen: None,
+            foreseen_trees: BTreeMap::new(),
             failure: None,
         }
     }

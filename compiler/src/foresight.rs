@@ -7,7 +7,10 @@
 //! |-------------------------------------------------------|---------------------------------------------------------|
 //! | a range is unlocked that nobody was seen to lock      | the open had locked it                                  |
 //! | a lock is not granted, and such a range is in its way | both opens are of one file                              |
+//! | names of a tree that nobody saw connected are used in the one share of the server that somebody was seen to connect to | the tree is of that share |
 //! | SHARING_VIOLATION, and no open that was seen explains it, until an unseen open is closed | that open is of this file; what it did and allowed lets through what was let through |
+
+mod trees;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,13 +46,15 @@ pub(crate) struct Unseen {
 pub struct Midway {
     pub(crate) conns: Vec<ConnInfo>,
     pub(crate) unseen: Vec<Unseen>,
+    /// Whether there are trees that nobody saw connected.
+    pub(crate) has_trees: bool,
 }
 
 impl Midway {
     /// Whether nothing was open before the capture began, as far as it tells.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.unseen.is_empty()
+        self.unseen.is_empty() && !self.has_trees
     }
 }
 
@@ -72,7 +77,12 @@ pub(crate) struct Foreseen {
 pub struct Foresight {
     pub(crate) conns: Vec<ConnInfo>,
     pub(crate) opens: Vec<Foreseen>,
+    /// Paths of trees that nobody saw connected.
+    pub(crate) trees: BTreeMap<TreeKey, String>,
 }
+
+/// A tree by what the wire calls it: connection, session and tree.
+pub(crate) type TreeKey = (usize, SessionId, TreeId);
 
 impl Foresight {
     /// Looks for it in the workload that came of the first compilation.
@@ -85,17 +95,22 @@ impl Foresight {
         for operation in folder.operations()? {
             seer.note(folder.workload(), &operation?);
         }
+        let trees = seer.trees.foresee(folder.workload());
         let opens = seer.foresee();
         let last = opens.iter().map(|it| it.of.conn).max();
         let mut conns = midway.conns;
         conns.truncate(last.map_or(0, |last| last + 1));
-        Ok(Self { conns, opens })
+        Ok(Self {
+            conns,
+            opens,
+            trees,
+        })
     }
 
     /// Whether a second compilation would find no more than the first.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.opens.is_empty()
+        self.opens.is_empty() && self.trees.is_empty()
     }
 }
 
@@ -152,6 +167,7 @@ struct Seer {
     /// Locks that were taken in the capture.
     taken: BTreeMap<OpenRef, Vec<LockElement>>,
     refused: Vec<Refused>,
+    trees: trees::Trees,
     at: usize,
 }
 
@@ -172,6 +188,7 @@ impl Seer {
             paths: BTreeMap::new(),
             taken: BTreeMap::new(),
             refused: Vec::new(),
+            trees: trees::Trees::default(),
             at: 0,
         }
     }
@@ -184,6 +201,7 @@ impl Seer {
         let Action::Request(request) = &operation.action else {
             return;
         };
+        self.trees.note(operation, request);
         if operation.reconstructed {
             let life = operation.open.and_then(|open| self.lives.get_mut(&open));
             if let (Some(life), Some(tree)) = (life, operation.tree) {

@@ -14,6 +14,7 @@ use crate::foresight::{Foreseen, Foresight};
 impl Dissector {
     /// Knows the connections of what was open before the first of their packets comes.
     pub(crate) fn foresee(&mut self, foresight: Foresight) {
+        self.foreseen_trees = foresight.trees;
         for info in &foresight.conns {
             self.connection(info);
         }

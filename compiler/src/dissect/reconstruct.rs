@@ -273,7 +273,14 @@ impl Dissector {
             true => ("IPC$", ShareType::PIPE),
             false => (UNKNOWN, ShareType::DISK),
         };
-        let path = format!("\\\\{server}\\{name}");
+        let wire = self.workload.sessions.get(session.index());
+        let told = wire.and_then(|it| self.foreseen_trees.get(&(conn, it.wire_id, id)));
+        let path = told.cloned();
+        if path.is_some() {
+            self.infer("shares of trees that were not captured");
+        }
+        let path = path.unwrap_or_else(|| format!("\\\\{server}\\{name}"));
+        self.midway.has_trees = true;
         let tree = TreeRef(index(self.workload.trees.len()));
         self.workload.trees.push(Tree {
             session,
