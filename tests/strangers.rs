@@ -87,3 +87,17 @@ fn a_lease_that_is_not_told_is_not_compared() {
     assert_eq!(told["compared"], told["matched"], "{told:#}");
     assert!(told["compared"].as_u64() >= Some(40), "{told:#}");
 }
+
+/// Names that Unicode folds and an upcase table does not are several files.
+#[test]
+fn names_are_compared_by_an_upcase_table() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/trials");
+    let path = folder.join("B17_case.pcap");
+    if !path.exists() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &path);
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    assert_eq!(told["compared"], 27);
+}

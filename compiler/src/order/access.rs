@@ -6,6 +6,7 @@ use std::{mem, num::NonZeroU32, sync::Arc};
 
 use memchr::memrchr;
 use smbench_core::{
+    fscc::upcase,
     ids::OpenRef,
     smb2::{Command, InfoType, LeaseState, Name, NtStatus, OplockLevel, Request},
     workload::{Action, Expect, Operation, Workload},
@@ -354,15 +355,15 @@ impl Names {
     }
 }
 
-/// Appends a name in lower case: servers do not tell case apart. [MS-FSA] 2.1.5.1
+/// Appends a name in upper case: servers do not tell case apart. [MS-FSA] 2.1.1.1
 fn fold(name: &str, out: &mut String) {
     if !name.is_ascii() {
-        return out.push_str(&name.to_lowercase());
+        return out.push_str(&upcase(name));
     }
     let begin = out.len();
     out.push_str(name);
     if let Some(name) = out.get_mut(begin..) {
-        name.make_ascii_lowercase();
+        name.make_ascii_uppercase();
     }
 }
 
