@@ -23,10 +23,11 @@ use crate::exit::{DEFECT, ENVIRONMENT, Failure, OrFail};
 use crate::facts;
 use crate::identity::Logins;
 use crate::interrupt::{self, STOPPING, Stoppable};
-use crate::load::{Attachments, BlobSource};
+use crate::load::{Attachments, BlobSource, Loaded};
 use crate::metrics::{self, Counted, Published, RunFigures};
 use crate::progress::Progress;
 use crate::record::{RecordArgs, Recording, RunIdentity};
+use crate::rights::Rights;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::target::Target;
 use crate::verdict::Basis;
@@ -61,6 +62,8 @@ pub(crate) struct LiveRun<'a> {
     pub(crate) basis: Basis,
     /// Where it shows what it does.
     pub(crate) metrics: Option<Published<RunFigures>>,
+    /// The recording, to tell what its users were not allowed to do; none where there is none.
+    pub(crate) recording: Option<&'a Loaded>,
 }
 
 /// What came of it.
@@ -186,7 +189,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     };
     let driven = drive.finish(&mut follow);
     let Follow {
-        tally,
+        mut tally,
         progress,
         known,
         ..
@@ -202,6 +205,9 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
     // The recorder holds the journal open.
     drop(driven);
     let (journal, bundle) = recording.end()?;
+    if let (true, Some(loaded)) = (tally.has_let_through(), run.recording) {
+        tally.know_denied(Rights::of(loaded)?.refused());
+    }
     let summary = tally.summary(RunFacts {
         operations,
         basis: run.basis,

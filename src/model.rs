@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use smbench_compiler::folder::FolderError;
 use smbench_compiler::prepare::{Stretch, stretches, synthetic};
-use smbench_core::smb2::Dialect;
 use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 
 use crate::exit::{Failure, OrFail};
 use crate::load::Loaded;
-use crate::pipes;
+use crate::recorded::{Recorded, newest_dialect};
 
 /// The model server with a workload's shares and initial files.
 pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<Server, Failure> {
+    let recorded = Recorded::of(loaded)?;
     let config = ServerConfig {
-        pipes: pipes::recorded(loaded)?,
+        pipes: recorded.pipes,
+        directory_leases: recorded.directory_leases,
+        after_failed_create: recorded.after_failed_create,
+        denials: recorded.denials,
         plants: plants.iter().copied().collect(),
         ..config_of(loaded.workload(), seed)
     };
@@ -55,13 +58,6 @@ fn config_of(workload: &Workload, seed: u64) -> ServerConfig {
         },
         ..ServerConfig::default()
     }
-}
-
-/// The newest dialect that the recorded server chose: what it has beyond that nobody saw.
-fn newest_dialect(workload: &Workload) -> Dialect {
-    let chosen = workload.connections.iter().filter_map(|it| it.dialect);
-    let chosen = chosen.filter(|it| *it != Dialect::WILDCARD);
-    chosen.max_by_key(|it| it.0).unwrap_or(Dialect::SMB_3_1_1)
 }
 
 fn shares_of(workload: &Workload) -> Vec<ShareConfig> {

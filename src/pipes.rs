@@ -12,28 +12,27 @@ use smbench_sim::server::{RecordedAnswer, RecordedPipe};
 use crate::exit::{Failure, OrFail};
 use crate::load::Loaded;
 
-/// The recorded conversations of a workload, in the order in which they began. Operations are read only
-/// where there is a tree of pipes.
-pub(crate) fn recorded(loaded: &Loaded) -> Result<Vec<RecordedPipe>, Failure> {
-    let workload = loaded.workload();
-    let mut pipes = Vec::new();
-    if !workload.trees.iter().any(|tree| tree.holds_pipes()) {
-        return Ok(pipes);
-    }
-    let mut by_open: BTreeMap<OpenRef, usize> = BTreeMap::new();
-    for operation in loaded.operations()? {
-        let operation = operation?;
+/// The recorded conversations of a workload, in the order in which they began.
+#[derive(Debug, Default)]
+pub(crate) struct Conversations {
+    pub(crate) pipes: Vec<RecordedPipe>,
+    by_open: BTreeMap<OpenRef, usize>,
+}
+
+impl Conversations {
+    /// Notes what the next operation said on a pipe, if it did.
+    pub(crate) fn note(&mut self, loaded: &Loaded, operation: &Operation) -> Result<(), Failure> {
         let Action::Request(request) = &operation.action else {
-            continue;
+            return Ok(());
         };
-        if !is_on_pipe(workload, &operation) {
-            continue;
+        if !is_on_pipe(loaded.workload(), operation) {
+            return Ok(());
         }
         if let Request::Create(create) = request {
             if let Some(open) = operation.open {
-                by_open.insert(open, pipes.len());
+                self.by_open.insert(open, self.pipes.len());
             }
-            pipes.push(RecordedPipe {
+            self.pipes.push(RecordedPipe {
                 name: create.name.to_string(),
                 // Where one direction was captured, nobody knows that it was not opened.
                 created: operation
@@ -42,12 +41,12 @@ pub(crate) fn recorded(loaded: &Loaded) -> Result<Vec<RecordedPipe>, Failure> {
                     .map_or(NtStatus::SUCCESS, |it| it.status),
                 answers: Vec::new(),
             });
-            continue;
+            return Ok(());
         }
-        let pipe = operation.open.and_then(|open| by_open.get(&open));
-        let pipe = pipe.and_then(|at| pipes.get_mut(*at));
+        let pipe = operation.open.and_then(|open| self.by_open.get(&open));
+        let pipe = pipe.and_then(|at| self.pipes.get_mut(*at));
         let (Some(pipe), Some(expect)) = (pipe, &operation.expect) else {
-            continue;
+            return Ok(());
         };
         let data = match expect.data {
             Some(data) => loaded.blobs.get(&data.blake3),
@@ -58,8 +57,8 @@ pub(crate) fn recorded(loaded: &Loaded) -> Result<Vec<RecordedPipe>, Failure> {
             status: expect.status,
             data: data.or_environment("cannot read what was said on pipes")?,
         });
+        Ok(())
     }
-    Ok(pipes)
 }
 
 /// Calls on pipes that are not what was noted of them, in their order. A workload is text that anybody

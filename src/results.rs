@@ -32,6 +32,7 @@ use crate::exit::Failure;
 use crate::finding::{Finding, Kind};
 use crate::journals::not_rerun;
 use crate::report::verdict_lines;
+use crate::rights::Rights;
 use crate::stalls::{Stall, Waits, stalls};
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::verdict::{Basis, Judgement};
@@ -75,7 +76,14 @@ impl Results {
     fn read(journal: &Journal, path: &Path, min_coverage: Option<f64>) -> Result<Self, RerunError> {
         let recipe = Recipe::of(journal)?;
         let mut rows = Rows::of(&recipe.workload);
-        let plan = recipe.plan(|_| true, |op| rows.add(op))?;
+        let mut rights = Rights::default();
+        let plan = recipe.plan(
+            |_| true,
+            |op| {
+                rows.add(op);
+                rights.note(&recipe.workload, op);
+            },
+        )?;
         let mut tally = Tally::of(plan.recorded());
         drop(plan);
         let mut about = About::of(journal, &recipe);
@@ -100,6 +108,9 @@ impl Results {
             }
         })?;
         about.heard(heard);
+        if !about.is_simulation() && tally.has_let_through() {
+            tally.know_denied(rights.refused());
+        }
         let mut cautions = done.damage.clone();
         match done.verdict {
             Verdict::Identical | Verdict::Damaged => {}

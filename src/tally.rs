@@ -9,7 +9,7 @@ use smbench_core::confine::Refusal;
 use smbench_core::engine::Recorded;
 use smbench_core::event::{Divergence, Lateness, Report};
 use smbench_core::ids::OpId;
-use smbench_core::smb2::Command;
+use smbench_core::smb2::{Command, NtStatus};
 use smbench_core::workload::Operation;
 
 use crate::finding::{Finding, Kind, is_of_answer, is_of_service};
@@ -50,6 +50,8 @@ pub(crate) struct Tally {
     pub(crate) stray: u64,
     /// Divergences, as they came.
     pub(crate) first: Vec<(OpId, Divergence)>,
+    /// What the recorded users were not allowed to do.
+    denied: BTreeSet<OpId>,
     latency_us: Histogram<u64>,
     late_us: Histogram<u64>,
     late_by: Lateness,
@@ -57,6 +59,10 @@ pub(crate) struct Tally {
     pub(crate) waits: Waits,
     /// Those that took longest, with how long, in microseconds: a few of them.
     longest: BinaryHeap<Reverse<(u64, OpId)>>,
+}
+
+fn is_denial(divergence: &Divergence) -> bool {
+    matches!(divergence, Divergence::Status { recorded, .. } if *recorded == NtStatus::ACCESS_DENIED)
 }
 
 /// Divergences that are kept; beyond so many they are counted.
@@ -96,6 +102,7 @@ impl Tally {
             cascades: BTreeMap::new(),
             stray: 0,
             first: Vec::new(),
+            denied: BTreeSet::new(),
             latency_us: histogram::of_times(3),
             late_us: histogram::of_times(3),
             late_by: Lateness::default(),
@@ -197,6 +204,48 @@ impl Tally {
         }
     }
 
+    fn kind(&self, op: OpId, divergence: &Divergence) -> Kind {
+        match is_denial(divergence) && self.denied.contains(&op) {
+            true => Kind::Environment,
+            false => Kind::of(divergence, self.recorded.get(op)),
+        }
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
+        let first = self.first.iter();
+        first.map(|(op, divergence)| self.kind(*op, divergence))
+    }
+
+    /// Whether something was let through that was refused in the recording.
+    pub(crate) fn has_let_through(&self) -> bool {
+        let mut first = self.first.iter();
+        first.any(|(_, divergence)| is_denial(divergence))
+    }
+
+    /// These were refused in the recording for lack of rights: who has them is let through, which tells
+    /// nothing of the server.
+    pub(crate) fn know_denied(&mut self, denied: BTreeSet<OpId>) {
+        let was: Vec<Kind> = self.kinds().collect();
+        self.denied = denied;
+        let is: Vec<Kind> = self.kinds().collect();
+        let ops = self.first.iter().map(|(op, _)| *op);
+        let moved = ops.zip(was).zip(is);
+        let moved: Vec<(OpId, Kind)> = moved
+            .filter(|((_, was), is)| was != is)
+            .map(|(moved, _)| moved)
+            .collect();
+        for (op, was) in moved {
+            if let Some(count) = self.found.get_mut(&was) {
+                *count -= 1;
+            }
+            *self.found.entry(Kind::Environment).or_default() += 1;
+            if let Some(fate) = self.fates.get_mut(op.index()) {
+                *fate = *fate & !fate::BEHAVED | fate::ELSEWHERE;
+            }
+        }
+        self.found.retain(|_, count| *count > 0);
+    }
+
     fn refuse(&mut self, op: OpId, why: Refusal) {
         self.refusals.insert(op);
         *self.refused.entry(why.name()).or_default() += 1;
@@ -267,7 +316,7 @@ impl Tally {
         };
         let mut blamed = BTreeSet::new();
         let causes = self.first.iter().map(|(op, divergence)| {
-            let kind = Kind::of(divergence, self.recorded.get(*op));
+            let kind = self.kind(*op, divergence);
             let (recorded, seen) = divergence.words();
             let of = self.cascades.get(op).filter(|_| blamed.insert(*op));
             Finding {
@@ -565,5 +614,33 @@ mod tests {
             status: NtStatus::SUCCESS,
         });
         assert!(tally.is_behaviour());
+    }
+
+    /// Refused for lack of rights in the recording, granted here: nothing of the server, once that is known.
+    #[test]
+    fn what_was_refused_for_lack_of_rights_may_be_granted() {
+        let mut tally = Tally::of(Recorded::default());
+        tally.fates = vec![0; 2];
+        let granted = Divergence::Status {
+            recorded: NtStatus::ACCESS_DENIED,
+            seen: NtStatus::SUCCESS,
+        };
+        for op in [OpId(0), OpId(1)] {
+            tally.diverge(op, &granted);
+        }
+        assert!(tally.has_let_through());
+        tally.know_denied(BTreeSet::from([OpId(0)]));
+        let found = BTreeMap::from([(Kind::AnotherAnswer, 1), (Kind::Environment, 1)]);
+        assert_eq!(tally.found, found);
+        assert!(tally.is_behaviour());
+        tally.know_denied(BTreeSet::from([OpId(0), OpId(1)]));
+        assert_eq!(tally.found, BTreeMap::from([(Kind::Environment, 2)]));
+        assert!(!tally.is_behaviour());
+        let kinds: Vec<Kind> = tally
+            .findings(&BTreeMap::new())
+            .iter()
+            .map(|it| it.kind)
+            .collect();
+        assert_eq!(kinds, [Kind::Environment; 2]);
     }
 }

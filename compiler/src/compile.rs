@@ -21,6 +21,7 @@ use crate::{
     capture::{CaptureError, CaptureOptions, CaptureStats},
     dissect::Dissector,
     folder::{FolderError, FolderWriter},
+    foresight::{Foresight, Midway},
     order::{self, Counts},
     paged::Scratch,
     scribe::Scribe,
@@ -39,6 +40,8 @@ pub struct CompileOptions<'a> {
     pub must_fit: bool,
     /// How captures are read.
     pub capture: CaptureOptions,
+    /// What a first compilation of the same captures found out.
+    pub foresight: Foresight,
     /// Told now and then how far it is.
     pub progress: Option<&'a mut dyn FnMut(Progress)>,
 }
@@ -61,6 +64,8 @@ pub struct Compiled {
     pub stats: CaptureStats,
     /// Entries of the initial namespace.
     pub namespace: u64,
+    /// What was open before the captures began.
+    pub midway: Midway,
 }
 
 /// Why nothing was compiled.
@@ -113,6 +118,7 @@ fn compile_with(
 ) -> Result<Compiled, CompileError> {
     let secrets = Secrets::new(&options.keys, &options.passwords);
     let mut dissector = Dissector::new(Scribe::start(&folder, allowed)?, secrets, scratch);
+    dissector.foresee(std::mem::take(&mut options.foresight));
     let (inputs, readers) = Inputs::start(inputs)?;
     let clocks_ns = options.capture.clocks_ns.clone();
     let capture = CaptureOptions {
@@ -168,6 +174,7 @@ fn compile_with(
     Ok(Compiled {
         workload: dissected.workload,
         namespace: u64::try_from(dissected.namespace.len()).unwrap_or(u64::MAX),
+        midway: dissected.midway,
         stats,
     })
 }

@@ -10,6 +10,7 @@ mod check;
 mod cut;
 mod finish;
 mod flight;
+mod foreseen;
 mod handles;
 mod live;
 mod logins;
@@ -21,7 +22,10 @@ mod request;
 mod response;
 mod state;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use smbench_core::{
     ids::{ClientId, OpId},
@@ -41,6 +45,7 @@ use crate::{
     allowance::Allowance,
     capture::{CaptureEvent, ConnInfo, Direction, FrameInfo, FrameKind},
     folder::FolderError,
+    foresight::{Foreseen, Midway, TreeKey},
     map::Map,
     namespace::Namespace,
     order::Table,
@@ -87,6 +92,12 @@ pub(crate) struct Dissector {
     zeros: HashMap<u32, DataRef>,
     /// Room for requests as they are built again.
     scratch: Vec<u8>,
+    /// What was open before the capture began.
+    midway: Midway,
+    /// What is known of that before the first frame.
+    foreseen: Option<Vec<Foreseen>>,
+    /// Paths of trees that nobody saw connected.
+    foreseen_trees: BTreeMap<TreeKey, String>,
     /// The first thing that could not be written; nothing is done after it.
     failure: Option<FolderError>,
 }
@@ -113,6 +124,9 @@ impl Dissector {
             inferred: HashMap::new(),
             zeros: HashMap::new(),
             scratch: Vec::new(),
+            midway: Midway::default(),
+            foreseen: None,
+            foreseen_trees: BTreeMap::new(),
             failure: None,
         }
     }
@@ -216,12 +230,18 @@ impl Dissector {
     }
 
     fn connection(&mut self, info: &ConnInfo) {
+        // One of something that was open before is known already.
+        if (info.conn as usize) < self.conns.len() {
+            return;
+        }
+        self.midway.conns.push(*info);
         self.workload.connections.push(Connection {
             client: ClientId(0), // settled at the end
             from: info.client.to_string(),
             to: info.server.to_string(),
             at_us: info.time_ns, // made relative at the end
             dialect: None,
+            capabilities: None,
             midstream: info.midstream,
         });
         let unsealer = (!self.secrets.is_empty()).then(Unsealer::new);
@@ -230,6 +250,9 @@ impl Dissector {
     }
 
     fn frame(&mut self, info: &FrameInfo, bytes: &[u8]) {
+        if self.foreseen.is_some() {
+            self.set_up_foreseen(info.time_ns);
+        }
         let conn = info.conn as usize;
         if conn >= self.conns.len() {
             return self.skip("frame of an unknown connection");

@@ -10,6 +10,7 @@ pub mod capture;
 mod compile;
 mod dissect;
 pub mod folder;
+mod foresight;
 mod map;
 mod namespace;
 mod offer;
@@ -25,5 +26,6 @@ mod threads;
 pub mod wire_span;
 
 pub use compile::{CompileError, CompileOptions, Compiled, Progress, compile};
+pub use foresight::{Foresight, Midway};
 pub use secrets::{Account, KeysError, Passwords, PasswordsError, SessionKeys, Unfit};
 pub use wire_span::WireSpan;

@@ -233,7 +233,10 @@ impl Namespace {
             .create_options
             .contains(CreateOptions::OPEN_BY_FILE_ID)
             || create.contexts.iter().any(|it| it.tag == ContextTag::TWRP);
-        let Some(name) = create.name.as_text().filter(|_| !special && !op.cut) else {
+        // Zeros stand for what was not captured.
+        let whole = |name: &&str| !op.cut || !name.contains('\0');
+        let name = create.name.as_text().filter(|_| !special);
+        let Some(name) = name.filter(whole) else {
             return self.names.problem("name of another kind, or cut", op.id);
         };
         let dfs = op.flags.contains(HeaderFlags::DFS);

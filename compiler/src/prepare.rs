@@ -239,6 +239,7 @@ impl Builder {
             to: String::new(),
             at_us: 0,
             dialect: None,
+            capabilities: None,
             midstream: false,
         });
         out.workload.principals.push(Principal::default());

@@ -57,7 +57,7 @@ use self::{
     silence::Silence,
 };
 pub use self::{
-    config::{AckMode, Headers, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
+    config::{AckMode, Grants, Headers, OrderMode, Pace, Patience, RunConfig, Speed, TreeTarget},
     conn::ConnState,
     load::Load,
     op::{OpEvent, OpState, TransitionError},

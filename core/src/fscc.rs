@@ -8,6 +8,7 @@ pub mod file_info;
 pub mod fs_info;
 pub mod notify;
 pub mod set_info;
+mod upcase;
 pub(crate) mod wire;
 
 pub use directory::{DirectoryEntry, DirectoryWriter, ShortName};
@@ -22,3 +23,4 @@ pub use fs_info::{
 };
 pub use notify::{NotifyAction, NotifyRecord};
 pub use set_info::{EaEntry, RenameInfo, SetInfoPayload};
+pub use upcase::upcase;

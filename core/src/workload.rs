@@ -23,7 +23,7 @@ pub use self::{
 };
 use crate::{
     ids::{ClientId, ConnId, OpenRef, SessionRef, TreeRef},
-    smb2::{Dialect, FileId, SessionId, TreeId},
+    smb2::{Capabilities, Dialect, FileId, SessionId, TreeId},
 };
 
 /// The format this code writes. Older ones are read; newer ones are refused.
@@ -124,6 +124,9 @@ pub struct Connection {
     /// Negotiated dialect, when the negotiation was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
+    /// What the server said that it can, when the negotiation was captured. [MS-SMB2] 2.2.4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
     /// Its beginning is not in the capture.
     #[serde(default, skip_serializing_if = "is_false")]
     pub midstream: bool,

@@ -110,6 +110,7 @@ impl Made {
                 to: String::new(),
                 at_us: 0,
                 dialect: None,
+                capabilities: None,
                 midstream: false,
             }],
             principals: vec![Principal::default()],

@@ -20,6 +20,7 @@ mod create;
 mod create_existing;
 mod create_reply;
 mod data;
+mod denials;
 mod directory;
 mod dispatch;
 mod durable;
@@ -34,6 +35,7 @@ mod name;
 mod negotiate;
 mod notify;
 mod open;
+mod parents;
 mod plant;
 mod query_info;
 mod ranges;
@@ -59,14 +61,16 @@ use thiserror::Error;
 use smbench_core::ids::LogicalTime;
 use smbench_core::smb2::{Command, Guid};
 
-pub use self::config::{SeedEntry, ServerConfig, ShareConfig, ShareKind};
+pub use self::config::{AfterFailedCreate, SeedEntry, ServerConfig, ShareConfig, ShareKind};
 pub use self::data::Source;
+pub use self::denials::{Denial, Denied};
 pub use self::limits::{Limit, Limits};
 pub use self::plant::{Plant, UnknownPlant};
 pub use self::recorded::{RecordedAnswer, RecordedPipe};
 
 use self::conn::Conn;
 use self::data::{Data, len64};
+use self::denials::Denials;
 use self::fs::{Found, Fs, NodeId, StreamId};
 use self::leases::{Lease, LeaseId};
 use self::limits::Hits;
@@ -204,6 +208,7 @@ pub struct Server {
     answers: [[u64; 4]; COMMANDS],
     recorded: RecordedPipes,
     services: Services,
+    denials: Denials,
 }
 
 impl Server {
@@ -212,10 +217,12 @@ impl Server {
     pub fn new(mut config: ServerConfig) -> Self {
         let shares = std::mem::take(&mut config.shares);
         let recorded = RecordedPipes::of(std::mem::take(&mut config.pipes));
+        let denials = Denials::of(std::mem::take(&mut config.denials));
         let mut server = Self {
             rng: Rng(config.seed),
             recorded,
             services: Services::default(),
+            denials,
             now: LogicalTime::ZERO,
             fs: Fs::default(),
             shares: Vec::new(),

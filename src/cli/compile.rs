@@ -8,7 +8,9 @@ use std::time::Instant;
 use serde::Serialize;
 use smbench_compiler::capture::{CaptureError, Duplicate, clocks};
 use smbench_compiler::slice::{Filters, SliceOptions};
-use smbench_compiler::{CompileError, CompileOptions, Passwords, SessionKeys, Unfit, compile};
+use smbench_compiler::{
+    CompileError, CompileOptions, Compiled, Foresight, Passwords, SessionKeys, Unfit, compile,
+};
 use smbench_core::workload::{CaptureFile, Workload};
 
 use crate::cli::inspect::{Overview, next_steps};
@@ -185,18 +187,7 @@ fn tell_duplicates(duplicates: &[Left]) {
 
 /// Compiles the whole of the captures into the folder `to`; and what was left out.
 fn compiled(args: &Args, to: &Path) -> Result<(Workload, Vec<Left>), Failure> {
-    let mut options = CompileOptions {
-        must_fit: true,
-        ..CompileOptions::default()
-    };
-    options.capture.keep_duplicates = args.keep_duplicates;
-    options.capture.clocks_ns = agreed_clocks(args)?;
-    if let Some(path) = &args.keys {
-        options.keys = secrets::keys(path)?;
-    }
-    if let Some(path) = &args.password_file {
-        options.passwords = secrets::passwords(path)?;
-    }
+    let mut options = options_of(args)?;
     let (inputs, total) = open_inputs(&args.captures)?;
     let bar = report::progress(total, "{bar:40} {bytes}/{total_bytes} {msg}");
     let mut tell = |progress: smbench_compiler::Progress| {
@@ -215,10 +206,51 @@ fn compiled(args: &Args, to: &Path) -> Result<(Workload, Vec<Left>), Failure> {
     };
     tell(smbench_compiler::Progress::default());
     options.progress = Some(&mut tell);
-    let compiled = compile(inputs, options, to).map_err(|error| explain(error, args))?;
+    let mut compiled = compile(inputs, options, to).map_err(|error| explain(error, args))?;
+    if let Some(foresight) = foreseen(&mut compiled, args, to)? {
+        // What was open before the captures began goes before everything.
+        let mut options = options_of(args)?;
+        options.foresight = foresight;
+        options.progress = Some(&mut tell);
+        let (inputs, _) = open_inputs(&args.captures)?;
+        compiled = compile(inputs, options, to).map_err(|error| explain(error, args))?;
+    }
     bar.finish_and_clear();
     let duplicates = compiled.stats.duplicates.iter().map(Left::new).collect();
     Ok((compiled.workload, duplicates))
+}
+
+fn options_of<'a>(args: &Args) -> Result<CompileOptions<'a>, Failure> {
+    let mut options = CompileOptions {
+        must_fit: true,
+        ..CompileOptions::default()
+    };
+    options.capture.keep_duplicates = args.keep_duplicates;
+    options.capture.clocks_ns = agreed_clocks(args)?;
+    if let Some(path) = &args.keys {
+        options.keys = secrets::keys(path)?;
+    }
+    if let Some(path) = &args.password_file {
+        options.passwords = secrets::passwords(path)?;
+    }
+    Ok(options)
+}
+
+/// What the folder `of` tells of opens that were there before the captures began, where these can be read again.
+fn foreseen(compiled: &mut Compiled, args: &Args, of: &Path) -> Result<Option<Foresight>, Failure> {
+    let midway = std::mem::take(&mut compiled.midway);
+    if midway.is_empty() || !args.captures.iter().all(|path| is_file(path)) {
+        return Ok(None);
+    }
+    let folder = slice::open(of)?;
+    let foresight = Foresight::of(midway, &folder);
+    let foresight = foresight.or_environment(format!("cannot read {}", of.display()))?;
+    Ok(Some(foresight).filter(|it| !it.is_empty()))
+}
+
+/// A pipe can be read only once.
+fn is_file(path: &Path) -> bool {
+    !is_stdin(path) && path.metadata().is_ok_and(|meta| meta.is_file())
 }
 
 /// Cuts out of the workload `whole` what `filters` mean.
@@ -240,10 +272,9 @@ fn agreed_clocks(args: &Args) -> Result<Vec<i64>, Failure> {
     if paths.len() < 2 {
         return Ok(Vec::new());
     }
-    // A pipe can be read only once, and is left as it is.
+    // What is no file is left as it is.
     let again = |path: &PathBuf| -> Option<Box<dyn Read + Send>> {
-        let is_file = !is_stdin(path) && path.metadata().is_ok_and(|meta| meta.is_file());
-        let file = is_file.then(|| File::open(path).ok())??;
+        let file = is_file(path).then(|| File::open(path).ok())??;
         Some(Box::new(file))
     };
     let inputs = paths.iter().map(again).collect();

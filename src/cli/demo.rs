@@ -142,6 +142,7 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
         signing: Default::default(),
         encryption: Default::default(),
         basis: Basis::of(loaded.workload(), 0.0),
+        recording: Some(loaded),
     })?;
     host.stop();
     outcome.refuse_interrupted()?;

@@ -25,6 +25,7 @@ use crate::journals;
 use crate::page::{self, Capture};
 use crate::report::{self, say};
 use crate::results::rows::Rows;
+use crate::rights::{self, Fact, Rights};
 use crate::stalls::{self, Stall, Waits};
 
 /// What a workload holds.
@@ -192,6 +193,8 @@ struct Inspected<'a> {
     survey: survey::Told,
     /// What took far longer than others of its kind.
     stalls: Vec<Stall>,
+    /// What users were not allowed to do.
+    denied: Vec<Fact>,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -215,6 +218,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let workload = source.workload();
     let (mut survey, mut waits) = (Survey::new(workload), Waits::default());
+    let mut rights = Rights::default();
     let mut rows = args.report.is_some().then(|| Rows::of(workload));
     for operation in source.operations()? {
         let operation = operation?;
@@ -222,6 +226,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             waits.add(operation.id, operation.cmd, expect.latency_us);
         }
         survey.add(workload, &operation);
+        rights.note(workload, &operation);
         if let Some(rows) = &mut rows {
             rows.add(&operation);
         }
@@ -245,12 +250,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
             overview,
             survey: told,
             stalls,
+            denied: rights.told(),
         })?;
         return Ok(Verdict::Same);
     }
     overview.print(&args.dir);
     tables::print(&told, workload);
     stalls::print(&stalls);
+    rights::print(&rights.told());
     if let Some(path) = &args.report {
         say!("report: {}", path.display());
     }

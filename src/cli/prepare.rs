@@ -129,6 +129,7 @@ pub(crate) fn on(
         encryption: Default::default(),
         gate: gate(target),
         basis: Basis::default(),
+        recording: None,
     })?;
     outcome.refuse_interrupted()?;
     refuse_divergence(&outcome, &operations, target)?;

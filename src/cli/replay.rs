@@ -232,6 +232,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         blobs: loaded.source(),
         record: &args.record,
         basis: Basis::of(workload, args.coverage.min_coverage),
+        recording: Some(&loaded),
         signing,
         encryption: args.encryption(),
     })?;

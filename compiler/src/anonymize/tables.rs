@@ -76,6 +76,7 @@ impl Scrub {
                 to,
                 at_us: _,
                 dialect: _,
+                capabilities: _,
                 midstream: _,
             } = connection;
             let port = u16::try_from(at % 16_384).unwrap_or_default() | 0xc000;

@@ -37,6 +37,7 @@ impl Dissector {
                     && let Some(entry) = self.workload.connections.get_mut(conn)
                 {
                     entry.dialect = Some(it.dialect_revision);
+                    entry.capabilities = Some(it.capabilities);
                 }
             }
             Response::SessionSetup(it) => {

@@ -16,7 +16,8 @@ use super::{
     state::{NameList, OpenState},
 };
 use crate::{
-    capture::CaptureStats, folder::FolderError, order::Table, paged::List, scribe::Finishing,
+    capture::CaptureStats, folder::FolderError, foresight::Midway, order::Table, paged::List,
+    scribe::Finishing,
 };
 
 /// A capture, taken apart.
@@ -32,6 +33,7 @@ pub(crate) struct Dissected {
     pub(crate) names: OpenNames,
     pub(crate) disowned: Disowned,
     pub(crate) namespace: Vec<Entry>,
+    pub(crate) midway: Midway,
 }
 
 /// The name that each open was created with.
@@ -114,6 +116,7 @@ impl Dissector {
             },
             disowned,
             namespace,
+            midway: self.midway,
         })
     }
 

@@ -5,11 +5,9 @@
 //! file that is named after it. All members of a compound are looked at before its first gets its number: its
 //! members stand one after the other.
 
-use std::net::IpAddr;
-
 use smbench_core::{
     frame::Digest,
-    ids::{ConnId, OpId, SessionRef, TreeRef},
+    ids::{ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::{
         AccessMask, Body, Capabilities, Command, CreateAction, CreateDisposition, CreateOptions,
         CreateRequest, FileAttributes, FileId, Fsctl, Guid, Header, HeaderFlags, Message, Name,
@@ -20,7 +18,7 @@ use smbench_core::{
 };
 
 use super::{Dissector, Stamp, index, pdu::pieces};
-use crate::{WireSpan, offer::all_dialects};
+use crate::{WireSpan, foresight::Unseen, offer::all_dialects};
 
 /// Where a frame's next message belongs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,7 +82,7 @@ impl Dissector {
                 own => own,
             },
         };
-        self.negotiate(conn, stamp);
+        self.negotiate(conn, stamp, place.session);
         if header.command == Command::SESSION_SETUP || place.session.0 == 0 {
             return;
         }
@@ -96,10 +94,10 @@ impl Dissector {
         if plain || place.tree.0 == 0 || header.is_async() {
             return;
         }
-        let tree = self.connect(conn, stamp, session, place.tree, request);
+        let tree = self.connect(conn, stamp, session, place.tree, is_of_pipes(request));
         let Some(id) = request.file_id() else { return };
         if id != FileId::RELATED && id != FileId::ZERO {
-            self.open(conn, stamp, (session, tree), id, request);
+            self.open(conn, stamp, (session, tree), id, Opening::of(request));
         }
     }
 
@@ -206,23 +204,37 @@ impl Dissector {
         self.infer("ids handed out");
     }
 
-    fn negotiate(&mut self, conn: usize, stamp: Stamp) {
+    pub(super) fn negotiate(&mut self, conn: usize, stamp: Stamp, session: SessionId) {
+        let guid = self.client_of(conn, session);
         let Some(it) = self.conns.get_mut(conn) else {
             return;
         };
         if std::mem::replace(&mut it.negotiated, true) {
             return;
         }
-        // Programs of one host are one client: nothing tells them apart.
-        let guid = guid_of(it.client);
-        it.guid.get_or_insert(guid);
-        let capabilities =
-            Capabilities::LEASING | Capabilities::LARGE_MTU | Capabilities::ENCRYPTION;
+        let guid = *it.guid.get_or_insert(guid);
+        let capabilities = Capabilities::LEASING
+            | Capabilities::LARGE_MTU
+            | Capabilities::DIRECTORY_LEASING
+            | Capabilities::ENCRYPTION;
         let request = all_dialects(guid, capabilities, b"smbench reconstructs");
         self.put(conn, stamp, Request::Negotiate(request), |_| {});
     }
 
-    fn log_in(&mut self, conn: usize, stamp: Stamp, id: SessionId) -> SessionRef {
+    /// The ClientGuid of a connection: that of another where its session was set up, else its own. Programs of one
+    /// host are several clients, as they are where their NEGOTIATE is captured.
+    fn client_of(&self, conn: usize, session: SessionId) -> Guid {
+        let server = self.conns.get(conn).map(|it| it.server);
+        let bound = server.and_then(|server| self.state.by_id.get(&(server, session.0)));
+        let bound = bound.and_then(|session| self.workload.sessions.get(session.index()));
+        let other = bound.and_then(|session| self.conns.get(session.conn.index()));
+        let own = self.workload.connections.get(conn);
+        other
+            .and_then(|other| other.guid)
+            .unwrap_or_else(|| guid_of(own.map_or("", |it| &it.from)))
+    }
+
+    pub(super) fn log_in(&mut self, conn: usize, stamp: Stamp, id: SessionId) -> SessionRef {
         if let Some(known) = self.known_session(conn, id) {
             return known;
         }
@@ -240,13 +252,13 @@ impl Dissector {
         session
     }
 
-    fn connect(
+    pub(super) fn connect(
         &mut self,
         conn: usize,
         stamp: Stamp,
         session: SessionRef,
         id: TreeId,
-        request: &Request,
+        is_of_pipes: bool,
     ) -> TreeRef {
         let known = self
             .state
@@ -257,11 +269,18 @@ impl Dissector {
         }
         let server = self.conns.get(conn).map(|it| it.server.to_string());
         let server = server.unwrap_or_default();
-        let (name, share_type) = match is_of_pipes(request) {
+        let (name, share_type) = match is_of_pipes {
             true => ("IPC$", ShareType::PIPE),
             false => (UNKNOWN, ShareType::DISK),
         };
-        let path = format!("\\\\{server}\\{name}");
+        let wire = self.workload.sessions.get(session.index());
+        let told = wire.and_then(|it| self.foreseen_trees.get(&(conn, it.wire_id, id)));
+        let path = told.cloned();
+        if path.is_some() {
+            self.infer("shares of trees that were not captured");
+        }
+        let path = path.unwrap_or_else(|| format!("\\\\{server}\\{name}"));
+        self.midway.has_trees = true;
         let tree = TreeRef(index(self.workload.trees.len()));
         self.workload.trees.push(Tree {
             session,
@@ -282,13 +301,13 @@ impl Dissector {
         tree
     }
 
-    fn open(
+    pub(super) fn open(
         &mut self,
         conn: usize,
         stamp: Stamp,
         (session, tree): (SessionRef, TreeRef),
         id: FileId,
-        request: &Request,
+        opening: Opening,
     ) {
         let known = self
             .state
@@ -298,29 +317,26 @@ impl Dissector {
             return;
         }
         let number = self.state.opens.len();
-        let folder = matches!(
-            request,
-            Request::QueryDirectory(_) | Request::ChangeNotify(_)
-        );
-        let pipe = is_of_pipes(request);
-        let name = match pipe {
-            true => "unknown".to_owned(),
-            false => format!("{UNKNOWN}-open-{number}"),
+        let pipe = opening.is_pipe;
+        let folder = opening.options.contains(CreateOptions::DIRECTORY_FILE);
+        let name = match (opening.name, pipe) {
+            (Some(name), _) => name,
+            (None, true) => "unknown".to_owned(),
+            (None, false) => format!("{UNKNOWN}-open-{number}"),
         };
+        let all = ShareAccess::READ | ShareAccess::WRITE | ShareAccess::DELETE;
         let create = CreateRequest {
-            desired_access: if folder { FOLDER_ACCESS } else { FILE_ACCESS },
+            desired_access: opening.access,
             file_attributes: FileAttributes::NORMAL,
-            share_access: ShareAccess::READ | ShareAccess::WRITE | ShareAccess::DELETE,
+            share_access: opening.share.unwrap_or(all),
             create_disposition: CreateDisposition::OPEN_IF,
-            create_options: match folder {
-                true => CreateOptions::DIRECTORY_FILE,
-                false => CreateOptions::from_bits_retain(0),
-            },
+            create_options: opening.options,
             name: Name::from(name.as_str()),
             ..CreateRequest::default()
         };
         let op = self.next_op();
         let open = self.new_open(session, id, Some(op), Some(tree), self.seq);
+        self.note_unseen(conn, (session, tree), id, open, !pipe && !folder);
         let found = Expect {
             status: NtStatus::SUCCESS,
             file_id: Some(id),
@@ -346,8 +362,32 @@ impl Dissector {
         }
     }
 
+    /// Notes an open that nobody saw made.
+    fn note_unseen(
+        &mut self,
+        conn: usize,
+        (session, tree): (SessionRef, TreeRef),
+        file: FileId,
+        open: OpenRef,
+        is_file: bool,
+    ) {
+        let session = self.workload.sessions.get(session.index());
+        let tree = self.workload.trees.get(tree.index());
+        let room = self.midway.unseen.len() < UNSEEN;
+        if let (Some(session), Some(tree), true) = (session, tree, room) {
+            self.midway.unseen.push(Unseen {
+                open,
+                conn,
+                session: session.wire_id,
+                tree: tree.wire_id,
+                file,
+                is_file,
+            });
+        }
+    }
+
     /// Puts an operation that nobody captured; a copy of it.
-    fn put(
+    pub(super) fn put(
         &mut self,
         conn: usize,
         stamp: Stamp,
@@ -369,15 +409,51 @@ impl Dissector {
         fill(op);
         let copy = op.clone();
         self.infer("reconstructed");
+        if matches!(copy.cmd, Command::CREATE | Command::LOCK) {
+            // Done before whatever comes.
+            flight.span.response = Some(self.tick());
+        }
         self.push(flight, stamp, seq, WEIGHT);
         copy
     }
 }
 
-/// The same for all that a host does.
-fn guid_of(host: IpAddr) -> Guid {
-    let Digest([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..]) =
-        Digest::of(host.to_string().as_bytes());
+/// How an open is made that nobody saw made.
+#[derive(Debug)]
+pub(super) struct Opening {
+    /// Its name; one of its own where nothing tells it.
+    pub(super) name: Option<String>,
+    pub(super) access: AccessMask,
+    /// What others may do; everything where nothing tells it.
+    pub(super) share: Option<ShareAccess>,
+    pub(super) options: CreateOptions,
+    pub(super) is_pipe: bool,
+}
+
+impl Opening {
+    /// As its first use tells.
+    fn of(request: &Request) -> Self {
+        let folder = matches!(
+            request,
+            Request::QueryDirectory(_) | Request::ChangeNotify(_)
+        );
+        let (access, options) = match folder {
+            true => (FOLDER_ACCESS, CreateOptions::DIRECTORY_FILE),
+            false => (FILE_ACCESS, CreateOptions::from_bits_retain(0)),
+        };
+        Self {
+            name: None,
+            access,
+            share: None,
+            options,
+            is_pipe: is_of_pipes(request),
+        }
+    }
+}
+
+/// The same for all that goes over a connection.
+fn guid_of(from: &str) -> Guid {
+    let Digest([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..]) = Digest::of(from.as_bytes());
     Guid([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
 }
 
@@ -418,8 +494,10 @@ const PIPE_NAMES: [&str; 15] = [
 ];
 const UNKNOWN: &str = "unknown";
 /// Reading, writing, deleting, and attributes.
-const FILE_ACCESS: AccessMask = AccessMask::from_bits_retain(0x0013_019f);
+pub(super) const FILE_ACCESS: AccessMask = AccessMask::from_bits_retain(0x0013_019f);
 /// Listing, deleting, and attributes.
 const FOLDER_ACCESS: AccessMask = AccessMask::from_bits_retain(0x0011_0081);
 const CREDITS: u16 = 8_192;
 const WEIGHT: usize = 512;
+/// Unseen opens that are looked at more closely.
+const UNSEEN: usize = 1 << 16;

@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use smbench_core::{
+    fscc::upcase,
     ids::OpId,
     workload::{Entry, EntryKind, Times},
 };
@@ -531,7 +532,7 @@ impl Names {
         if let Some(Some(entry)) = entry.and_then(|entry| self.entries.get_mut(entry))
             && proof.exact
             && entry.path != place.path
-            && entry.path.to_lowercase() == place.key
+            && upcase(&entry.path) == place.key
         {
             entry.path.clone_from(&place.path);
         }
@@ -547,8 +548,7 @@ impl Names {
             && let Some(entry) = entry.take()
             && let Some(place) = &known.place
         {
-            self.initial
-                .remove(&(place.share, entry.path.to_lowercase()));
+            self.initial.remove(&(place.share, upcase(&entry.path)));
         }
     }
 }

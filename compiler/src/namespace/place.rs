@@ -1,6 +1,7 @@
 //! Names of files, as requests spell them.
 
 use memchr::{memchr, memrchr};
+use smbench_core::fscc::upcase;
 
 /// What is wrong with a path, for the namespace: it would lead elsewhere when it is made, or no server
 /// keeps such a name, and what is above it would take more than all that a capture holds.
@@ -42,7 +43,7 @@ pub(super) struct Place {
     pub(super) share: usize,
     /// As it was written.
     pub(super) path: String,
-    /// In lower case: servers do not tell case apart. [MS-FSA] 2.1.5.1
+    /// In upper case: servers do not tell case apart. [MS-FSA] 2.1.1.1
     pub(super) key: String,
     /// It is a stream of a file.
     stream: bool,
@@ -54,7 +55,7 @@ impl Place {
         Self {
             share,
             path: path.to_owned(),
-            key: path.to_lowercase(),
+            key: upcase(path),
             stream: names_stream(path),
         }
     }
@@ -160,11 +161,13 @@ impl Inside {
         place.path.truncate(self.path);
         place.path.push_str(name);
         place.key.truncate(self.key);
-        place.key.push_str(name);
-        match place.key.get_mut(self.key..) {
-            Some(key) if key.is_ascii() => key.make_ascii_lowercase(),
-            // How a letter is folded may depend on those before it.
-            _ => place.key = place.path.to_lowercase(),
+        if name.is_ascii() {
+            place.key.push_str(name);
+            if let Some(key) = place.key.get_mut(self.key..) {
+                key.make_ascii_uppercase();
+            }
+        } else {
+            place.key.push_str(&upcase(name));
         }
         place.stream = names_stream(name);
         place

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use smbench_core::{
+    fscc::upcase,
     ids::OpId,
     workload::{Entry, EntryKind},
 };
@@ -44,7 +45,7 @@ impl Names {
 
     /// Puts something into folders that were said to be not empty, where nobody showed what.
     pub(super) fn fill_folders(&mut self) {
-        let key = |it: &Entry| (it.share.clone(), it.path.to_lowercase());
+        let key = |it: &Entry| (it.share.clone(), upcase(&it.path));
         let mut keys: BTreeSet<(String, String)> = self.entries.iter().flatten().map(key).collect();
         for (file, op) in std::mem::take(&mut self.filled) {
             let entry = self.files.get(file).and_then(|file| file.entry);
@@ -52,16 +53,13 @@ impl Names {
                 self.problem("not empty, though nobody put anything into it", op);
                 continue;
             };
-            let above = (
-                folder.share.clone(),
-                format!("{}\\", folder.path.to_lowercase()),
-            );
+            let above = (folder.share.clone(), format!("{}\\", upcase(&folder.path)));
             let next = keys.range(&above..).next();
             if next.is_some_and(|(share, path)| *share == above.0 && path.starts_with(&above.1)) {
                 continue;
             }
             let (share, path) = (above.0, format!("{}\\{UNSEEN}", folder.path));
-            keys.insert((share.clone(), path.to_lowercase()));
+            keys.insert((share.clone(), upcase(&path)));
             self.problem("not empty, though nothing in it was seen", op);
             self.entries.push(Some(Entry {
                 share,

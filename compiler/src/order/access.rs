@@ -6,6 +6,7 @@ use std::{mem, num::NonZeroU32, sync::Arc};
 
 use memchr::memrchr;
 use smbench_core::{
+    fscc::upcase,
     ids::OpenRef,
     smb2::{Command, InfoType, LeaseState, Name, NtStatus, OplockLevel, Request},
     workload::{Action, Expect, Operation, Workload},
@@ -146,11 +147,13 @@ impl Names {
             return self.without_tree(op);
         };
         let share = tree.share();
-        let done = op
-            .expect
-            .as_ref()
-            .is_some_and(|expect| !expect.status.is_error());
-        let answered = op.expect.is_some();
+        // What was not captured was done all the same.
+        let done = op.reconstructed
+            || op
+                .expect
+                .as_ref()
+                .is_some_and(|expect| !expect.status.is_error());
+        let answered = op.reconstructed || op.expect.is_some();
         match &op.action {
             Action::Request(Request::Create(create)) => {
                 let Name::Text(path) = &create.name else {
@@ -172,8 +175,15 @@ impl Names {
                         || expect
                             .and_then(|it| it.attributes)
                             .is_some_and(|a| a & DIRECTORY != 0),
-                    status: expect.map(|it| it.status).unwrap_or(NtStatus::PENDING),
-                    action: expect.and_then(|it| it.action),
+                    status: match (expect, op.reconstructed) {
+                        (Some(it), _) => it.status,
+                        (None, true) => NtStatus::SUCCESS,
+                        (None, false) => NtStatus::PENDING,
+                    },
+                    action: match op.reconstructed {
+                        true => Some(OPENED),
+                        false => expect.and_then(|it| it.action),
+                    },
                     size: expect.and_then(|it| it.size),
                     durable: asks_durable(create) && expect.is_some_and(keeps_handles),
                 };
@@ -345,15 +355,15 @@ impl Names {
     }
 }
 
-/// Appends a name in lower case: servers do not tell case apart. [MS-FSA] 2.1.5.1
+/// Appends a name in upper case: servers do not tell case apart. [MS-FSA] 2.1.1.1
 fn fold(name: &str, out: &mut String) {
     if !name.is_ascii() {
-        return out.push_str(&name.to_lowercase());
+        return out.push_str(&upcase(name));
     }
     let begin = out.len();
     out.push_str(name);
     if let Some(name) = out.get_mut(begin..) {
-        name.make_ascii_lowercase();
+        name.make_ascii_uppercase();
     }
 }
 
@@ -404,6 +414,8 @@ fn target_name(buffer: &[u8]) -> Option<String> {
 
 /// More than any READ returns.
 pub(super) const NOT_TOLD: u32 = u32::MAX;
+/// CreateAction. [MS-SMB2] 2.2.14
+const OPENED: u32 = 1;
 // [MS-SMB2] 2.2.13
 const DIRECTORY_FILE: u32 = 0x1;
 const DELETE_ON_CLOSE: u32 = 0x1000;

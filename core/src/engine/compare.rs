@@ -1,6 +1,7 @@
 //! What a response said, and in what it differs from the recorded one.
 
 use super::{
+    config::Grants,
     plan::{Plan, PlanOp},
     view::{View, create},
 };
@@ -74,6 +75,7 @@ pub(super) fn differences(
     plan: &Plan,
     op: &PlanOp<'_>,
     seen: &Outcome,
+    grants: Grants,
     mut found: impl FnMut(Divergence),
 ) {
     let Some(recorded) = op.answer else {
@@ -98,6 +100,7 @@ pub(super) fn differences(
     }
     if let (Some(recorded), Some(seen)) = (recorded.grant, seen.grant)
         && recorded != seen
+        && (grants == Grants::All || recorded != BARE_LEASE)
     {
         found(Divergence::Grant { recorded, seen });
     }
@@ -129,4 +132,6 @@ fn data_digest(cut: &Cut) -> Option<Digest> {
 }
 
 const LEASE_BASE: u32 = 0x100;
+/// The level LEASE, where nothing tells what was granted.
+const BARE_LEASE: u32 = 0xff;
 const ERROR_SIZE: u16 = 9;

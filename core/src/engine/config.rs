@@ -28,6 +28,9 @@ pub struct RunConfig {
     /// How closely answers are looked at. Configurations that do not say are of older runs.
     #[serde(default = "Headers::of_older_runs")]
     pub headers: Headers,
+    /// Which recorded grants are compared. Configurations that do not say are of older runs.
+    #[serde(default = "Grants::of_older_runs")]
+    pub grants: Grants,
     /// How long a recorded break notification is waited for beyond its recorded time, in
     /// milliseconds; no longer than `timeout_ms`.
     pub break_wait_ms: u32,
@@ -162,6 +165,25 @@ impl Headers {
     }
 }
 
+/// Which recorded grants are compared. It is part of the configuration for the sake of journals made before:
+/// they run again as they ran.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grants {
+    /// All: a level LEASE without a lease context as a grant of its own.
+    All,
+    /// Those that tell what was granted. A level LEASE whose lease context ([MS-SMB2] 2.2.14.2.10) was not
+    /// sent, or not captured, does not.
+    #[default]
+    Told,
+}
+
+impl Grants {
+    const fn of_older_runs() -> Self {
+        Self::All
+    }
+}
+
 /// How break notifications are acknowledged.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -185,6 +207,7 @@ impl Default for RunConfig {
             timeout_ms: 30_000,
             patience: Patience::default(),
             headers: Headers::default(),
+            grants: Grants::default(),
             break_wait_ms: 2_000,
             trees: BTreeMap::new(),
             tree_targets: Vec::new(),
@@ -222,6 +245,7 @@ mod tests {
         let older: RunConfig = serde_json::from_str(r#"{"timeout_ms": 1000}"#).expect("older");
         assert_eq!(older.patience, Patience::Twice);
         assert_eq!(older.headers, Headers::Lax);
+        assert_eq!(older.grants, Grants::All);
         assert_eq!(older.break_wait_ns(), 2_000_000_000);
         let text = serde_json::to_string(&RunConfig::default()).expect("JSON");
         let newer: RunConfig = serde_json::from_str(&text).expect("newer");

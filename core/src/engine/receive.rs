@@ -199,8 +199,8 @@ impl Engine {
 
     fn report_differences(&mut self, op: OpId, outcome: &Outcome) -> Result<(), EngineError> {
         let planned = self.plan.op(op).ok_or(EngineError::unknown_op(op))?;
-        let out = &mut self.out;
-        compare::differences(&self.plan, &planned, outcome, |divergence| {
+        let (out, grants) = (&mut self.out, self.config.grants);
+        compare::differences(&self.plan, &planned, outcome, grants, |divergence| {
             out.push_back(Effect::Report(Report::Diverged { op, divergence }));
         });
         Ok(())

@@ -181,6 +181,25 @@ numbers! {
 #[serde(transparent)]
 pub struct InfoClass(pub u8);
 
+impl AccessMask {
+    /// The same with generic rights as what they mean for files. [MS-SMB2] 2.2.13.1.1.
+    #[must_use]
+    pub fn without_generic(mut self) -> Self {
+        for (bit, means) in [
+            (Self::GENERIC_READ, 0x0012_0089),
+            (Self::GENERIC_WRITE, 0x0012_0116),
+            (Self::GENERIC_EXECUTE, 0x0012_00a0),
+            (Self::GENERIC_ALL, 0x001f_01ff),
+        ] {
+            if self.contains(bit) {
+                self.remove(bit);
+                self |= Self::from_bits_retain(means);
+            }
+        }
+        self
+    }
+}
+
 impl InfoClass {
     /// The class's name under an information type, when it has one.
     #[must_use]

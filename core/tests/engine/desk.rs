@@ -67,6 +67,7 @@ impl Desk {
             to: String::new(),
             at_us: 0,
             dialect: None,
+            capabilities: None,
             midstream: false,
         };
         let clients = 1 + operations.iter().map(|op| op.client.0).max().unwrap();

@@ -32,6 +32,7 @@ impl Scene {
             to: "10.0.0.9:445".to_owned(),
             at_us: 0,
             dialect: None,
+            capabilities: None,
             midstream: false,
         };
         let workload = Workload {

@@ -49,9 +49,18 @@ impl Server {
         if let Some(lease) = open.lease {
             self.leave_lease(lease, id);
         }
+        if open.wrote {
+            self.break_listing_above(open.node, open.parent_lease);
+        }
         let mut delete = false;
+        let mut deleter = None;
         if let Some(file) = self.files.get_mut(&open.stream) {
             file.leave(id, &open);
+            if open.delete_on_close {
+                file.deleter = open.parent_lease;
+            }
+            // As Samba: who closes last has to know the directory as well as who wants it deleted.
+            deleter = file.deleter.filter(|it| Some(*it) == open.parent_lease);
             // [MS-FSA] 2.1.5.5: the open's own wish becomes the file's.
             file.delete_pending |= open.delete_on_close;
             if !file.is_open() {
@@ -72,6 +81,7 @@ impl Server {
         if pending && !self.is_open(open.node) {
             self.files.remove(&open.node);
             if !self.has(Plant::LostDeleteOnClose) {
+                self.break_listing_above(open.node, deleter);
                 self.delete(open.node, open.node);
             }
         } else if delete && open.stream != open.node && !self.has(Plant::LostDeleteOnClose) {

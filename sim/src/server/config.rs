@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use smbench_core::{seal::Secret, smb2::Dialect};
 
+use super::denials::Denial;
 use super::limits::Limits;
 use super::plant::Plant;
 use super::recorded::RecordedPipe;
@@ -16,6 +17,17 @@ pub enum ShareKind {
     Disk,
     /// Named pipes: `IPC$`.
     Pipe,
+}
+
+/// How a request is answered that is related to a CREATE that failed: servers differ, as
+/// [MS-SMB2] 3.3.5.2.7.2 says what they SHOULD do.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AfterFailedCreate {
+    /// With the status of the CREATE.
+    #[default]
+    SameStatus,
+    /// With FILE_CLOSED.
+    FileClosed,
 }
 
 /// One file or directory of a share's initial tree; missing parents are made.
@@ -94,6 +106,10 @@ pub struct ServerConfig {
     pub max_dialect: Dialect,
     /// Whether leases are granted.
     pub leases: bool,
+    /// Whether leases of directories are granted, on dialects 3.x to clients that know them.
+    pub directory_leases: bool,
+    /// How what is related to a failed CREATE is answered.
+    pub after_failed_create: AfterFailedCreate,
     /// How long a break waits for its acknowledgement, in milliseconds. [MS-SMB2] 3.3.2.1.
     pub break_timeout_ms: u64,
     /// How long a durable handle outlives its connection by default, in milliseconds.
@@ -106,6 +122,8 @@ pub struct ServerConfig {
     pub pipes: Vec<RecordedPipe>,
     /// Whether services answer on pipes: srvsvc and wkssvc. Else pipes answer as they were recorded.
     pub services: bool,
+    /// What users are not allowed to do.
+    pub denials: Vec<Denial>,
     /// Deliberate bugs.
     pub plants: BTreeSet<Plant>,
     /// Seed of every id and challenge.
@@ -132,12 +150,15 @@ impl Default for ServerConfig {
             min_dialect: Dialect::SMB_2_0_2,
             max_dialect: Dialect::SMB_3_1_1,
             leases: true,
+            directory_leases: true,
+            after_failed_create: AfterFailedCreate::default(),
             break_timeout_ms: 30_000,
             durable_timeout_ms: 60_000,
             max_credits: 8_192,
             max_io_bytes: 8 << 20,
             pipes: Vec::new(),
             services: false,
+            denials: Vec::new(),
             plants: BTreeSet::new(),
             seed: 0,
             server_guid: *b"smbench-model-sv",

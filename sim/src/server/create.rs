@@ -175,7 +175,7 @@ impl Server {
                 allowed.remove(writes);
             }
         }
-        let mut access = generic(body.desired_access);
+        let mut access = body.desired_access.without_generic();
         if access.contains(AccessMask::MAXIMUM_ALLOWED) {
             access.remove(AccessMask::MAXIMUM_ALLOWED);
             access |= allowed;
@@ -240,6 +240,7 @@ impl Server {
         self.fs.set_allocation(node, stream, want.asked.allocation);
         let open = self.grant(cx, want, node, stream)?;
         self.changed(node, Change::added(is_dir));
+        self.break_above(node, open);
         let action = if self.has(Plant::WrongCreateAction) {
             CreateAction::OPENED
         } else {
@@ -314,6 +315,8 @@ impl Server {
             oplock: OplockLevel::NONE,
             breaking: None,
             lease: None,
+            parent_lease: want.parent_lease(client),
+            wrote: false,
             delete_on_close: options.contains(CreateOptions::DELETE_ON_CLOSE),
             durable: None,
             scan: None,
@@ -322,7 +325,9 @@ impl Server {
             lock_sequences: Vec::new(),
         };
         let id = self.insert_open(open);
-        if !is_dir {
+        if is_dir {
+            self.grant_directory_lease(cx, id, want)?;
+        } else {
             self.grant_oplock(id, want)?;
         }
         Ok(id)
@@ -377,22 +382,6 @@ pub(super) fn may_delete(access: AccessMask, attributes: FileAttributes) -> Resu
         return Err(NtStatus::CANNOT_DELETE);
     }
     Ok(())
-}
-
-/// Resolves the generic bits. [MS-SMB2] 2.2.13.1.1.
-pub(super) fn generic(mut access: AccessMask) -> AccessMask {
-    for (bit, means) in [
-        (AccessMask::GENERIC_READ, 0x0012_0089),
-        (AccessMask::GENERIC_WRITE, 0x0012_0116),
-        (AccessMask::GENERIC_EXECUTE, 0x0012_00a0),
-        (AccessMask::GENERIC_ALL, 0x001f_01ff),
-    ] {
-        if access.contains(bit) {
-            access.remove(bit);
-            access |= AccessMask::from_bits_retain(means);
-        }
-    }
-    access
 }
 
 /// Attributes that a client may set. [MS-FSCC] 2.6.

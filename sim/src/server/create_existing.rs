@@ -55,6 +55,7 @@ impl Server {
         let mut action = CreateAction::OPENED;
         if overwrite {
             self.overwrite(want, node, stream)?;
+            self.break_above(node, open);
             action = CreateAction::OVERWRITTEN;
             if disposition == CreateDisposition::SUPERSEDE {
                 action = CreateAction::SUPERSEDED;
@@ -388,7 +389,7 @@ fn is_lease_stat_open(access: AccessMask) -> bool {
 }
 
 /// Lease states that make no sense are granted as none. [MS-SMB2] 3.3.5.9.8.
-fn sane(state: LeaseState) -> LeaseState {
+pub(super) fn sane(state: LeaseState) -> LeaseState {
     let state = state & (R | W | H);
     if state.contains(R) { state } else { NONE }
 }

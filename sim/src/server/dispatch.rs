@@ -12,7 +12,7 @@ use super::answer::{Answer, Cx, Handled, Req, Stop};
 use super::data::{len_of, len32};
 use super::limits::{Limit, may_share};
 use super::waiting::{AsyncId, Wait, Waiting};
-use super::{ConnKey, Plant, Server, ServerOutput};
+use super::{AfterFailedCreate, ConnKey, Plant, Server, ServerOutput};
 
 /// A frame's requests: one, or a compound.
 #[derive(Debug)]
@@ -188,6 +188,7 @@ impl Server {
         if let Some(handled) = self.on_service(&cx, req) {
             return handled;
         }
+        self.check_rights(&cx, req)?;
         self.command(&cx, req)
     }
 
@@ -326,7 +327,10 @@ impl Server {
             chain.previous = Some(file);
         }
         if req.header.command == Command::CREATE && answer.status.is_error() {
-            chain.inherited = Some(answer.status);
+            chain.inherited = Some(match self.config.after_failed_create {
+                AfterFailedCreate::SameStatus => answer.status,
+                AfterFailedCreate::FileClosed => NtStatus::FILE_CLOSED,
+            });
             chain.previous = None;
         }
         let mut header = self.reply_header(req, answer.status);

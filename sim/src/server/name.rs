@@ -1,6 +1,7 @@
 //! Names: what a path may look like, how names compare, what a search pattern matches.
 //! [MS-FSCC] 2.1.5, [MS-FSA] 2.1.4.4.
 
+use smbench_core::fscc::upcase;
 use smbench_core::smb2::NtStatus;
 
 /// A path taken apart.
@@ -92,19 +93,7 @@ pub(super) fn check(name: &str) -> Result<(), NtStatus> {
 
 /// The form of a name under which it is found: one upper-case form for all spellings.
 pub(super) fn fold(name: &str) -> String {
-    if name.is_ascii() {
-        return name.to_ascii_uppercase();
-    }
-    // Simple mappings only: a letter that becomes two is left alone, as the upcase table does.
-    name.chars()
-        .map(|c| {
-            let mut upper = c.to_uppercase();
-            match (upper.next(), upper.next()) {
-                (Some(one), None) => one,
-                _ => c,
-            }
-        })
-        .collect()
+    upcase(name)
 }
 
 /// A search pattern with `*`, `?` and the DOS wildcards `<`, `>`, `"`. [MS-FSA] 2.1.4.4.

@@ -51,18 +51,20 @@ impl Server {
     }
 
     fn negotiate_response(&self, key: ConnKey, dialect: Dialect) -> (NegotiateResponse, Vec<u8>) {
-        let wants_encryption = self
-            .conns
-            .get(&key)
-            .is_some_and(|conn| conn.client_capabilities.contains(Capabilities::ENCRYPTION));
+        let client = self.conns.get(&key).map(|conn| conn.client_capabilities);
+        let client = client.unwrap_or_default();
         let mut capabilities = Capabilities::DFS;
         if dialect >= Dialect::SMB_2_1 {
             capabilities |= Capabilities::LARGE_MTU;
             capabilities.set(Capabilities::LEASING, self.config.leases);
         }
+        let is_3x = dialect >= Dialect::SMB_3_0 && dialect != Dialect::WILDCARD;
+        if is_3x && self.config.leases && self.config.directory_leases {
+            capabilities |= client & Capabilities::DIRECTORY_LEASING;
+        }
         // [MS-SMB2] 3.3.5.4: 3.1.1 says it in a context.
-        if matches!(dialect, Dialect::SMB_3_0 | Dialect::SMB_3_0_2) && wants_encryption {
-            capabilities |= Capabilities::ENCRYPTION;
+        if is_3x && dialect != Dialect::SMB_3_1_1 {
+            capabilities |= client & Capabilities::ENCRYPTION;
         }
         let mut security_mode = SecurityMode::SIGNING_ENABLED;
         security_mode.set(SecurityMode::SIGNING_REQUIRED, self.config.signing_required);

@@ -42,6 +42,10 @@ pub(super) struct Open {
     /// The level that an oplock's break asked for, until it is acknowledged.
     pub(super) breaking: Option<OplockLevel>,
     pub(super) lease: Option<LeaseId>,
+    /// The lease of the directory above it, as the CREATE named it.
+    pub(super) parent_lease: Option<LeaseId>,
+    /// Its stream was written to, which the directory above is told at its CLOSE.
+    pub(super) wrote: bool,
     pub(super) delete_on_close: bool,
     pub(super) durable: Option<Durable>,
     pub(super) scan: Option<Scan>,
@@ -122,6 +126,8 @@ pub(super) struct FileState {
     pub(super) locks: Vec<ByteLock>,
     /// The stream goes with its last open.
     pub(super) delete_pending: bool,
+    /// What the open that wants it so named as the lease of the directory above.
+    pub(super) deleter: Option<LeaseId>,
     /// For a planted bug: bytes before the last write, and by which open it was.
     pub(super) stale: Option<(u64, Vec<u8>, OpenId)>,
 }

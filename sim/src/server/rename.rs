@@ -1,5 +1,7 @@
 //! Renaming. [MS-FSA] 2.1.5.15.11, [MS-FSCC] 2.4.42.2.
 
+use std::collections::BTreeSet;
+
 use smbench_core::smb2::{AccessMask, NtStatus};
 
 use super::answer::{Cx, Stop};
@@ -86,7 +88,12 @@ impl Server {
         if let Some(target) = target {
             self.replace(cx, target, is_dir)?;
         }
+        let left = self.fs.node(node)?.parent;
         self.move_name(node, parent, &last, is_dir)?;
+        let own = self.open(id)?.parent_lease;
+        for dir in BTreeSet::from([left, parent]) {
+            self.break_listing(dir, own);
+        }
         Ok(())
     }
 

@@ -134,7 +134,9 @@ impl Server {
             .map_or(bytes, |(_, kept)| kept);
         self.fs
             .change(node, stream, |data| data.write(offset, kept))??;
-        self.open_mut(id)?.position = end;
+        let open = self.open_mut(id)?;
+        open.position = end;
+        open.wrote = true;
         self.written(node, stream, None)
     }
 

@@ -97,6 +97,7 @@ impl Server {
         }
         if !filter.is_empty() {
             self.changed(node, Change::modified(filter));
+            self.break_above(node, id);
         }
         Ok(())
     }
@@ -118,8 +119,10 @@ impl Server {
         } else if !access.contains(AccessMask::DELETE) {
             return Err(NtStatus::ACCESS_DENIED);
         }
+        let deleter = self.open(id)?.parent_lease;
         if let Some(file) = self.files.get_mut(&stream) {
             file.delete_pending = delete;
+            file.deleter = deleter;
         }
         if delete && self.fs.node(node)?.is_dir() {
             // [MS-FSA] 2.1.5.15.3: who watches a directory that goes is told so.
@@ -175,7 +178,9 @@ impl Server {
             self.fs.set_allocation(node, stream, 0);
         }
         self.fs.change(node, stream, |data| data.set_size(size))?;
-        self.written(node, stream, Some(before))
+        self.written(node, stream, Some(before))?;
+        self.break_above(node, id);
+        Ok(())
     }
 
     /// [MS-FSA] 2.1.5.15.6: an empty value takes the attribute away.
@@ -198,6 +203,7 @@ impl Server {
         self.check_room(len_of(ea_size(&eas)))?;
         self.fs.set_extras(node, eas, security)?;
         self.changed(node, Change::modified(CompletionFilter::EA));
+        self.break_above(node, id);
         Ok(())
     }
 }

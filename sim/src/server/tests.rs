@@ -2,10 +2,12 @@
 
 mod basics;
 mod client;
+mod denials;
 mod files;
 mod floods;
 mod hostile;
 mod login;
+mod parents;
 mod pipes;
 mod replay;
 mod sharing;

@@ -155,6 +155,7 @@ impl Scene {
             to: "10.0.1.1:445".to_owned(),
             at_us: 0,
             dialect: None,
+            capabilities: None,
             midstream: false,
         });
         self.workload.principals.push(Principal {

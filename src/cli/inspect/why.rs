@@ -73,6 +73,12 @@ pub(super) fn why(folder: &FolderReader, op: OpId, json: bool) -> Result<(), Fai
         operation.client,
         operation.frame,
     );
+    if operation.reconstructed {
+        say!(
+            "  it was not captured: packet {} tells that it was there",
+            operation.frame
+        );
+    }
     let mut table = report::table(&[
         "operation",
         "rule",

@@ -82,6 +82,17 @@ impl Net {
     }
 
     pub(super) fn client_of(&mut self, name: &str, dialect: Dialect, previous: u64) -> Client {
+        self.client_with(name, dialect, previous, Capabilities::empty())
+    }
+
+    /// A client that knows `capabilities`.
+    pub(super) fn client_with(
+        &mut self,
+        name: &str,
+        dialect: Dialect,
+        previous: u64,
+        capabilities: Capabilities,
+    ) -> Client {
         let conn = self.server.connect(self.now);
         let mut client = Client {
             conn,
@@ -94,6 +105,7 @@ impl Net {
         let body = NegotiateRequest {
             client_guid: Guid(guid),
             dialects: vec![dialect],
+            capabilities,
             ..NegotiateRequest::default()
         };
         self.call(&mut client, body).ok();

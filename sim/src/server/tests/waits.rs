@@ -2,8 +2,8 @@
 
 use smbench_core::smb2::*;
 
-use super::client::{Client, Got, Net, create, directory, with_oplock};
-use crate::server::Plant;
+use super::client::{Client, Got, Net, config, create, directory, with_oplock};
+use crate::server::{AfterFailedCreate, Plant, ServerConfig};
 
 fn element(offset: u64, length: u64, flags: LockFlags) -> LockElement {
     LockElement {
@@ -212,6 +212,40 @@ fn changes_are_told() {
 fn close(file_id: FileId) -> Request {
     let flags = CloseFlags::empty();
     CloseRequest { flags, file_id }.into()
+}
+
+#[test]
+fn what_follows_a_failed_create_fails_as_the_server_does_it() {
+    let missing = CreateRequest {
+        create_disposition: CreateDisposition::OPEN,
+        ..create("missing")
+    };
+    for (how, status) in [
+        (
+            AfterFailedCreate::SameStatus,
+            NtStatus::OBJECT_NAME_NOT_FOUND,
+        ),
+        (AfterFailedCreate::FileClosed, NtStatus::FILE_CLOSED),
+    ] {
+        let mut net = Net::with(ServerConfig {
+            after_failed_create: how,
+            ..config()
+        });
+        let mut a = net.client("a");
+        let query = QueryInfoRequest {
+            file_id: FileId::RELATED,
+            ..QueryInfoRequest::default()
+        };
+        let close = CloseRequest {
+            file_id: FileId::RELATED,
+            ..CloseRequest::default()
+        };
+        let requests = vec![missing.clone().into(), query.into(), close.into()];
+        let ids = net.compound(&mut a, requests, true);
+        let got = ids.iter().map(|id| net.answer(&a, *id).unwrap().status());
+        let got: Vec<NtStatus> = got.collect();
+        assert_eq!(got, [NtStatus::OBJECT_NAME_NOT_FOUND, status, status]);
+    }
 }
 
 #[test]

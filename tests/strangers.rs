@@ -1,0 +1,103 @@
+//! Captures of clients and servers that are not ours: what differs from Samba is as it was recorded.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops where it fails"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use support::cli::Scratch;
+
+/// A capture that was published; none where they are not at hand.
+fn public(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures/public");
+    Some(folder.join(name)).filter(|path| path.exists())
+}
+
+fn simulated(scratch: &Scratch, path: &Path) -> Value {
+    let path = path.to_string_lossy();
+    scratch.run(["compile", &path, "-o", "w", "--force", "--json"]);
+    let ran = scratch.run(["sim", "w", "--speed", "max", "--json"]);
+    ran.json()
+}
+
+/// A server that leases directories: grants, breaks, epochs and acknowledgements are as recorded.
+#[test]
+fn directories_are_leased_where_the_recorded_server_did() {
+    for name in [
+        "suricata-verify__smb2-delete_input.pcap",
+        "suricata-verify__smb-length-5786_input.pcap",
+    ] {
+        let Some(path) = public(name) else { return };
+        let scratch = Scratch::new();
+        let told = simulated(&scratch, &path);
+        assert_eq!(told["found"]["another_grant"], Value::Null, "{told:#}");
+        assert_eq!(told["cascaded"], 0, "{told:#}");
+        assert!(told["compared"].as_u64() > Some(80), "{told:#}");
+    }
+}
+
+/// A server that answers FILE_CLOSED to what is related to a CREATE that failed.
+#[test]
+fn what_follows_a_failed_create_is_answered_as_recorded() {
+    let Some(path) = public("zeek__smb_smb2_100_small_files.pcap") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &path);
+    let differ = told["divergences"].as_array().unwrap();
+    let related = |it: &&Value| it["recorded"] == "STATUS_FILE_CLOSED";
+    assert_eq!(differ.iter().filter(related).count(), 0, "{told:#}");
+    assert!(told["compared"].as_u64() > Some(400), "{told:#}");
+}
+
+/// Files whose CLOSE was refused to whoever had written to them: a matter of rights.
+#[test]
+fn what_users_were_not_allowed_is_refused_and_told() {
+    let Some(path) = public("suricata-verify__smb2-01_smb2-peter.pcap") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &path);
+    assert_eq!(
+        (&told["verdict"], &told["compared"]),
+        (&"as_recorded".into(), &232.into())
+    );
+    let told = scratch.run(["inspect", "w", "--json"]).expect(0).json();
+    let denied = told["denied"].as_array().unwrap();
+    assert!(denied.iter().all(|it| it["what"] == "CLOSE"), "{told:#}");
+    assert!(denied.iter().any(|it| it["frame"] == 138), "{told:#}");
+}
+
+/// A server that answers with the level of a lease and no lease: what it granted nobody knows.
+#[test]
+fn a_lease_that_is_not_told_is_not_compared() {
+    let Some(path) = public("zeek__krb_smb2_krb.pcap") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &path);
+    assert_eq!(told["found"]["another_grant"], Value::Null, "{told:#}");
+    assert_eq!(told["compared"], told["matched"], "{told:#}");
+    assert!(told["compared"].as_u64() >= Some(40), "{told:#}");
+}
+
+/// Names that Unicode folds and an upcase table does not are several files.
+#[test]
+fn names_are_compared_by_an_upcase_table() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/trials");
+    let path = folder.join("B17_case.pcap");
+    if !path.exists() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &path);
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    assert_eq!(told["compared"], 27);
+}
