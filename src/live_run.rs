@@ -22,7 +22,7 @@ use crate::exit::{DEFECT, ENVIRONMENT, Failure, OrFail};
 use crate::identity::Logins;
 use crate::interrupt::{self, STOPPING, Stoppable};
 use crate::load::{Attachments, BlobSource};
-use crate::record::{RecordArgs, Recording, RunIdentity};
+use crate::record::{RecordArgs, Recording, RunIdentity, RunName};
 use crate::report;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::target::Target;
@@ -33,6 +33,8 @@ use crate::{facts, page};
 pub(crate) struct LiveRun<'a> {
     /// `replay` or `prepare`.
     pub(crate) verb: &'a str,
+    /// What the workload is called.
+    pub(crate) workload: &'a str,
     /// The workload, ready to run as `config` says.
     pub(crate) plan: Plan,
     /// Digest of it.
@@ -149,6 +151,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         run.record,
         RunIdentity {
             verb: run.verb,
+            name: RunName::live(run.workload, &run.target.host, run.verb),
             workload: run.digest,
             config: &run.config,
             attachments: run.attachments,

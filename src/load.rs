@@ -22,6 +22,7 @@ use crate::terminal::note;
 /// A workload: its tables and namespace in memory; operations and bulk data stay on disk.
 pub(crate) struct Loaded {
     dir: PathBuf,
+    name: String,
     reader: FolderReader,
     /// What had to exist before.
     pub(crate) namespace: Vec<Entry>,
@@ -49,11 +50,17 @@ impl Loaded {
             .or_environment(format!("cannot read the data of {shown}"))?;
         Ok(Self {
             dir: dir.to_owned(),
+            name: name_of(dir),
             reader,
             namespace,
             blobs: Arc::new(blobs),
             digest: OnceCell::new(),
         })
+    }
+
+    /// What it is called: the name of its folder.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its tables.
@@ -205,6 +212,16 @@ impl Loaded {
             last: None,
         }
     }
+}
+
+/// The name of a folder, also where `.` or `..` leads to it.
+fn name_of(dir: &Path) -> String {
+    let real = match dir.file_name() {
+        Some(_) => None,
+        None => dir.canonicalize().ok(),
+    };
+    let name = real.as_deref().unwrap_or(dir).file_name();
+    name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What is wrong with data.

@@ -129,6 +129,7 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
     config.policy = Policy::strict();
     let outcome = live_run::run(LiveRun {
         verb: "replay",
+        workload: loaded.name(),
         plan: loaded.plan(&config)?,
         gate: Gate::of(&config),
         digest: loaded.digest()?,

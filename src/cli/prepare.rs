@@ -116,6 +116,7 @@ pub(crate) fn on(
         .or_environment("the workload cannot be run")?;
     let outcome = live_run::run(LiveRun {
         verb: "prepare",
+        workload: loaded.name(),
         plan,
         digest: Digest::of(attachments.last().map_or(&[][..], |(_, bytes)| bytes)),
         attachments,

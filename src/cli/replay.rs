@@ -23,7 +23,7 @@ use crate::load::Loaded;
 use crate::outputs::OutputArgs;
 use crate::policy::PolicyArgs;
 use crate::preflight::{self, Needs};
-use crate::record::{RecordArgs, Recording};
+use crate::record::{RecordArgs, Recording, RunName};
 use crate::report::{self, note, path_of, say};
 use crate::root::Claim;
 use crate::stalls::Stall;
@@ -121,7 +121,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.prepare {
         loaded.check_content()?;
     }
-    Recording::check(&args.record, "replay")?;
+    let name = RunName::live(loaded.name(), &target.host, "replay");
+    Recording::check(&args.record, &name)?;
     preflight::check(&loaded, &plan, &target, &needs)?;
     if args.prepare {
         // Beside the run's own journal, where one is named.
@@ -155,6 +156,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     claim.take()?;
     let outcome = live_run::run(LiveRun {
         verb: "replay",
+        workload: loaded.name(),
         plan,
         gate: Gate::of(&config),
         digest: loaded.digest()?,

@@ -30,7 +30,7 @@ use crate::interrupt::{STOPPING, Stoppable, Unfinished};
 use crate::load::Loaded;
 use crate::outputs::OutputArgs;
 use crate::pipes;
-use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
+use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity, RunName};
 use crate::report::{self, say};
 use crate::stalls::Stall;
 use crate::tally::{RunFacts, Summary, Tally};
@@ -185,6 +185,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Ended,
         &args.record,
         RunIdentity {
             verb: "sim",
+            name: RunName::simulated(loaded.name(), args.seed),
             workload: loaded.digest()?,
             config: &config,
             attachments: loaded.attachments()?,
