@@ -11,6 +11,7 @@ mod prepare;
 mod replay;
 mod report;
 mod rerun;
+mod runs;
 mod serve;
 mod show;
 mod sim;
@@ -63,6 +64,8 @@ enum Verb {
     Diff(diff::Args),
     /// Runs that exist, as a page to read
     Report(report::Args),
+    /// The runs of a folder of journals, with what they came to
+    Runs(runs::Args),
     /// The events of a journal
     Show(show::Args),
     /// Change the events of a journal, and see what the engine makes of it
@@ -109,6 +112,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Verb::Rerun(args) => rerun::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Report(args) => report::run(&args),
+        Verb::Runs(args) => runs::run(&args),
         Verb::Show(args) => show::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Export(args) => transfer::export(&args),

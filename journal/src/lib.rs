@@ -11,6 +11,7 @@ mod codec;
 pub mod diff;
 mod entries;
 mod error;
+mod folder;
 pub mod fuzz;
 mod meta;
 mod reader;
@@ -30,6 +31,7 @@ pub use self::{
     diff::{Cause, Diff, DiffError, DiffOptions, diff, diff_with},
     entries::{Entries, StoredEntry},
     error::{Damage, JournalError},
+    folder::{FolderAbout, Removable, about_folder},
     meta::{FORMAT, RunMeta},
     reader::{Journal, Kind, TornTail, write_ndjson},
     rerun::{Rerun, RerunError, load_plan, rerun},
