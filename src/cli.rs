@@ -6,6 +6,7 @@ mod demo;
 pub(crate) mod diff;
 mod fuzz;
 mod inspect;
+mod pack;
 mod place;
 mod prepare;
 mod replay;
@@ -52,6 +53,8 @@ enum Verb {
     Slice(slice::Args),
     /// A workload without what it tells about people, for giving it away
     Anonymize(anonymize::Args),
+    /// A workload folder -> one portable file, which every verb takes in place of the folder
+    Pack(pack::Args),
     /// Build a workload's initial files on a server
     Prepare(prepare::Args),
     /// Replay a workload against a live server
@@ -106,6 +109,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Slice(args) => slice::run(&args),
         Verb::Anonymize(args) => anonymize::run(&args),
+        Verb::Pack(args) => pack::run(&args),
         Verb::Prepare(args) => prepare::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Sim(args) => sim::run(&args),

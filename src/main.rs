@@ -28,6 +28,7 @@ mod tally;
 mod target;
 mod terminal;
 mod ticket;
+mod unpacked;
 mod verdict;
 
 use std::process::ExitCode;

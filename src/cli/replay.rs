@@ -34,7 +34,7 @@ use crate::verdict::{Basis, CoverageArg};
 /// Replay a workload against a live server.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workload folder
+    /// Workload: a folder, or a file that `pack` wrote
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     #[command(flatten)]

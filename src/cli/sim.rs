@@ -39,7 +39,7 @@ use crate::verdict::{Basis, CoverageArg};
 /// Replay a workload against the model server, deterministically.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workload folder
+    /// Workload: a folder, or a file that `pack` wrote
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Seed of everything drawn by chance
