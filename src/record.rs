@@ -88,7 +88,7 @@ impl Recording {
         interrupt::uninterrupted(|| {
             let path = match &args.journal {
                 Some(path) => path.clone(),
-                None => name.claim(Path::new(JOURNALS))?,
+                None => name.claim(Path::new(JOURNALS)).map_err(told)?,
             };
             let begun = JournalWriter::create(&path, meta).and_then(|writer| {
                 for (name, bytes) in attachments {
@@ -227,7 +227,12 @@ impl Recorder for Interruptible {
 }
 
 fn not_begun(error: JournalError, path: &Path) -> Failure {
-    journals::failed(error, path)
+    told(journals::failed(error, path))
+}
+
+/// A run that cannot be recorded is not begun.
+fn told(failure: Failure) -> Failure {
+    failure
         .context("the run cannot be recorded, and was not begun")
         .remedy("make room there, or name another folder with --journal")
 }

@@ -14,9 +14,13 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
-use smbench_core::event::{EffectsDigest, Entry, Input};
+use smbench_core::confine::Gate;
+use smbench_core::drive::Drive;
+use smbench_core::engine::Engine;
+use smbench_core::event::{EffectsDigest, Entry, Input, Output};
 use smbench_core::frame::Content;
 use smbench_core::ids::ShardId;
+use smbench_journal::rerun::Recipe;
 use smbench_journal::{BundleWriter, Journal};
 use support::cli::{ModelServer, Scratch};
 
@@ -391,6 +395,69 @@ fn what_does_not_belong_together_is_refused_and_nothing_is_written() {
     assert_eq!(fs::read(scratch.path("there.smbj")).unwrap(), b"mine");
     let left = scratch.shell("ls -A | grep -c part").out.clone();
     assert_eq!(left.trim(), "0");
+}
+
+/// A server says of a pipe's share what it is in an answer of no known form: without it the run would send
+/// nothing to that share.
+#[test]
+fn a_run_that_would_go_another_way_is_refused_by_the_event() {
+    let scratch = anonymized("smbclient_dialect_SMB3_11.pcap");
+    let server = ModelServer::start(["--share", "s"]);
+    let replay = format!(
+        "replay w --server {} --share s --prepare --speed max --journal j --min-coverage 0",
+        server.address
+    );
+    let ran = scratch.run(replay.split(' '));
+    assert!(matches!(ran.code, Some(0 | 1)), "{ran:?}");
+    export(&scratch, "j", "given.smbj");
+    misshapen(&scratch, "j", "odd.smbj");
+    let again = scratch
+        .run(["rerun", "odd.smbj", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(again["verdict"], "identical", "{again:#}");
+    let args = "export odd.smbj x.smbj --anonymize clean --map map.json";
+    let told = scratch.run(args.split(' '));
+    told.expect(3).says(&[
+        "nothing was written to x.smbj",
+        "odd.smbj cannot be anonymized",
+        "an answer to TREE_CONNECT",
+        "give that away",
+    ]);
+    assert!(!scratch.path("x.smbj").exists());
+}
+
+/// The journal of a run whose server gives the answers about pipes' shares a length that they do not have.
+fn misshapen(scratch: &Scratch, from: &str, to: &str) {
+    let journal = Journal::open(scratch.path(from)).unwrap();
+    let recipe = Recipe::of(&journal).unwrap();
+    let plan = recipe.plan(|_| true, |_| {}).unwrap();
+    let mut bundle = BundleWriter::create(scratch.path(to), journal.meta()).unwrap();
+    for name in journal.attachments().unwrap() {
+        bundle
+            .attach(&name, &journal.attachment(&name).unwrap())
+            .unwrap();
+    }
+    let engine = Engine::new(plan, recipe.config.clone());
+    let mut drive = Drive::new(engine, bundle.shard(ShardId(0)), Gate::open());
+    let mut changed = 0;
+    for stored in journal.entries(ShardId(0)).unwrap() {
+        let stored = stored.unwrap();
+        let mut input = stored.input;
+        if let Input::Received { frame, .. } = &mut input {
+            let of_pipe = frame.bytes[12] == 3 && frame.bytes.get(66) == Some(&2);
+            if of_pipe {
+                frame.bytes[64] = 17;
+                changed += 1;
+            }
+        }
+        drive.take(stored.now, input).unwrap();
+        while let Output::Do(_) = drive.poll() {}
+    }
+    drive.finish().unwrap();
+    drop(drive);
+    bundle.end_file().unwrap();
+    assert!(changed > 0);
 }
 
 /// The same journal, with another status in one answer.

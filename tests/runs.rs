@@ -69,6 +69,19 @@ fn simulations_are_named_by_workload_time_and_seed_and_have_the_same_bytes() {
 }
 
 #[test]
+fn a_run_that_has_no_place_for_its_journal_is_not_begun() {
+    let scratch = Scratch::new();
+    scratch.compile(SMALL, "w");
+    scratch.file("smbench-journals", "in the way");
+    let told = scratch.run(["sim", "w", "--speed", "max"]);
+    told.expect(3).says(&["cannot make smbench-journals"]);
+    fs::remove_file(scratch.path("smbench-journals")).unwrap();
+    std::os::unix::fs::symlink("/proc/self", scratch.path("smbench-journals")).unwrap();
+    let told = scratch.run(["sim", "w", "--speed", "max"]);
+    told.expect(3).says(&["was not begun", "--journal"]);
+}
+
+#[test]
 fn a_replay_and_its_preparation_are_named_by_the_server() {
     let scratch = Scratch::new();
     scratch.compile(SMALL, "w");
@@ -244,6 +257,10 @@ fn pruning_wants_a_criterion_and_says_what_it_would_do() {
         .expect(0);
     let args = ["runs", "d", "--prune", "--keep", "1", "--dry-run", "--json"];
     let told = scratch.run(args).expect(0).json();
+    let docs = include_str!("../docs/JSON.md");
+    for key in told.as_object().unwrap().keys() {
+        assert!(docs.contains(&format!("`{key}`")), "{key}");
+    }
     assert_eq!(told["dry_run"], true);
     assert_eq!(told["kept"], 1);
     assert_eq!(told["deleted"].as_array().unwrap().len(), 3, "{told:#}");

@@ -76,10 +76,10 @@ impl RunName {
                 made => return made.map(|()| path).or_environment(context()),
             }
         }
-        Err(
-            Failure::environment(format!("{}: {name} is taken", context()))
-                .remedy("name a folder with --journal"),
-        )
+        Err(Failure::environment(format!(
+            "{}: {name} is taken",
+            context()
+        )))
     }
 }
 
