@@ -12,6 +12,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use smbench_core::confine::Gate;
@@ -258,6 +259,48 @@ fn simulated_runs_are_given_away_without_a_word_and_tell_the_same() {
             .expect(0);
         scratch.run(["diff", "a.smbj", "c.smbj"]).expect(0);
     }
+}
+
+/// The captures that ship, and the small ones of the shared set where it is there.
+#[test]
+fn runs_of_all_small_captures_are_given_away_and_tell_the_same() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut captures = Vec::new();
+    for folder in [
+        "tests/captures",
+        "../shared/captures/own",
+        "../shared/captures/public",
+    ] {
+        // The shared set need not be there.
+        for entry in fs::read_dir(root.join(folder)).into_iter().flatten() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let small = entry.metadata().unwrap().len() <= 32 << 10;
+            if small && (name.ends_with(".pcap") || name.ends_with(".pcapng")) {
+                captures.push(entry.path());
+            }
+        }
+    }
+    captures.sort();
+    let (mut given, mut events) = (0, 0);
+    for capture in captures {
+        let scratch = Scratch::new();
+        let path = capture.to_string_lossy();
+        if scratch.run(["compile", &path, "-o", "w"]).code != Some(0) {
+            continue;
+        }
+        let args = "anonymize w -o clean --map map.json";
+        scratch.run(args.split(' ')).expect(0);
+        let args = "sim w --speed max --plant ignore-share-mode --journal j --min-coverage 0";
+        scratch.run(args.split(' '));
+        export(&scratch, "j", "given.smbj");
+        let told_again = told(&scratch, "given.smbj");
+        assert_eq!(told_again, told(&scratch, "j"), "{path}");
+        given += 1;
+        events += told_again["issued"].as_u64().unwrap();
+    }
+    println!("{given} runs of {events} requests");
+    assert!(given >= 5 && events > 100);
 }
 
 #[test]
