@@ -9,11 +9,13 @@ pub(crate) mod diff;
 mod fuzz;
 mod inspect;
 mod man;
+mod pack;
 mod place;
 mod prepare;
 mod replay;
 mod report;
 mod rerun;
+mod runs;
 mod serve;
 mod show;
 mod sim;
@@ -54,6 +56,8 @@ enum Verb {
     Slice(slice::Args),
     /// A workload without what it tells about people, for giving it away
     Anonymize(anonymize::Args),
+    /// A workload folder -> one portable file, which every verb takes in place of the folder
+    Pack(pack::Args),
     /// Build a workload's initial files on a server
     Prepare(prepare::Args),
     /// Replay a workload against a live server
@@ -66,6 +70,8 @@ enum Verb {
     Diff(diff::Args),
     /// Runs that exist, as a page to read
     Report(report::Args),
+    /// The runs of a folder of journals, with what they came to
+    Runs(runs::Args),
     /// The events of a journal
     Show(show::Args),
     /// Change the events of a journal, and see what the engine makes of it
@@ -121,12 +127,14 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Slice(args) => slice::run(&args),
         Verb::Anonymize(args) => anonymize::run(&args),
+        Verb::Pack(args) => pack::run(&args),
         Verb::Prepare(args) => prepare::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Sim(args) => sim::run(&args),
         Verb::Rerun(args) => rerun::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Report(args) => report::run(&args),
+        Verb::Runs(args) => runs::run(&args),
         Verb::Show(args) => show::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Export(args) => transfer::export(&args),

@@ -153,6 +153,17 @@ impl Unfinished {
         lock().unfinished.push(path.clone());
         Self(path)
     }
+
+    /// The same of what `make` makes at `path`; a signal waits for it.
+    pub(crate) fn made(
+        path: &Path,
+        make: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let mut state = lock();
+        make(path)?;
+        state.unfinished.push(path.to_owned());
+        Ok(Self(path.to_owned()))
+    }
 }
 
 impl Drop for Unfinished {
@@ -179,6 +190,17 @@ fn heard() {
             (stop.order)();
         }
         _ => end(&state),
+    }
+}
+
+/// Removes what is not whole, for who ends the process without a signal.
+pub(crate) fn leave_nothing() {
+    // Whoever holds the lock ends the process too, or is told something by the one that does.
+    if let Ok(state) = STATE.try_lock() {
+        for path in &state.unfinished {
+            // Nobody reads any more why it cannot be removed.
+            let _ = remove(path);
+        }
     }
 }
 

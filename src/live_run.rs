@@ -26,7 +26,7 @@ use crate::interrupt::{self, STOPPING, Stoppable};
 use crate::load::{Attachments, BlobSource, Loaded};
 use crate::metrics::{self, Counted, Published, RunFigures};
 use crate::progress::Progress;
-use crate::record::{RecordArgs, Recording, RunIdentity};
+use crate::record::{RecordArgs, Recording, RunIdentity, RunName};
 use crate::rights::Rights;
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::target::Target;
@@ -36,6 +36,8 @@ use crate::verdict::Basis;
 pub(crate) struct LiveRun<'a> {
     /// `replay` or `prepare`.
     pub(crate) verb: &'a str,
+    /// What the workload is called.
+    pub(crate) workload: &'a str,
     /// The workload, ready to run as `config` says.
     pub(crate) plan: Plan,
     /// Digest of it.
@@ -156,6 +158,7 @@ pub(crate) fn run(run: LiveRun<'_>) -> Result<LiveOutcome, Failure> {
         run.record,
         RunIdentity {
             verb: run.verb,
+            name: RunName::live(run.workload, &run.target.host, run.verb),
             workload: run.digest,
             config: &run.config,
             attachments: run.attachments,

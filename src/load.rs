@@ -19,10 +19,14 @@ use crate::report;
 use crate::stalls::{Stall, Waits, stalls};
 use crate::tally::Tally;
 use crate::terminal::note;
+use crate::unpacked::WorkloadPlace;
 
 /// A workload: its tables and namespace in memory; operations and bulk data stay on disk.
 pub(crate) struct Loaded {
-    dir: PathBuf,
+    /// As it was given.
+    shown: PathBuf,
+    place: WorkloadPlace,
+    name: String,
     reader: FolderReader,
     /// What had to exist before.
     pub(crate) namespace: Vec<Entry>,
@@ -32,15 +36,17 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Opens the folder `dir`. Its operations are read when they are asked for.
-    pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
-        Self::read(dir).map_err(|failure| remedied(dir, failure))
+    /// Opens the folder or the packed workload `given`. Its operations are read when they are asked for.
+    pub(crate) fn open(given: &Path) -> Result<Self, Failure> {
+        let place = WorkloadPlace::of(given)?;
+        let remedy = remedy_of(&place);
+        Self::read(given, place).map_err(|failure| failure.remedy(remedy))
     }
 
-    fn read(dir: &Path) -> Result<Self, Failure> {
-        let shown = dir.display();
-        let reader =
-            FolderReader::open(dir).or_environment(format!("cannot read workload {shown}"))?;
+    fn read(given: &Path, place: WorkloadPlace) -> Result<Self, Failure> {
+        let shown = given.display();
+        let reader = FolderReader::open(place.path())
+            .or_environment(format!("cannot read workload {shown}"))?;
         let namespace = reader
             .namespace()
             .and_then(Iterator::collect)
@@ -49,12 +55,19 @@ impl Loaded {
             .blobs()
             .or_environment(format!("cannot read the data of {shown}"))?;
         Ok(Self {
-            dir: dir.to_owned(),
+            shown: given.to_owned(),
+            name: place.name(),
+            place,
             reader,
             namespace,
             blobs: Arc::new(blobs),
             digest: OnceCell::new(),
         })
+    }
+
+    /// What it is called: the name of its folder or file.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its tables.
@@ -138,9 +151,9 @@ impl Loaded {
         let bar = report::progress(bytes, "{bar:40} {bytes}/{total_bytes} of data checked");
         let found = self.blobs.check(data, &|read| bar.inc(read));
         bar.finish_and_clear();
-        let shown = self.dir.display();
+        let shown = self.shown.display();
         let found = found.or_environment(format!("cannot read the data of {shown}"));
-        let found = found.map_err(|failure| remedied(&self.dir, failure))?;
+        let found = found.map_err(|failure| self.remedied(failure))?;
         let first = found.first().copied();
         Ok(first.map(|(at, fault)| {
             let count = found.len();
@@ -149,7 +162,7 @@ impl Loaded {
     }
 
     fn lacking(&self, who: String, flaw: &Flaw) -> Failure {
-        let pack = self.dir.join(BLOBS_FILE);
+        let pack = self.shown.join(BLOBS_FILE);
         let pack = pack.display();
         let what = match flaw.fault {
             Fault::Missing => format!("that {pack} does not hold"),
@@ -161,7 +174,7 @@ impl Loaded {
             count => format!("; so it is with {count} pieces of data in all"),
         };
         let failure = Failure::environment(format!("{who} {what}{more}"));
-        remedied(&self.dir, failure)
+        self.remedied(failure)
     }
 
     /// Digest of the workload: of its operations, which name everything else.
@@ -179,7 +192,7 @@ impl Loaded {
     /// `workload.json`, `ops.jsonl` and `namespace.jsonl` as they are: what a journal takes along.
     pub(crate) fn attachments(&self) -> Result<Attachments, Failure> {
         let read = |name: &str| {
-            let path = self.dir.join(name);
+            let path = self.place.path().join(name);
             let context = || format!("cannot read {}", path.display());
             let bytes = std::fs::read(&path).or_environment(context())?;
             Ok((name.to_owned(), bytes))
@@ -190,11 +203,15 @@ impl Loaded {
             .collect()
     }
 
+    fn remedied(&self, failure: Failure) -> Failure {
+        failure.remedy(remedy_of(&self.place))
+    }
+
     fn unreadable(&self, error: FolderError) -> Failure {
-        let shown = self.dir.display();
+        let shown = self.shown.display();
         let context = format!("cannot read the operations of {shown}");
         let error = anyhow::Error::from(error).context(context);
-        remedied(&self.dir, Failure::new(ENVIRONMENT, error))
+        self.remedied(Failure::new(ENVIRONMENT, error))
     }
 
     /// The bulk data as drivers want it.
@@ -216,13 +233,11 @@ struct Flaw {
     count: usize,
 }
 
-fn remedied(dir: &Path, failure: Failure) -> Failure {
-    let remedy = if dir.join(WORKLOAD_FILE).is_file() {
-        "compile its capture again: smbench compile CAPTURE -o DIR"
-    } else {
-        "name a folder that smbench compile wrote"
-    };
-    failure.remedy(remedy)
+fn remedy_of(place: &WorkloadPlace) -> &'static str {
+    match place.path().join(WORKLOAD_FILE).is_file() {
+        true => "compile its capture again: smbench compile CAPTURE -o DIR",
+        false => "name a folder that smbench compile wrote, or a file that smbench pack wrote",
+    }
 }
 
 /// Files that a journal takes along, by name.

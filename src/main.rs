@@ -6,6 +6,7 @@ mod criteria;
 mod exit;
 mod facts;
 mod finding;
+mod giveaway;
 mod histogram;
 mod identity;
 mod interrupt;
@@ -34,6 +35,7 @@ mod tally;
 mod target;
 mod terminal;
 mod ticket;
+mod unpacked;
 mod verdict;
 
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! Every run is a journal: where it goes, what it takes along, and its bundle.
 
+mod name;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +15,7 @@ use smbench_journal::{
     can_export, export, unfinished,
 };
 
+pub(crate) use self::name::RunName;
 use crate::exit::{ENVIRONMENT, Failure, OrFail};
 use crate::interrupt::Unfinished;
 use crate::load::Attachments;
@@ -22,7 +25,7 @@ use crate::{facts, interrupt, journals};
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct RecordArgs {
     /// Folder for the journal (made; must not hold one). Default: a new one under
-    /// `smbench-journals/`
+    /// `smbench-journals/`, named by workload, time and server
     #[arg(long, value_name = "DIR")]
     pub(crate) journal: Option<PathBuf>,
     /// Also write the journal as one portable file
@@ -42,6 +45,8 @@ pub(crate) struct Recording {
 pub(crate) struct RunIdentity<'a> {
     /// `replay`, `sim`, `prepare`.
     pub(crate) verb: &'a str,
+    /// What its journal is called where nobody names it.
+    pub(crate) name: RunName,
     /// Digest of the workload.
     pub(crate) workload: Digest,
     /// How it is run.
@@ -55,34 +60,57 @@ pub(crate) struct RunIdentity<'a> {
 }
 
 impl Recording {
-    /// Whether a run of `verb` could be recorded, told before anything is sent.
-    pub(crate) fn check(args: &RecordArgs, verb: &str) -> Result<(), Failure> {
-        let path = Self::place(args, verb)?;
-        let tried = interrupt::uninterrupted(|| {
-            JournalWriter::create(&path, &RunMeta::default()).map(JournalWriter::discard)
-        });
-        tried.map_err(|error| not_begun(error, &path))
+    /// Whether a run could be recorded, told before anything is sent.
+    pub(crate) fn check(args: &RecordArgs, name: &RunName) -> Result<(), Failure> {
+        let tried = Self::create(args, name, &RunMeta::default(), &[]);
+        tried.map(|(writer, _)| interrupt::uninterrupted(|| writer.discard()))
     }
 
-    /// Where the journal goes; the bundle's path is tried.
-    fn place(args: &RecordArgs, verb: &str) -> Result<PathBuf, Failure> {
-        let path = args.journal.clone().unwrap_or_else(|| default_path(verb));
-        if let Some(parent) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
+    /// Makes the journal; the bundle's path is tried.
+    fn create(
+        args: &RecordArgs,
+        name: &RunName,
+        meta: &RunMeta,
+        attachments: &[(String, Vec<u8>)],
+    ) -> Result<(JournalWriter, PathBuf), Failure> {
+        let parent = match &args.journal {
+            Some(path) => path.parent(),
+            None => Some(Path::new(JOURNALS)),
+        };
+        if let Some(parent) = parent.filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent)
                 .or_environment(format!("cannot make {}", parent.display()))?;
         }
         if let Some(bundle) = &args.bundle {
             can_export(bundle, Existing::Replace).map_err(|error| no_bundle(error, bundle))?;
         }
-        Ok(path)
+        // A signal that comes now finds nothing, or a journal that can be run again.
+        interrupt::uninterrupted(|| {
+            let path = match &args.journal {
+                Some(path) => path.clone(),
+                None => name.claim(Path::new(JOURNALS)).map_err(told)?,
+            };
+            let begun = JournalWriter::create(&path, meta).and_then(|writer| {
+                for (name, bytes) in attachments {
+                    if let Err(error) = writer.attach(name, bytes) {
+                        writer.discard();
+                        return Err(error);
+                    }
+                }
+                Ok(writer)
+            });
+            begun.map(|writer| (writer, path.clone())).map_err(|error| {
+                if args.journal.is_none() {
+                    // It is ours, and goes unless there is something in it.
+                    std::fs::remove_dir(&path).ok();
+                }
+                not_begun(error, &path)
+            })
+        })
     }
 
     /// Opens the journal, and the bundle's path, before the run.
     pub(crate) fn begin(args: &RecordArgs, run: RunIdentity<'_>) -> Result<Self, Failure> {
-        let path = Self::place(args, run.verb)?;
         let config = serde_json::to_value(run.config).or_defect("cannot write the run's config")?;
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -103,18 +131,7 @@ impl Recording {
                 .collect(),
             ..RunMeta::default()
         };
-        // A signal that comes now finds nothing, or a journal that can be run again.
-        let begun = interrupt::uninterrupted(|| {
-            let writer = JournalWriter::create(&path, &meta)?;
-            for (name, bytes) in &run.attachments {
-                if let Err(error) = writer.attach(name, bytes) {
-                    writer.discard();
-                    return Err(error);
-                }
-            }
-            Ok(writer)
-        });
-        let writer = begun.map_err(|error| not_begun(error, &path))?;
+        let (writer, path) = Self::create(args, &run.name, &meta, &run.attachments)?;
         Ok(Self {
             writer,
             path,
@@ -215,7 +232,12 @@ impl Recorder for Interruptible {
 }
 
 fn not_begun(error: JournalError, path: &Path) -> Failure {
-    journals::failed(error, path)
+    told(journals::failed(error, path))
+}
+
+/// A run that cannot be recorded is not begun.
+fn told(failure: Failure) -> Failure {
+    failure
         .context("the run cannot be recorded, and was not begun")
         .elsewhere("name another folder with --journal")
 }
@@ -240,10 +262,5 @@ fn no_bundle(error: JournalError, bundle: &Path) -> Failure {
         .elsewhere("name another file with --bundle")
 }
 
-fn default_path(verb: &str) -> PathBuf {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let name = format!("{verb}-{}-{}", now.as_millis(), std::process::id());
-    Path::new("smbench-journals").join(name)
-}
+/// Where journals go that nobody names.
+pub(crate) const JOURNALS: &str = "smbench-journals";

@@ -37,8 +37,23 @@ use crate::stalls::{Stall, Waits, stalls};
 use crate::tally::{RunFacts, Summary, Tally};
 use crate::verdict::{Basis, Judgement};
 
+/// How much of a run its journal tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Completeness {
+    /// All of it.
+    Whole,
+    /// What was before its record ends.
+    CutShort,
+    /// Less than was recorded.
+    Damaged,
+    /// What was before this engine does something else.
+    NotFollowed,
+}
+
 /// What a run came to.
 pub(crate) struct Results {
+    /// How much of the run that is.
+    pub(crate) completeness: Completeness,
     /// The workload's tables.
     pub(crate) workload: Workload,
     /// What ran.
@@ -119,6 +134,12 @@ impl Results {
                 done.engine, done.events
             )),
         }
+        let completeness = match done.verdict {
+            Verdict::Damaged => Completeness::Damaged,
+            Verdict::OtherEngineVersion | Verdict::Nondeterministic => Completeness::NotFollowed,
+            Verdict::Identical if done.complete => Completeness::Whole,
+            Verdict::Identical => Completeness::CutShort,
+        };
         if !done.complete && done.verdict == Verdict::Identical {
             cautions.push("the run was cut short: what is told here ends where it did".to_owned());
         }
@@ -140,6 +161,7 @@ impl Results {
         let stalls = stalls(&recorded, &tally.waits, || Ok(recipe.operations()))?;
         let findings = tally.findings(&diverged);
         Ok(Self {
+            completeness,
             findings,
             summary,
             stalls,

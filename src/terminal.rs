@@ -10,6 +10,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 
 use crate::exit::ENVIRONMENT;
+use crate::interrupt;
 
 /// The text without anything that a terminal or a reader of lines could take for more than text.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
@@ -61,6 +62,7 @@ fn told(written: io::Result<()>) {
     let Err(error) = written else {
         return;
     };
+    interrupt::leave_nothing();
     if error.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }

@@ -16,6 +16,7 @@
 //! | `bulk`       | which file an operation's data belongs to                    |
 //! | `tables`     | `workload.json`, `namespace.jsonl`                           |
 //! | `names`      | paths, shares, hosts, users, patterns                        |
+//! | `pseudonyms` | the same names, said elsewhere                               |
 //! | `words`      | the dictionary                                               |
 //! | `addresses`  | IP addresses                                                 |
 //! | `policy`     | what stays in the clear                                      |
@@ -31,6 +32,7 @@ mod key;
 mod names;
 mod operation;
 mod policy;
+mod pseudonyms;
 mod rpc;
 mod security;
 mod tables;
@@ -44,8 +46,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
-use smbench_core::workload::{Operation, Workload};
+use serde::{Deserialize, Serialize};
+use smbench_core::{
+    frame::Digest,
+    workload::{Operation, Workload},
+};
 use thiserror::Error;
 
 use self::{
@@ -57,6 +62,7 @@ use self::{
 };
 pub use self::{
     key::Seed,
+    pseudonyms::Pseudonyms,
     tally::{Count, Kind, Tally},
 };
 use crate::folder::{FolderError, FolderReader, FolderWriter, name};
@@ -73,8 +79,14 @@ pub struct Anonymized {
 }
 
 /// Originals and their pseudonyms.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
 pub struct Mapping {
+    /// Digest of the original's operations, which journals name it by.
+    #[serde(default)]
+    pub original: Option<Digest>,
+    /// The same of the result.
+    #[serde(default)]
+    pub anonymized: Option<Digest>,
     /// Users as in the table of principals.
     pub users: BTreeMap<String, String>,
     /// Shares, without servers.
@@ -183,7 +195,11 @@ fn write(
     }
     blobs.finish()?;
     folder.finish(&workload)?;
-    let mapping = scrub.mapping(reader.workload(), &workload);
+    let mapping = Mapping {
+        original: Some(reader.digest()?),
+        anonymized: Some(FolderReader::open(to)?.digest()?),
+        ..scrub.mapping(reader.workload(), &workload)
+    };
     Ok(Anonymized {
         workload,
         tally: scrub.tally,
@@ -260,6 +276,7 @@ impl Scrub {
                 .map(|(from, to)| (from.to_string(), to.to_string()))
                 .collect(),
             words: self.words.pairs().map(owned).collect(),
+            ..Mapping::default()
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Written beside its final place and renamed when complete; read line by line. What the lines
 //! mean is [`smbench_core::workload`]'s business.
 
+pub mod archive;
 mod blobs;
 mod check;
 mod line;

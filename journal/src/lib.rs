@@ -12,6 +12,7 @@ pub mod diff;
 pub mod enact;
 mod entries;
 mod error;
+mod folder;
 pub mod fuzz;
 mod meta;
 mod reader;
@@ -31,6 +32,7 @@ pub use self::{
     diff::{Cause, Diff, DiffError, DiffOptions, diff, diff_with},
     entries::{Entries, StoredEntry},
     error::{Damage, JournalError},
+    folder::{FolderAbout, Removable, about_folder},
     meta::{FORMAT, RunMeta},
     reader::{Journal, Kind, TornTail, write_ndjson},
     rerun::{Rerun, RerunError, load_plan, rerun},

@@ -345,7 +345,7 @@ fn as_it_was(error: io::Error) -> io::Error {
     }
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> JournalError {
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> JournalError {
     let path = PathBuf::from(path);
     move |source| JournalError::Io {
         action,
@@ -354,7 +354,7 @@ fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> JournalE
     }
 }
 
-fn not_locked(error: TryLockError, path: &Path) -> JournalError {
+pub(crate) fn not_locked(error: TryLockError, path: &Path) -> JournalError {
     match error {
         TryLockError::WouldBlock => JournalError::Busy { path: path.into() },
         TryLockError::Error(source) => io_error("locking", path)(source),
@@ -396,7 +396,7 @@ fn attachment_piece_key(name: &str, index: u32) -> Vec<u8> {
     [ATTACHMENT, name.as_bytes(), &[0], &index.to_be_bytes()].concat()
 }
 
-const MARKER: &str = "smbench-journal";
+pub(crate) const MARKER: &str = "smbench-journal";
 const MARKER_TEXT: &[u8] = b"This folder is an SMBench journal, format 2.\n";
 const ATTACHMENT: &[u8] = b"attachment/";
 /// The number of the run's tree, where shards have theirs.

@@ -14,11 +14,12 @@ use crate::cli::place::NewFolder;
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, Verdict};
 use crate::interrupt::Unfinished;
 use crate::report::{self, say};
+use crate::unpacked::WorkloadPlace;
 
 /// A workload without what it tells about people, for giving it away.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workload folder
+    /// Workload: a folder, or a file that `pack` wrote
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Folder to write (made; must not exist)
@@ -58,6 +59,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         refuse_inside(map, &args.dir)?;
     }
     let begun = Instant::now();
+    let place = WorkloadPlace::of(&args.dir)?;
     let same = same_place(&args.dir, &args.out);
     let folder = (!same).then(|| NewFolder::at(&args.out, args.force));
     let folder = folder.transpose()?;
@@ -66,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     // Before the work: a bad path fails at once.
     let map = args.map.as_deref().map(secret_file).transpose()?;
     let half_map = args.map.as_ref().map(Unfinished::at);
-    let done = anonymize(&args.dir, out, &seed).map_err(|error| explain(error, args));
+    let done = anonymize(place.path(), out, &seed).map_err(|error| explain(error, args));
     let done = done.inspect_err(|_| {
         if let Some(path) = &args.map {
             std::fs::remove_file(path).ok();

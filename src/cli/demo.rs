@@ -130,6 +130,7 @@ fn replay(loaded: &Loaded, journal: &Path, plants: &[Plant]) -> Result<PathBuf, 
     let outcome = live_run::run(LiveRun {
         metrics: None,
         verb: "replay",
+        workload: loaded.name(),
         plan: loaded.plan(&config)?,
         gate: Gate::of(&config),
         digest: loaded.digest()?,

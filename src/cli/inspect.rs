@@ -27,11 +27,12 @@ use crate::report::{self, say};
 use crate::results::rows::Rows;
 use crate::rights::{self, Fact, Rights};
 use crate::stalls::{self, Stall, Waits};
+use crate::unpacked::WorkloadPlace;
 
 /// What a workload holds.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workload folder, or the journal of a run of it
+    /// Workload: a folder, or a file that `pack` wrote; or the journal of a run of it
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Explain what this operation waits for
@@ -202,7 +203,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(path) = &args.report {
         page::check(path)?;
     }
-    let source = Source::open(&args.dir)?;
+    let place = WorkloadPlace::of(&args.dir)?;
+    let source = Source::open(place.path())?;
     let filters = args.filters.filters()?;
     if args.dot {
         dot::print(source.folder()?, filters, args.causes, args.limit)?;

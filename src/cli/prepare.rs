@@ -23,7 +23,7 @@ use crate::verdict::Basis;
 /// Build a workload's initial files on a server.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workload folder
+    /// Workload: a folder, or a file that `pack` wrote
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     #[command(flatten)]
@@ -117,6 +117,7 @@ pub(crate) fn on(
     let outcome = live_run::run(LiveRun {
         metrics: None,
         verb: "prepare",
+        workload: loaded.name(),
         plan,
         digest: Digest::of(attachments.last().map_or(&[][..], |(_, bytes)| bytes)),
         attachments,

@@ -27,7 +27,7 @@ use crate::outputs::OutputArgs;
 use crate::pipes;
 use crate::policy::PolicyArgs;
 use crate::preflight::{self, Needs};
-use crate::record::{RecordArgs, Recording};
+use crate::record::{RecordArgs, Recording, RunName};
 use crate::report::{self, note, path_of, say};
 use crate::root::Claim;
 use crate::stalls::Stall;
@@ -38,7 +38,7 @@ use crate::verdict::{Basis, CoverageArg};
 /// Replay a workload against a live server.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workload folder
+    /// Workload: a folder, or a file that `pack` wrote
     #[arg(value_name = "DIR", required_unless_present = "from_journal")]
     dir: Option<PathBuf>,
     /// Instead of a workload: do what the client does in a journal, such as one that smbench fuzz has written,
@@ -187,7 +187,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.prepare {
         loaded.check_content()?;
     }
-    Recording::check(&args.record, "replay")?;
+    let name = RunName::live(loaded.name(), &target.host, "replay");
+    Recording::check(&args.record, &name)?;
     preflight::check(&plan, &target, &needs, |ops| loaded.pick(ops))?;
     if args.prepare {
         // Beside the run's own journal, where one is named.
@@ -222,6 +223,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let outcome = live_run::run(LiveRun {
         verb: "replay",
         metrics,
+        workload: loaded.name(),
         plan,
         gate: Gate::of(&config),
         digest: loaded.digest()?,

@@ -26,7 +26,7 @@ use crate::interrupt::{STOPPING, Stoppable, Unfinished};
 use crate::load::Loaded;
 use crate::model::model_of;
 use crate::outputs::OutputArgs;
-use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity};
+use crate::record::{NotRecorded, RecordArgs, Recording, RunIdentity, RunName};
 use crate::report::{self, say};
 use crate::small_file;
 use crate::stalls::Stall;
@@ -36,7 +36,7 @@ use crate::verdict::{Basis, CoverageArg};
 /// Replay a workload against the model server, deterministically.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workload folder
+    /// Workload: a folder, or a file that `pack` wrote
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Seed of everything drawn by chance
@@ -191,6 +191,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Ended,
         &args.record,
         RunIdentity {
             verb: "sim",
+            name: RunName::simulated(loaded.name(), args.seed),
             workload: loaded.digest()?,
             config: &config,
             attachments: loaded.attachments()?,

@@ -10,11 +10,12 @@ use smbench_compiler::slice::{Filters, SliceError, SliceOptions, Sliced, parse_t
 use crate::cli::place::NewFolder;
 use crate::exit::{ENVIRONMENT, Failure, OrFail, Outcome, USAGE, Verdict};
 use crate::report::{self, say};
+use crate::unpacked::WorkloadPlace;
 
 /// A part of a workload -> a workload folder.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Workload folder
+    /// Workload: a folder, or a file that `pack` wrote
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Folder to write (made; must not exist)
@@ -120,7 +121,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Err(Failure::usage("nothing says which part is meant")
             .remedy("name --client, --session, --share, --path, --command, --from or --to"));
     }
-    let folder = open(&args.dir)?;
+    let place = WorkloadPlace::of(&args.dir)?;
+    let folder = open(place.path())?;
     let sliced = slice(&folder, &options, out.path()).map_err(explain)?;
     out.finish()?;
     if args.json {

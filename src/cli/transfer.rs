@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use smbench_journal::{Existing, JournalError, TransferReport, unfinished};
 
 use crate::exit::{OrFail, Outcome, Verdict};
+use crate::giveaway::Giveaway;
 use crate::interrupt::Unfinished;
 use crate::journals::{failed, open};
 use crate::report::{self, note, say};
@@ -18,6 +19,13 @@ pub(crate) struct ExportArgs {
     /// File to write (must not exist)
     #[arg(value_name = "OUT.smbj")]
     out: PathBuf,
+    /// Without what it tells about people: as the run of CLEAN, the workload that `anonymize` made of
+    /// that of the journal
+    #[arg(long, value_name = "CLEAN", requires = "map")]
+    anonymize: Option<PathBuf>,
+    /// What became of what, as `anonymize --map` has written it
+    #[arg(long, value_name = "FILE", requires = "anonymize")]
+    map: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -39,6 +47,22 @@ pub(crate) struct ImportArgs {
 
 pub(crate) fn export(args: &ExportArgs) -> Outcome {
     let journal = open(&args.journal)?;
+    if let (Some(clean), Some(map)) = (&args.anonymize, &args.map) {
+        let giveaway = Giveaway {
+            journal: (&journal, &args.journal),
+            clean,
+            map,
+        };
+        let done = giveaway.write(&args.out);
+        let done = done.map_err(|failure| {
+            failure.context(format!("nothing was written to {}", args.out.display()))
+        });
+        let done = TransferReport {
+            events: done?,
+            ..TransferReport::default()
+        };
+        return tell(Ok(done), &args.journal, &args.out, args.json);
+    }
     let part = Unfinished::at(unfinished(&args.out));
     let done = smbench_journal::export(&journal, &args.out, Existing::Keep);
     drop(part);

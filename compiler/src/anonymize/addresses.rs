@@ -16,6 +16,21 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
+    /// Addresses that have these pseudonyms; others get new ones.
+    pub(super) fn restored(pairs: impl Iterator<Item = (IpAddr, IpAddr)>) -> Self {
+        let mut addresses = Self {
+            sealed: true,
+            ..Self::default()
+        };
+        for (address, made) in pairs {
+            addresses.numbers.insert(address, addresses.order.len());
+            addresses.order.push(address);
+            addresses.made.push(made);
+            addresses.taken.insert(made);
+        }
+        addresses
+    }
+
     /// The pseudonym of `address`; before [`Addresses::seal`], `address` itself.
     pub(super) fn of(&mut self, address: IpAddr) -> IpAddr {
         let next = self.order.len();

@@ -58,6 +58,11 @@ impl KeyMaker {
 pub(super) struct Key([u8; 32]);
 
 impl Key {
+    /// Of a secret that is there already.
+    pub(super) const fn of_secret(secret: [u8; 32]) -> Self {
+        Self(secret)
+    }
+
     /// Fills `out` with bytes that are a function of `domain` and `parts`.
     pub(super) fn fill(&self, domain: &str, parts: &[&[u8]], out: &mut [u8]) {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

@@ -49,6 +49,20 @@ impl Words {
         }
     }
 
+    /// A dictionary that has these pairs, and makes what it lacks.
+    pub(super) fn restored<'a>(key: Key, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut words = Self::new(key);
+        for (word, pseudonym) in pairs {
+            let (number, _) = words.spelling(word);
+            words.taken.insert(fold(pseudonym));
+            if let Some(entry) = words.entries.get_mut(number) {
+                pseudonym.clone_into(&mut entry.pseudonym);
+            }
+        }
+        words.sealed = true;
+        words
+    }
+
     /// The pseudonym of `word`; before [`Words::seal`], `word` itself.
     pub(super) fn of(&mut self, word: &str) -> String {
         if word.chars().all(policy::keeps_meaning) {
@@ -266,6 +280,26 @@ mod tests {
         }
         words.seal();
         words
+    }
+
+    #[test]
+    fn a_restored_dictionary_goes_on_as_the_one_it_was_made_of() {
+        let list = ["report", "REPORT", "Müller", "a"];
+        let mut words = sealed(&list);
+        let pairs: Vec<(String, String)> = words
+            .pairs()
+            .map(|(from, to)| (from.to_owned(), to.to_owned()))
+            .collect();
+        let key = KeyMaker::new(&Seed::from_number(2)).finish();
+        let pairs = pairs.iter().map(|(from, to)| (from.as_str(), to.as_str()));
+        let mut restored = Words::restored(key, pairs);
+        for word in ["report", "Müller", "a"] {
+            assert_eq!(restored.of(word), words.of(word));
+        }
+        assert_eq!(fold(&restored.of("RePort")), fold(&words.of("report")));
+        let new = restored.of("quarterly");
+        assert_eq!(new.len(), "quarterly".len());
+        assert!(new != "quarterly" && restored.of("QUARTERLY") != "QUARTERLY");
     }
 
     #[test]
