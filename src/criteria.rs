@@ -62,6 +62,21 @@ impl Criteria {
         self.rules.is_some() || !self.thresholds.is_empty()
     }
 
+    /// Which kinds of differences fail a run.
+    pub(crate) fn fails(&self) -> fn(Kind) -> bool {
+        match self.fail_on {
+            FailOn::Behaviour => |kind| kind != Kind::Environment,
+            FailOn::Environment => |kind| kind == Kind::Environment,
+            FailOn::Any => |_| true,
+        }
+    }
+
+    /// What fails nothing though it tells of the server, in words.
+    pub(crate) fn lenient(&self) -> Option<&'static str> {
+        (self.fail_on == FailOn::Environment)
+            .then_some("differences that tell of the server fail nothing: --fail-on environment")
+    }
+
     /// What the process ends with: 1 before 5 before 6.
     pub(crate) fn verdict(&self, summary: &Summary, checked: &[Checked]) -> Verdict {
         let environment = summary.found.contains_key(&Kind::Environment);
@@ -73,7 +88,7 @@ impl Criteria {
         if fails {
             return Verdict::Diverged;
         }
-        if matches!(summary.judgement, Judgement::Inconclusive(_)) {
+        if summary.too_little {
             return Verdict::Inconclusive;
         }
         match checked.iter().all(|it| it.holds) {

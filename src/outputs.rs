@@ -4,6 +4,8 @@ mod csv;
 mod junit;
 mod markdown;
 
+pub(crate) use self::markdown::MARK as MARKDOWN_MARK;
+
 use std::path::{Path, PathBuf};
 
 use smbench_journal::Journal;
@@ -65,11 +67,14 @@ impl FileArgs {
         paths.try_for_each(|path| page::check(path))
     }
 
-    /// Whether one file is named for two of them, or for the page too.
-    pub(crate) fn refuse_twice(&self, page: Option<&PathBuf>) -> Result<(), Failure> {
-        let named = self.paths().into_iter().chain([("report", page)]);
-        let named: Vec<(&str, &PathBuf)> = named
-            .filter_map(|(name, path)| Some((name, path?)))
+    /// Whether one file is named for two of them, or for one of `others` too.
+    pub(crate) fn refuse_twice(
+        &self,
+        others: &[(&'static str, Option<&PathBuf>)],
+    ) -> Result<(), Failure> {
+        let named = self.paths().into_iter().chain(others.iter().copied());
+        let named: Vec<(&str, PathBuf)> = named
+            .filter_map(|(name, path)| Some((name, one_name(path?))))
             .collect();
         for (at, (name, path)) in named.iter().enumerate() {
             let mut before = named.iter().take(at);
@@ -83,16 +88,18 @@ impl FileArgs {
 
     /// Writes those that were asked for.
     pub(crate) fn write(&self, results: &Results) -> Result<(), Failure> {
-        if let Some(path) = &self.junit {
-            page::write(path, &junit::of(results)?)?;
-        }
-        if let Some(path) = &self.markdown {
-            page::write(path, &markdown::of(results))?;
-        }
-        if let Some(path) = &self.csv {
-            page::write(path, &csv::of(results)?)?;
-        }
-        Ok(())
+        // One that cannot be written keeps none of the others back.
+        let junit = self
+            .junit
+            .as_ref()
+            .map(|path| page::write(path, &junit::of(results)?));
+        let markdown = self.markdown.as_ref();
+        let markdown = markdown.map(|path| page::write(path, &markdown::of(results)));
+        let csv = self
+            .csv
+            .as_ref()
+            .map(|path| page::write(path, &csv::of(results)?));
+        [junit, markdown, csv].into_iter().flatten().collect()
     }
 
     /// Says where they are.
@@ -125,14 +132,29 @@ pub(crate) struct Review {
 
 impl OutputArgs {
     /// Looks whether all of it can be written, and reads the rules, before anything runs.
-    pub(crate) fn prepare(&self) -> Result<Outputs<'_>, Failure> {
+    /// `others` are further files that the run writes, by their flags.
+    pub(crate) fn prepare(
+        &self,
+        others: &[(&'static str, Option<&PathBuf>)],
+    ) -> Result<Outputs<'_>, Failure> {
         self.report.as_deref().map_or(Ok(()), page::check)?;
         self.files.check()?;
-        self.files.refuse_twice(self.report.as_ref())?;
+        let others = [&[("report", self.report.as_ref())], others].concat();
+        self.files.refuse_twice(&others)?;
         Ok(Outputs {
             args: self,
             criteria: self.criteria.read()?,
         })
+    }
+}
+
+/// A path by the one name of its folder, however that was written.
+fn one_name(path: &Path) -> PathBuf {
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new(".")).canonicalize();
+    match (parent, path.file_name()) {
+        (Ok(parent), Some(name)) => parent.join(name),
+        _ => path.to_owned(),
     }
 }
 
@@ -155,6 +177,7 @@ impl Outputs<'_> {
         drop(journal);
         results.summary = summary;
         results.about.command.get_or_insert_with(facts::command);
+        results.judge_by(&self.criteria);
         if let Some(rules) = &mut self.criteria.rules {
             results.allow(rules);
             for reason in rules.unused() {
@@ -170,10 +193,10 @@ impl Outputs<'_> {
         let thresholds = self.criteria.thresholds.iter();
         let checked: Vec<Checked> = thresholds.map(|it| it.check(&measures)).collect();
         results.thresholds.clone_from(&checked);
-        if let Some(path) = &args.report {
-            page::write(path, &page::of_runs(std::slice::from_ref(&results)))?;
-        }
-        args.files.write(&results)?;
+        let page = args.report.as_ref().map_or(Ok(()), |path| {
+            page::write(path, &page::of_runs(std::slice::from_ref(&results)))
+        });
+        args.files.write(&results).and(page)?;
         Ok(Review {
             verdict: self.criteria.verdict(&results.summary, &checked),
             summary: results.summary.clone(),

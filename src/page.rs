@@ -25,6 +25,7 @@ mod scene;
 mod times;
 mod trust;
 
+use std::io::Read as _;
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
@@ -33,7 +34,7 @@ pub(crate) use self::capture::{Capture, of_capture};
 pub(crate) use self::compare::{Pair, of_pair};
 pub(crate) use self::differences::change;
 pub(crate) use self::run::{again, of_runs};
-pub(crate) use self::trust::word;
+pub(crate) use self::trust::{notices, word};
 use crate::exit::{Failure, OrFail};
 use crate::interrupt::Unfinished;
 use crate::terminal::printable;
@@ -55,6 +56,7 @@ fn document(title: &str, body: &Markup) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content="smbench";
                 meta name="color-scheme" content="light dark";
                 // Nothing is loaded, and nothing runs, whatever a name in a capture may be.
                 meta http-equiv="Content-Security-Policy"
@@ -123,12 +125,35 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
         let failure = format!("cannot write {shown}: {} is no folder", parent.display());
         return Err(Failure::environment(failure).remedy("make it, or name another file"));
     }
-    if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+    let Ok(about) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !about.is_file() {
         let failure = format!("cannot write {shown}: it exists and is no file");
         return Err(Failure::environment(failure).remedy("name another file"));
     }
+    if about.len() > 0 && !is_ours(path) {
+        let failure = format!("cannot write {shown}: it exists, and is none that was written so");
+        return Err(Failure::environment(failure).remedy("name another file, or remove it"));
+    }
     Ok(())
 }
+
+/// Whether a file is one that is written here, and may be written again.
+fn is_ours(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(1_024).read_to_end(&mut head));
+    let head = String::from_utf8_lossy(&head);
+    read.is_ok() && MARKS.iter().any(|mark| head.contains(mark))
+}
+
+/// What pages, JUnit files, Markdown and CSV begin with.
+const MARKS: [&str; 4] = [
+    "name=\"generator\" content=\"smbench\"",
+    "<testsuites name=\"smbench\"",
+    crate::outputs::MARKDOWN_MARK,
+    "operation,client,share,path,command,frame,",
+];
 
 /// Writes a file as a whole or not at all.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {

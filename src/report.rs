@@ -139,9 +139,14 @@ pub(crate) fn verdict_lines(summary: &Summary) -> Vec<String> {
         kinds.join(", ")
     };
     let compared = format!("{coverage} of the recorded answers compared");
+    let refused: u64 = summary.refused.values().sum();
+    let compared = match refused {
+        0 => compared,
+        refused => format!("{compared}, {refused} refused"),
+    };
     match &summary.judgement {
         Judgement::AsRecorded if summary.allowed > 0 => vec![format!(
-            "no divergence but for {} that are allowed; {compared}",
+            "no divergence but for {} allowed; {compared}",
             summary.allowed
         )],
         Judgement::AsRecorded => vec![format!("no divergence; {compared}")],

@@ -27,7 +27,7 @@ use smbench_journal::{Diff, Journal, RerunError};
 use self::about::{About, Listener};
 use self::rows::Rows;
 use crate::cli::diff::words;
-use crate::criteria::{Checked, Rules};
+use crate::criteria::{Checked, Criteria, Rules};
 use crate::exit::Failure;
 use crate::finding::{Finding, Kind};
 use crate::journals::not_rerun;
@@ -66,12 +66,17 @@ pub(crate) struct Results {
     pub(crate) stalls: Vec<Stall>,
     /// Every operation.
     pub(crate) rows: Rows,
+    /// The journal is not what was written.
+    pub(crate) damaged: bool,
     /// What must be known to read the rest: that it is not the whole run, for instance.
     pub(crate) cautions: Vec<String>,
     /// Thresholds that were asked for.
     pub(crate) thresholds: Vec<Checked>,
+    /// What of the differences was asked to fail nothing, in words.
+    pub(crate) lenient: Option<&'static str>,
     tally: Tally,
     min_coverage: f64,
+    fails: fn(Kind) -> bool,
     /// It is compared with another run, and not with the recording: whether only one of them tells how some
     /// operation ended.
     beside: Option<bool>,
@@ -167,12 +172,15 @@ impl Results {
             stalls,
             about,
             rows,
+            damaged: !done.damage.is_empty(),
             cautions,
             workload: recipe.workload,
             thresholds: Vec::new(),
+            lenient: None,
             tally,
             min_coverage: basis.min_coverage,
             beside: None,
+            fails: |kind| kind != Kind::Environment,
         })
     }
 
@@ -225,7 +233,15 @@ impl Results {
         }
         // What only one of two runs tells the end of is a difference too, that no operation stands for.
         self.beside = Some(!diff.same && diff.causes.is_empty());
+        // How much was recorded does not matter between two runs.
+        self.summary.too_little = false;
         self.judge();
+    }
+
+    /// Takes what was asked to fail the run.
+    pub(crate) fn judge_by(&mut self, criteria: &Criteria) {
+        self.fails = criteria.fails();
+        self.lenient = criteria.lenient();
     }
 
     /// Takes what `rules` allow out of the verdict: those differences are told, and fail nothing.
@@ -270,6 +286,16 @@ impl Results {
     /// Whether it is compared with the recording, and not with another run.
     pub(crate) const fn is_of_recording(&self) -> bool {
         self.beside.is_none()
+    }
+
+    /// Whether only one of the two runs tells how some operation ended, though no operation differs.
+    pub(crate) fn is_one_sided(&self) -> bool {
+        self.beside == Some(true)
+    }
+
+    /// Whether a difference of this kind fails the run, as was asked for.
+    pub(crate) fn fails(&self, kind: Kind) -> bool {
+        (self.fails)(kind)
     }
 
     /// What it comes to, in a line.

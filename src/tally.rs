@@ -13,10 +13,10 @@ use smbench_core::smb2::{Command, NtStatus};
 use smbench_core::workload::Operation;
 
 use crate::finding::{Finding, Kind, is_of_answer, is_of_service};
-use crate::histogram;
+use crate::histogram::{self, Late, LateBy, Latency};
 use crate::report::path_of;
 use crate::stalls::Waits;
-use crate::verdict::{Basis, Funnel, Judgement};
+use crate::verdict::{Basis, Funnel, Judgement, lacks};
 
 /// Everything that is told of a run at its end.
 #[derive(Debug)]
@@ -447,6 +447,7 @@ impl Tally {
             sim_time_us: run.sim_time_us,
             steps: run.steps,
             judgement,
+            too_little: !lacks(&funnel, least).is_empty(),
         }
     }
 }
@@ -551,50 +552,14 @@ pub(crate) struct Summary {
     pub(crate) steps: Option<u64>,
     #[serde(skip)]
     pub(crate) judgement: Judgement,
+    /// Too little was compared for a verdict, whatever differs.
+    #[serde(skip)]
+    pub(crate) too_little: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
-}
-
-/// Quantiles of answer times, in microseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Latency {
-    /// Median.
-    pub p50: u64,
-    /// 90 %.
-    pub p90: u64,
-    /// 99 %.
-    pub p99: u64,
-    /// Longest.
-    pub(crate) max: u64,
-}
-
-/// Quantiles of lateness, in microseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Late {
-    /// Median.
-    pub p50: u64,
-    /// 99 %.
-    pub p99: u64,
-    /// Longest.
-    pub(crate) max: u64,
-}
-
-/// What lateness was due to, summed, in microseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct LateBy {
-    /// Operations that had to come first.
-    pub(crate) causality: u64,
-    /// Credits.
-    pub(crate) credits: u64,
-    /// Connection, login, reconnect.
-    pub(crate) server: u64,
-    /// The replayer itself.
-    pub(crate) replayer: u64,
-    /// Recorded breaks that were waited for and did not come.
-    pub(crate) breaks: u64,
 }
 
 #[cfg(test)]

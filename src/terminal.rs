@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::ENVIRONMENT;
 use crate::interrupt;
@@ -43,9 +44,12 @@ fn is_harmful(letter: char) -> bool {
         )
 }
 
-/// Prints a line on stdout. Whoever reads there may stop reading: that ends the program quietly. A
+/// Prints a line on stdout. Whoever reads there may stop reading: then nothing more is printed. A
 /// full disk ends it too, not quietly.
 pub(crate) fn line(text: fmt::Arguments<'_>) {
+    if UNREAD.load(Ordering::Relaxed) {
+        return;
+    }
     let text = text.to_string();
     told(writeln!(io::stdout().lock(), "{}", printable(&text)));
 }
@@ -57,15 +61,19 @@ pub(crate) fn ours(bytes: &[u8]) {
     told(out.write_all(bytes).and_then(|()| out.flush()));
 }
 
+/// Whoever read has stopped: nothing more is printed, and what is done is done to its end, for its exit code.
+static UNREAD: AtomicBool = AtomicBool::new(false);
+
 /// What a line that nobody read comes to.
 fn told(written: io::Result<()>) {
     let Err(error) = written else {
         return;
     };
-    interrupt::leave_nothing();
     if error.kind() == io::ErrorKind::BrokenPipe {
-        std::process::exit(0);
+        UNREAD.store(true, Ordering::Relaxed);
+        return;
     }
+    interrupt::leave_nothing();
     complain(format_args!(
         "smbench: cannot write to standard output: {error}"
     ));

@@ -1,7 +1,7 @@
 //! A run for a ticket: at most 15 lines of Markdown, 80 columns wide.
 
-use crate::page::{again, change, word};
-use crate::report::time;
+use crate::facts;
+use crate::page::{again, change, notices, word};
 use crate::results::Results;
 use crate::results::rows::Side;
 use crate::results::tables::{Quantiles, by_command, overall};
@@ -12,7 +12,9 @@ use crate::verdict::percent;
 const COLUMNS: usize = 80;
 /// Causes and commands that it has.
 const CAUSES: usize = 3;
-const COMMANDS: usize = 3;
+const COMMANDS: usize = 2;
+/// Notices that it has.
+const NOTICES: usize = 2;
 
 /// The lines.
 pub(crate) fn lines(run: &Results) -> Vec<String> {
@@ -27,7 +29,7 @@ pub(crate) fn lines(run: &Results) -> Vec<String> {
     let mut lines = vec![
         format!(
             "**{}**: `{}` on {}",
-            word(summary),
+            word(run),
             code(capture),
             plain(&run.about.server)
         ),
@@ -36,7 +38,13 @@ pub(crate) fn lines(run: &Results) -> Vec<String> {
             funnel.captured, funnel.sent, funnel.compared, funnel.as_recorded
         ),
     ];
-    let causes = run.causes();
+    let why = summary.inconclusive.iter().cloned();
+    let refused: u64 = summary.refused.values().sum();
+    let refused = (refused > 0).then(|| format!("{refused} requests were refused, and not sent"));
+    let told = why.chain(notices(run)).chain(refused).take(NOTICES);
+    lines.extend(told.map(|it| plain(&it)));
+    let mut causes = run.causes();
+    causes.retain(|it| it.allowed.is_none());
     for cause in causes.iter().take(CAUSES) {
         lines.push(format!(
             "- {} `{}`, client {}, frame {}: {}",
@@ -63,20 +71,24 @@ pub(crate) fn lines(run: &Results) -> Vec<String> {
     let told = std::iter::once(("all".to_owned(), &all.0, &all.1)).chain(named);
     for (name, recorded, here) in told {
         let (recorded, here) = (Quantiles::of(recorded), Quantiles::of(here));
-        let p99 = |of: &Quantiles| of.p99_us.map_or("—".to_owned(), time);
+        let ([p50, p99, _], [here_p50, here_p99, _]) = (recorded.words(), here.words());
         lines.push(format!(
-            "| {name} | {} | {} | {} | {} | {} |",
-            here.count,
-            time(recorded.p50_us),
-            time(here.p50_us),
-            p99(&recorded),
-            p99(&here)
+            "| {name} | {} | {p50} | {here_p50} | {p99} | {here_p99} |",
+            here.count
         ));
     }
     for checked in run.thresholds.iter().filter(|it| !it.holds).take(2) {
         lines.push(plain(&checked.to_string()));
     }
-    lines.push(format!("Again: `{}`", code(&again(run))));
+    // A command of which a part is missing is none.
+    let again = format!("Again: `{}`", code(&again(run)));
+    lines.push(match again.chars().count() <= COLUMNS {
+        true => again,
+        false => format!(
+            "The command: `smbench show --summary {}`",
+            facts::quoted(&summary.journal)
+        ),
+    });
     lines.into_iter().map(|line| cut(&line)).collect()
 }
 

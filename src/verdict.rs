@@ -155,7 +155,8 @@ impl Judgement {
 }
 
 /// What keeps a run from a verdict, in words.
-fn lacks(funnel: &Funnel, min_coverage: f64) -> Vec<String> {
+/// Why a run says nothing, where it compared too little.
+pub(crate) fn lacks(funnel: &Funnel, min_coverage: f64) -> Vec<String> {
     let mut why = Vec::new();
     match funnel.coverage() {
         _ if funnel.compiled == 0 => why.push("the workload holds no request".to_owned()),
@@ -167,6 +168,7 @@ fn lacks(funnel: &Funnel, min_coverage: f64) -> Vec<String> {
                 "what has a recorded answer was refused, or copied from the recording".to_owned(),
             );
         }
+        Some(_) if funnel.compared == 0 => why.push("nothing was compared".to_owned()),
         Some(coverage) if coverage < min_coverage => {
             let all = funnel.with_answer + funnel.sealed - funnel.refused;
             let mut told = format!(

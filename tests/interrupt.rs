@@ -33,7 +33,9 @@ struct Running {
 
 impl Running {
     fn start(scratch: &Scratch, args: &[&str], stdin: Stdio) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_smbench"))
+        // Whoever runs the tests may ignore SIGHUP, as nohup does.
+        let mut child = Command::new("env")
+            .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_smbench")])
             .args(args)
             .current_dir(scratch.path(""))
             .stdin(stdin)

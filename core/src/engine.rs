@@ -425,6 +425,9 @@ impl Engine {
                 self.diverged(op, Divergence::ConnectionLost { reason });
             }
         }
+        if cause.is_none() && foreseen.is_none() && self.config.headers == Headers::Checked {
+            self.conn_mut(conn)?.unblamed = Some(reason);
+        }
         self.conn_step(conn, ConnEvent::Lose { cause })?;
         if let Some(op) = foreseen {
             self.observe(op)?;

@@ -8,7 +8,7 @@ use smbench_journal::{Cause, Diff, DiffError, DiffOptions, Journal, diff_with};
 
 use crate::compare::{self, Compared};
 use crate::criteria::{Checked, CriteriaArgs, Measures};
-use crate::exit::{Failure, Outcome, USAGE};
+use crate::exit::{Failure, Outcome, USAGE, Verdict};
 use crate::finding::Finding;
 use crate::journals::{not_rerun, open};
 use crate::outputs::FileArgs;
@@ -46,6 +46,9 @@ pub(crate) struct Args {
 struct Told<'a> {
     #[serde(flatten)]
     diff: &'a Diff,
+    /// Further runs whose answers differ from those of the first run of side A.
+    #[serde(skip_serializing_if = "<[Other]>::is_empty")]
+    others: &'a [Other],
     /// Answer times, A and B.
     times: &'a [Compared],
     /// What was asked to hold, B against A.
@@ -61,7 +64,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut criteria = args.criteria.read()?;
     args.report.as_deref().map_or(Ok(()), page::check)?;
     args.files.check()?;
-    args.files.refuse_twice(args.report.as_ref())?;
+    args.files
+        .refuse_twice(&[("report", args.report.as_ref())])?;
     let a: Vec<Journal> = left
         .iter()
         .map(|path| open(path))
@@ -81,6 +85,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let found = diff_with(first, second, &options).map_err(explained)?;
     same_workload(first, &a, left)?;
     same_workload(first, &b, right)?;
+    let others = others(first, (&a, left), (&b, right), &options)?;
     let read = |journals: &[Journal], paths: &[PathBuf]| -> Result<Vec<Results>, Failure> {
         let pairs = journals.iter().zip(paths);
         pairs
@@ -93,6 +98,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Err(Failure::defect("a journal that was read is gone"));
     };
     other.against(one, &found);
+    other.judge_by(&criteria);
     if let Some(rules) = &mut criteria.rules {
         other.allow(rules);
         for reason in rules.unused() {
@@ -121,9 +127,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
         };
         page::write(path, &page::of_pair(&pair))?;
     }
+    for run in a.iter().chain(&b) {
+        for caution in &run.cautions {
+            note!("smbench: {}: {caution}", run.summary.journal);
+        }
+    }
+    let Some(other) = b.first() else {
+        return Err(Failure::defect("a journal that was read is gone"));
+    };
     if args.json {
         report::json(&Told {
             diff: &found,
+            others: &others,
             times: &times,
             thresholds: &checked,
             allowed: other
@@ -134,6 +149,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
         })?;
     } else {
         print(&found);
+        for finding in other.findings.iter().filter(|it| it.allowed.is_some()) {
+            let why = finding.allowed.as_deref().unwrap_or_default();
+            say!("  allowed: operation {}: {why}", finding.operation);
+        }
+        for other in &others {
+            let Other {
+                journal, causes, ..
+            } = other;
+            say!(
+                "  {journal} differs from the first run of side A too: {causes} causes; compare them alone"
+            );
+        }
         print_times(&times);
         checked.iter().for_each(|it| say!("  {it}"));
         if let Some(path) = &args.report {
@@ -141,7 +168,49 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         args.files.print();
     }
+    // Runs of side B of which nothing is told here but that they differ.
+    if others.iter().any(|it| it.side == 'b') {
+        return Ok(Verdict::Diverged);
+    }
     Ok(criteria.verdict(&other.summary, &checked))
+}
+
+/// A further run whose answers differ from those of the first run of side A.
+#[derive(Serialize)]
+struct Other {
+    /// `a` or `b`.
+    side: char,
+    journal: String,
+    /// Operations that ended otherwise without anything different before.
+    causes: u64,
+}
+
+/// Those of the further runs of both sides that differ from `first`.
+fn others(
+    first: &Journal,
+    (a, left): (&[Journal], &[PathBuf]),
+    (b, right): (&[Journal], &[PathBuf]),
+    options: &DiffOptions,
+) -> Result<Vec<Other>, Failure> {
+    let sides = [('a', a, left), ('b', b, right)];
+    let further = sides.into_iter().flat_map(|(side, journals, paths)| {
+        let pairs = journals.iter().zip(paths).skip(1);
+        pairs.map(move |(journal, path)| (side, journal, path))
+    });
+    let mut others = Vec::new();
+    for (side, journal, path) in further {
+        let paths = std::slice::from_ref(path);
+        let found =
+            diff_with(first, journal, options).map_err(|error| explain(error, left, paths))?;
+        if !found.same {
+            others.push(Other {
+                side,
+                journal: path.display().to_string(),
+                causes: found.causes.len() as u64,
+            });
+        }
+    }
+    Ok(others)
 }
 
 impl Args {
@@ -222,6 +291,19 @@ pub(crate) fn print(found: &Diff) {
             found.compared,
             found.timing_only,
         );
+        return;
+    }
+    let alone = found
+        .uncompared
+        .iter()
+        .filter(|(why, _)| why.ends_with("_only"));
+    let alone: Vec<String> = alone
+        .map(|(why, count)| format!("{count} ended {}", why.replace('_', " ")))
+        .collect();
+    if !alone.is_empty() {
+        say!("DIFFERENT: of the operations {}", alone.join(" and "));
+    }
+    if found.causes.is_empty() {
         return;
     }
     say!(

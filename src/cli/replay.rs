@@ -165,7 +165,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let Some(dir) = &args.dir else {
         return Err(Failure::usage("no workload is named").remedy("name a folder"));
     };
-    let outputs = args.outputs.prepare()?;
+    let outputs = args
+        .outputs
+        .prepare(&[("bundle", args.record.bundle.as_ref())])?;
     let metrics = args.metrics.serve()?;
     let loaded = Loaded::open(dir)?;
     let fresh = args.prepare && args.target.root.is_none() && args.target.mapping.is_none();

@@ -94,5 +94,5 @@ pub(crate) fn run(args: &Args) -> Outcome {
             say!("page: {}", output.display());
         }
     }
-    Ok(Verdict::Same)
+    Ok(Verdict::of(runs.iter().any(|run| run.damaged)))
 }

@@ -129,7 +129,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
                 .remedy("leave --driver turmoil out, or --pcap"),
         );
     }
-    let outputs = args.outputs.prepare()?;
+    let outputs = args.outputs.prepare(&[
+        ("bundle", args.record.bundle.as_ref()),
+        ("pcap", args.pcap.as_ref()),
+    ])?;
     let same = args
         .pcap
         .as_ref()

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::exit::{Failure, OrFail, toml_error};
+use crate::exit::{Failure, toml_error};
 use crate::finding::Finding;
+use crate::small_file;
 
 /// The rules of a file.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Rules {
     /// Reads `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).or_environment(format!("cannot read {shown}"))?;
+        let text = small_file::text(path)?;
         Self::parse(&text).map_err(|told| {
             Failure::usage(format!("{shown}: {told}"))
                 .remedy("docs/CI.md shows what such a file holds")

@@ -148,7 +148,8 @@ impl Threshold {
             }
             Measured::Differences => {
                 let all: u64 = of.summary.found.values().sum();
-                (Some(all as f64), self.number())
+                let some = of.summary.funnel.compared > 0;
+                (some.then_some(all as f64), self.number())
             }
         };
         self.told(value, limit, |value| format!("{value}"))

@@ -4,7 +4,7 @@ use smbench_core::event::Lateness;
 
 use crate::exit::{Failure, OrFail};
 use crate::results::Results;
-use crate::results::rows::{Answer, Fate};
+use crate::results::rows::{Answer, Fate, Row};
 use crate::terminal::printable;
 
 const HEADER: [&str; 20] = [
@@ -64,7 +64,7 @@ pub(super) fn of(run: &Results) -> Result<String, Failure> {
             late.map(|_| mostly(&row.late))
                 .unwrap_or_default()
                 .to_owned(),
-            row.fate.word().to_owned(),
+            fate(row).to_owned(),
             row.fate.why(),
             cause,
         ];
@@ -75,6 +75,14 @@ pub(super) fn of(run: &Results) -> Result<String, Failure> {
         .map_err(|it| it.into_error())
         .or_defect(context)?;
     String::from_utf8(bytes).or_defect(context)
+}
+
+/// What became of it: nothing is as recorded of which nothing was.
+fn fate(row: &Row) -> &'static str {
+    match (row.fate, &row.recorded) {
+        (Fate::AsRecorded, None) if row.is_request => "answered",
+        (fate, _) => fate.word(),
+    }
 }
 
 /// What a request mostly waited for before it went out.

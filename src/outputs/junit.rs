@@ -6,10 +6,9 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::exit::{Failure, OrFail};
-use crate::finding::{Finding, Kind};
+use crate::finding::Finding;
 use crate::page::change;
 use crate::results::Results;
-use crate::results::rows::Fate;
 use crate::verdict::Judgement;
 
 /// Differences that a case lists.
@@ -23,15 +22,18 @@ pub(super) fn of(run: &Results) -> Result<String, Failure> {
     suite.set_time(Duration::from_micros(run.summary.wall_us));
     suite.add_property(("server", about.server.as_str()));
     suite.add_property(("journal", run.summary.journal.as_str()));
-    suite.add_test_case(verdict(run));
+    if run.is_of_recording() {
+        suite.add_test_case(verdict(run));
+    } else {
+        suite.add_test_case(both_ended(run));
+    }
     let mut compared: BTreeMap<String, u64> = BTreeMap::new();
     for row in run
         .rows
         .iter()
         .filter(|it| it.is_request && it.recorded.is_some())
     {
-        let done = matches!(row.fate, Fate::AsRecorded | Fate::Diverged(_));
-        *compared.entry(row.command.to_string()).or_default() += u64::from(done);
+        *compared.entry(row.command.to_string()).or_default() += u64::from(row.seen.is_some());
     }
     for (command, count) in compared.iter().filter(|(_, count)| **count > 0) {
         suite.add_test_case(answers(run, command, *count));
@@ -72,11 +74,26 @@ fn verdict(run: &Results) -> TestCase {
     case
 }
 
+/// Whether both of two runs tell how each operation ended.
+fn both_ended(run: &Results) -> TestCase {
+    let status = match run.is_one_sided() {
+        true => failed(
+            "one of the runs does not tell how all operations ended",
+            "incomplete",
+        ),
+        false => TestCaseStatus::success(),
+    };
+    let mut case = TestCase::new("both runs tell of the same operations", status);
+    case.set_classname("smbench.coverage");
+    case.set_system_out(run.headline());
+    case
+}
+
 /// The answers to a command. What is allowed, or of the environment, is listed and fails nothing.
 fn answers(run: &Results, command: &str, compared: u64) -> TestCase {
     let causes = run.causes();
     let of_it = |it: &&&Finding| it.command == command;
-    let failing = |it: &&&Finding| it.kind != Kind::Environment && it.allowed.is_none();
+    let failing = |it: &&&Finding| run.fails(it.kind) && it.allowed.is_none();
     let line = |it: &&Finding| {
         let allowed = it.allowed.as_deref();
         let allowed = allowed

@@ -1,8 +1,7 @@
 //! A summary as Markdown, as CI servers show it.
 
 use crate::losses::losses;
-use crate::page::{again, change, word};
-use crate::report::time;
+use crate::page::{again, change, notices, word};
 use crate::results::Results;
 use crate::results::rows::Side;
 use crate::results::tables::{Quantiles, by_command, overall};
@@ -11,16 +10,20 @@ use crate::ticket::{code, plain};
 /// Differences that are listed.
 const LISTED: usize = 50;
 
+/// What the file begins with: it is not shown.
+pub(crate) const MARK: &str = "<!-- smbench -->";
+
 /// The file.
 pub(super) fn of(run: &Results) -> String {
     let mut out = Vec::new();
-    let summary = &run.summary;
     let capture = run
         .about
         .captures
         .first()
         .map_or("workload", String::as_str);
-    out.push(format!("## {}: `{}`", word(summary), code(capture)));
+    out.push(MARK.to_owned());
+    out.push(format!("## {}: `{}`", word(run), code(capture)));
+    out.extend(notices(run).iter().map(|it| format!("\n**{}**", plain(it))));
     out.push(String::new());
     out.push(plain(&run.headline()));
     out.push(String::new());
@@ -115,15 +118,10 @@ fn times(run: &Results, out: &mut Vec<String>) {
     let told = std::iter::once(("all".to_owned(), &all.0, &all.1)).chain(named);
     out.extend(told.map(|(name, recorded, here)| {
         let (recorded, here) = (Quantiles::of(recorded), Quantiles::of(here));
-        let p99 = |of: &Quantiles| of.p99_us.map_or("—".to_owned(), time);
+        let ([p50, p99, _], [here_p50, here_p99, max]) = (recorded.words(), here.words());
         format!(
-            "| {name} | {} | {} | {} | {} | {} | {} |",
-            here.count,
-            time(recorded.p50_us),
-            time(here.p50_us),
-            p99(&recorded),
-            p99(&here),
-            time(here.max_us)
+            "| {name} | {} | {p50} | {here_p50} | {p99} | {here_p99} | {max} |",
+            here.count
         )
     }));
 }

@@ -44,7 +44,7 @@ fn contents(runs: &[Results]) -> Markup {
             vec![
                 html! { a href={ "#run-" (number) } { (Told(&title(&run.about))) } },
                 html! { (run.about.started_at) },
-                html! { span class={ "badge " (run.summary.verdict) } { (trust::word(&run.summary)) } },
+                html! { span class={ "badge " (run.summary.verdict) } { (trust::word(run)) } },
                 html! { (run.summary.funnel.compared) },
                 html! { (run.summary.diverged.values().sum::<u64>()) },
                 html! { (crate::report::time(run.summary.latency_us.p99)) },

@@ -43,10 +43,6 @@ pub(super) fn slow_recorded(rows: &Rows, stalls: &[Stall]) -> Markup {
     }
 }
 
-fn p99(of: &Quantiles) -> String {
-    of.p99_us.map_or("—".to_owned(), time)
-}
-
 /// How many times as long; nothing where nothing can be said.
 fn ratio(recorded: Option<u64>, here: Option<u64>) -> String {
     match (recorded, here) {
@@ -60,16 +56,18 @@ fn ratio(recorded: Option<u64>, here: Option<u64>) -> String {
 fn quantiles(commands: &[CommandTimes]) -> Markup {
     let row = |name: String, recorded: &Histogram<u64>, here: &Histogram<u64>| {
         let (recorded, here) = (Quantiles::of(recorded), Quantiles::of(here));
+        let ([p50, p99, max], [here_p50, here_p99, here_max]) = (recorded.words(), here.words());
+        let some = |of: &Quantiles| Some(of.p50_us).filter(|_| of.count > 0);
         let cells = [
             here.count.to_string(),
-            time(recorded.p50_us),
-            time(here.p50_us),
-            ratio(Some(recorded.p50_us), Some(here.p50_us)),
-            p99(&recorded),
-            p99(&here),
+            p50,
+            here_p50,
+            ratio(some(&recorded), some(&here)),
+            p99,
+            here_p99,
             ratio(recorded.p99_us, here.p99_us),
-            time(recorded.max_us),
-            time(here.max_us),
+            max,
+            here_max,
         ];
         let name = std::iter::once(html! { (name) });
         name.chain(cells.map(|cell| html! { (cell) })).collect()
@@ -109,13 +107,8 @@ fn quantiles_of(commands: &[CommandTimes], side: Side) -> Markup {
         .iter()
         .map(|it| {
             let of = Quantiles::of(it.side(side));
-            let cells = [
-                it.command.to_string(),
-                of.count.to_string(),
-                time(of.p50_us),
-                p99(&of),
-                time(of.max_us),
-            ];
+            let [p50, p99, max] = of.words();
+            let cells = [it.command.to_string(), of.count.to_string(), p50, p99, max];
             cells.into_iter().map(|cell| html! { (cell) }).collect()
         })
         .collect();

@@ -7,12 +7,13 @@ use crate::finding::Kind;
 use crate::losses::losses;
 use crate::report::verdict_lines;
 use crate::results::Results;
-use crate::tally::Summary;
 use crate::verdict::Judgement;
 
 /// The verdict in a word or two.
-pub(crate) fn word(summary: &Summary) -> &'static str {
-    match summary.judgement {
+pub(crate) fn word(run: &Results) -> &'static str {
+    match run.summary.judgement {
+        Judgement::AsRecorded if run.about.verb == "prepare" => "prepared",
+        Judgement::AsRecorded if run.summary.allowed > 0 => "as recorded, but for what is allowed",
         Judgement::AsRecorded => "as recorded",
         Judgement::Environment => "as recorded, but for the environment",
         Judgement::Diverged => "diverged",
@@ -20,12 +21,28 @@ pub(crate) fn word(summary: &Summary) -> &'static str {
     }
 }
 
+/// What whoever reads the verdict must know.
+pub(crate) fn notices(run: &Results) -> Vec<String> {
+    let mut notices = run.cautions.clone();
+    if run.about.guests > 0 {
+        let guests = usize::try_from(run.about.guests).unwrap_or(usize::MAX);
+        notices.push(format!(
+            "{} let in as guest or anonymously",
+            counted(guests, "session was", "sessions were")
+        ));
+    }
+    if let Some(lenient) = run.lenient {
+        notices.push(lenient.to_owned());
+    }
+    notices
+}
+
 /// What it comes to, in one sentence.
 pub(super) fn verdict(run: &Results) -> Markup {
     let summary = &run.summary;
     html! {
         p class={ "verdict " (summary.verdict) } {
-            span class={ "badge " (summary.verdict) } { (word(summary)) }
+            span class={ "badge " (summary.verdict) } { (word(run)) }
             " " (Told(&sentence(run)))
         }
         @if !run.stalls.is_empty() {
@@ -35,7 +52,7 @@ pub(super) fn verdict(run: &Results) -> Markup {
                 "who waits on whom is below."
             }
         }
-        @for caution in &run.cautions { p.bad { (Told(caution)) } }
+        @for notice in notices(run) { p.bad { (Told(&notice)) } }
         p.small { (Told(&verdict_lines(summary).join(" "))) }
     }
 }
@@ -49,13 +66,20 @@ pub(crate) fn sentence(run: &Results) -> String {
         false => run.about.server.clone(),
     };
     match &summary.judgement {
-        Judgement::AsRecorded if summary.allowed > 0 => format!(
-            "{where_} answered as the recorded server did, but for {} that are allowed.",
-            counted(
-                usize::try_from(summary.allowed).unwrap_or(usize::MAX),
-                "difference",
-                "differences"
+        Judgement::AsRecorded if run.about.verb == "prepare" => {
+            format!(
+                "{where_} made what was to be made, in {} requests.",
+                summary.funnel.answered
             )
+        }
+        Judgement::AsRecorded if summary.allowed > 0 => format!(
+            "{where_} answered as the recorded server did, but for {} allowed {}.",
+            summary.allowed,
+            if summary.allowed == 1 {
+                "difference"
+            } else {
+                "differences"
+            }
         ),
         Judgement::AsRecorded => format!(
             "{where_} answered all {compared} requests that were compared as the recorded server did."
@@ -82,7 +106,7 @@ pub(crate) fn sentence(run: &Results) -> String {
             }
         }
         Judgement::Inconclusive(_) => format!(
-            "Too little was compared to say how {where_} behaves: {compared} answers of {} captured requests.",
+            "Too little was compared to say how this server behaves: {compared} answers of {} captured requests.",
             summary.funnel.captured
         ),
     }

@@ -77,7 +77,8 @@ impl About {
                 .collect(),
             captured_at: utc(provenance.epoch_ns),
             started_at: meta.started_unix_ns.map(utc).unwrap_or_default(),
-            root: root.map(str::to_owned),
+            // The files of a root that was prepared are below its `r`.
+            root: root.map(|root| root.strip_suffix("\\r").unwrap_or(root).to_owned()),
             users: fact(facts::USERS),
             versions,
             settings: settings(&recipe.config),

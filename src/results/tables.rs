@@ -9,6 +9,7 @@ use smbench_core::smb2::Command;
 
 use super::rows::{Row, Rows, Side};
 use crate::histogram;
+use crate::report::time;
 
 /// Answers of one command, recorded and here.
 #[derive(Debug)]
@@ -32,6 +33,16 @@ pub(crate) struct Quantiles {
 pub(crate) const ENOUGH_FOR_P99: u64 = 100;
 
 impl Quantiles {
+    /// Median, 99th percentile and longest in words; a line where there is none.
+    pub(crate) fn words(&self) -> [String; 3] {
+        let some = |us: Option<u64>| us.filter(|_| self.count > 0).map_or("—".to_owned(), time);
+        [
+            some(Some(self.p50_us)),
+            some(self.p99_us),
+            some(Some(self.max_us)),
+        ]
+    }
+
     pub(crate) fn of(times: &Histogram<u64>) -> Self {
         let count = times.len();
         let p99 = (count >= ENOUGH_FOR_P99).then(|| times.value_at_quantile(0.99));
@@ -58,7 +69,7 @@ impl CommandTimes {
 /// where there was a run: else the two would not be of the same work.
 pub(crate) fn by_command(rows: &Rows, ran: bool) -> Vec<CommandTimes> {
     let mut all: BTreeMap<Command, CommandTimes> = BTreeMap::new();
-    for row in rows.iter().filter(|it| it.is_request) {
+    for row in rows.iter().filter(|it| it.is_request && !it.reconstructed) {
         let times = all.entry(row.command).or_insert_with(|| CommandTimes {
             command: row.command,
             recorded: histogram::of_times(3),
@@ -94,7 +105,8 @@ pub(crate) fn overall(commands: &[CommandTimes], side: Side) -> Histogram<u64> {
 pub(crate) fn slowest(rows: &Rows, side: Side, count: usize) -> Vec<&Row> {
     let mut answered: Vec<&Row> = rows
         .iter()
-        .filter(|it| it.is_request && it.command != Command::CHANGE_NOTIFY)
+        .filter(|it| it.is_request && !it.reconstructed)
+        .filter(|it| it.command != Command::CHANGE_NOTIFY)
         .filter(|it| it.answer(side).is_some())
         .collect();
     answered.sort_by_key(|it| {

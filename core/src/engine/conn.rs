@@ -20,7 +20,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{headers::Sent, unsolicited::Unsolicited, walked::Walked};
-use crate::ids::{LogicalTime, OpId, SessionRef};
+use crate::{
+    event::NetFailure,
+    ids::{LogicalTime, OpId, SessionRef},
+};
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -135,6 +138,8 @@ pub(super) struct Conn {
     pub(super) starved: bool,
     /// What came on it that belonged to nothing.
     pub(super) unsolicited: Unsolicited,
+    /// Why it was lost while nothing was asked on it: the next that wants to finds it so.
+    pub(super) unblamed: Option<NetFailure>,
 }
 
 impl Conn {

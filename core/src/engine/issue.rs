@@ -92,6 +92,7 @@ impl Engine {
             }
             ConnState::Connecting => return Ok(Verdict::HeldByServer),
             ConnState::Lost { cause } => {
+                let cause = self.blamed(conn, leader, cause)?;
                 self.give_up_group(leader, cause)?;
                 return Ok(Verdict::Dropped);
             }

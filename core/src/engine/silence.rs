@@ -225,6 +225,24 @@ impl Engine {
         Ok(())
     }
 
+    /// What is to blame for a connection that was lost: where nothing was asked on it then, the first that wants to
+    /// ask afterwards, `leader`. It was not so in the recording, which has asked.
+    pub(super) fn blamed(
+        &mut self,
+        conn: ConnId,
+        leader: OpId,
+        cause: Option<OpId>,
+    ) -> Result<Option<OpId>, EngineError> {
+        let it = self.conn_mut(conn)?;
+        let Some(reason) = it.unblamed.take().filter(|_| cause.is_none()) else {
+            return Ok(cause);
+        };
+        let cause = Some(leader);
+        it.state = ConnState::Lost { cause };
+        self.diverged(leader, Divergence::ConnectionLost { reason });
+        Ok(cause)
+    }
+
     /// It is the turn of `leader`, whose connection was lost while it waited.
     pub(super) fn left_behind(&mut self, leader: OpId) -> Result<(), EngineError> {
         match self.conn(self.planned(leader)?.conn)?.state {

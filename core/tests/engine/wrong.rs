@@ -3,9 +3,10 @@
 use super::desk::*;
 use serde_json::json;
 use smbench_core::{
-    event::{Divergence, Input, Seal},
+    engine::{RunConfig, Speed},
+    event::{Divergence, Input, NetFailure, Report, Seal},
     frame::{Content, Cut, Digest, Frame},
-    ids::ConnId,
+    ids::{ConnId, OpId},
     smb2::NtStatus,
 };
 
@@ -150,4 +151,46 @@ fn a_read_whose_data_are_not_in_its_answer_is_malformed() {
         });
         assert_eq!(desk.diverged(), found, "{cut}");
     }
+}
+
+/// A connection that the server ends while nothing is asked on it is lost all the same: whoever wants to ask next finds
+/// it so, and the rest is a consequence.
+#[test]
+fn a_connection_lost_while_nothing_was_asked_is_a_divergence() {
+    let after =
+        |id: u32| json!({ "after": [{ "id": id, "rule": "wire" }], "at_us": 1_000_000 * (id + 1) });
+    let lines = [echo(0, &json!({})), echo(1, &after(0)), echo(2, &after(1))];
+    let config = RunConfig {
+        speed: Speed::Thousandths(1_000),
+        ..RunConfig::default()
+    };
+    let mut desk = Desk::idle(&lines, config);
+    desk.tell(Input::Start);
+    while desk.dials.is_empty() {
+        desk.wake_up();
+    }
+    desk.tell(Input::Connected { conn: ConnId(0) });
+    desk.answer(ECHO, 0, 0, 8, &ECHO_BODY);
+    let reason = NetFailure::Eof;
+    desk.tell(Input::Closed {
+        conn: ConnId(0),
+        reason,
+    });
+    while !desk.drive.machine().is_done() {
+        desk.wake_up();
+    }
+    assert_eq!(
+        desk.diverged(),
+        [(1, &Divergence::ConnectionLost { reason })]
+    );
+    let consequences = desk.reports.iter().filter(|it| {
+        matches!(
+            it,
+            Report::Cascaded {
+                op: OpId(2),
+                cause: OpId(1)
+            }
+        )
+    });
+    assert_eq!(consequences.count(), 1, "{:?}", desk.reports);
 }

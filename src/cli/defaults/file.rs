@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use super::settings;
 use super::{CONFIG, FILE, Given, Outside, WITHOUT};
 use crate::exit::{Failure, OrFail, toml_error};
+use crate::small_file;
 
 /// What the file gives, verb by verb before what is for all; nothing where there is none.
 pub(super) fn read(command: &Command, outside: &Outside) -> Result<Vec<Given>, Failure> {
@@ -17,7 +18,7 @@ pub(super) fn read(command: &Command, outside: &Outside) -> Result<Vec<Given>, F
         return Ok(Vec::new());
     };
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(&path).or_environment(format!("cannot read {shown}"))?;
+    let text = small_file::text(&path)?;
     let table: Table = toml::from_str(&text)
         .map_err(|error| Failure::usage(format!("{shown}: {}", toml_error(&text, &error))))?;
     let (mut given, mut for_all) = (Vec::new(), Vec::new());
