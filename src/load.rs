@@ -203,6 +203,14 @@ impl Loaded {
             .collect()
     }
 
+    /// The text of its operations, a line each.
+    pub(crate) fn lines(&self) -> Result<String, Failure> {
+        let path = self.place.path().join(OPERATIONS_FILE);
+        let context = || format!("cannot read {}", path.display());
+        let lines = std::fs::read_to_string(&path).or_environment(context());
+        lines.map_err(|failure| self.remedied(failure))
+    }
+
     fn remedied(&self, failure: Failure) -> Failure {
         failure.remedy(remedy_of(&self.place))
     }
