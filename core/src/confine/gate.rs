@@ -180,7 +180,8 @@ impl Gate {
         }
         for (header, bytes, _) in frame.pdus().map_while(Result::ok) {
             match header.command {
-                Command::SESSION_SETUP if header.is_response() => {
+                // It came from the server, whatever its flags say: the engine goes on with it, and tells of a wrong header.
+                Command::SESSION_SETUP => {
                     self.sessions.insert(header.session_id.0);
                 }
                 Command::CREATE if header.is_response() && !header.nt_status().is_error() => {

@@ -119,3 +119,18 @@ fn the_gate_knows_nothing_of_plans() {
         "NT_CREATE_ANDX"
     );
 }
+
+/// A server whose answer to a login does not say that it is an answer gives a session all the same: the engine goes on
+/// with it and tells of the header, and what is then sent is no defect.
+#[test]
+fn a_session_that_an_answer_without_its_flag_gives_was_given() {
+    let mut lines = set_up("\\\\s\\data");
+    lines.push(create(3, "a", &json!({})));
+    // SMB2_FLAGS_SERVER_TO_REDIR. [MS-SMB2] 2.2.1.2.
+    let ran = run_with(&lines, Policy::strict(), (DISK, DISK), vec![], |bytes| {
+        if bytes[12] == 1 {
+            bytes[16] &= !1;
+        }
+    });
+    assert_eq!(ran.names(), ["mine\\r\\a"]);
+}
