@@ -6,9 +6,13 @@ mod threshold;
 use clap::ValueEnum;
 
 pub(crate) use self::allow::Rules;
-pub(crate) use self::threshold::{Checked, Measures, Threshold};
+pub(crate) use self::threshold::Checked;
+use self::threshold::{Measures, Threshold};
 use crate::exit::{Failure, Verdict};
 use crate::finding::Kind;
+use crate::report::note;
+use crate::results::Results;
+use crate::results::tables::by_command;
 use crate::tally::Summary;
 use crate::verdict::Judgement;
 
@@ -41,8 +45,8 @@ enum FailOn {
 /// What a run is judged by, read and ready.
 pub(crate) struct Criteria {
     fail_on: FailOn,
-    pub(crate) thresholds: Vec<Threshold>,
-    pub(crate) rules: Option<Rules>,
+    thresholds: Vec<Threshold>,
+    rules: Option<Rules>,
 }
 
 impl CriteriaArgs {
@@ -60,6 +64,25 @@ impl Criteria {
     /// Whether the run must be looked at operation by operation.
     pub(crate) fn look_closely(&self) -> bool {
         self.rules.is_some() || !self.thresholds.is_empty()
+    }
+
+    /// Judges a run: what is allowed, and what was asked to hold. Rules that have allowed nothing are told.
+    pub(crate) fn apply(&mut self, results: &mut Results) {
+        results.judge_by(self);
+        if let Some(rules) = &mut self.rules {
+            results.allow(rules);
+            for reason in rules.unused() {
+                note!("smbench: a rule of --allow has allowed nothing: {reason}");
+            }
+        }
+        let commands = by_command(&results.rows, true);
+        let measures = Measures {
+            summary: &results.summary,
+            commands: &commands,
+            baseline: results.sides().0,
+        };
+        let thresholds = self.thresholds.iter();
+        results.thresholds = thresholds.map(|it| it.check(&measures)).collect();
     }
 
     /// Which kinds of differences fail a run.

@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 
 use smbench_journal::Journal;
 
-use crate::criteria::{Checked, Criteria, CriteriaArgs, Measures};
+use crate::criteria::{Checked, Criteria, CriteriaArgs};
 use crate::exit::{Failure, Verdict};
 use crate::journals::failed;
-use crate::report::{note, say};
+use crate::report::say;
 use crate::results::Results;
-use crate::results::tables::by_command;
 use crate::tally::Summary;
 use crate::{facts, page, ticket};
 
@@ -124,8 +123,6 @@ pub(crate) struct Review {
     pub(crate) summary: Summary,
     /// The run operation by operation, where somebody asked for what needs it.
     pub(crate) results: Option<Results>,
-    /// Thresholds.
-    pub(crate) checked: Vec<Checked>,
     /// What the process ends with.
     pub(crate) verdict: Verdict,
 }
@@ -168,7 +165,6 @@ impl Outputs<'_> {
                 verdict: self.criteria.verdict(&summary, &[]),
                 summary,
                 results: None,
-                checked: Vec::new(),
             });
         }
         let path = Path::new(&summary.journal);
@@ -177,36 +173,25 @@ impl Outputs<'_> {
         drop(journal);
         results.summary = summary;
         results.about.command.get_or_insert_with(facts::command);
-        results.judge_by(&self.criteria);
-        if let Some(rules) = &mut self.criteria.rules {
-            results.allow(rules);
-            for reason in rules.unused() {
-                note!("smbench: a rule of --allow has allowed nothing: {reason}");
-            }
-        }
-        let commands = by_command(&results.rows, true);
-        let measures = Measures {
-            summary: &results.summary,
-            commands: &commands,
-            baseline: "recorded",
-        };
-        let thresholds = self.criteria.thresholds.iter();
-        let checked: Vec<Checked> = thresholds.map(|it| it.check(&measures)).collect();
-        results.thresholds.clone_from(&checked);
+        self.criteria.apply(&mut results);
         let page = args.report.as_ref().map_or(Ok(()), |path| {
             page::write(path, &page::of_runs(std::slice::from_ref(&results)))
         });
         args.files.write(&results).and(page)?;
         Ok(Review {
-            verdict: self.criteria.verdict(&results.summary, &checked),
+            verdict: self.criteria.verdict(&results.summary, &results.thresholds),
             summary: results.summary.clone(),
             results: Some(results),
-            checked,
         })
     }
 }
 
 impl Review {
+    /// What was asked to hold.
+    pub(crate) fn thresholds(&self) -> &[Checked] {
+        self.results.as_ref().map_or(&[], |it| &it.thresholds)
+    }
+
     /// Prints the ticket, where one was asked for; false where none was.
     pub(crate) fn print_ticket(&self, args: &OutputArgs) -> bool {
         let Some(results) = self.results.as_ref().filter(|_| args.ticket) else {
@@ -220,7 +205,7 @@ impl Review {
 
     /// Prints thresholds, as k6 does, and where the files are.
     pub(crate) fn print(&self, args: &OutputArgs) {
-        for checked in &self.checked {
+        for checked in self.thresholds() {
             say!("  {checked}");
         }
         if let Some(path) = &args.report {

@@ -66,8 +66,6 @@ pub(crate) struct Results {
     pub(crate) stalls: Vec<Stall>,
     /// Every operation.
     pub(crate) rows: Rows,
-    /// The journal is not what was written.
-    pub(crate) damaged: bool,
     /// What must be known to read the rest: that it is not the whole run, for instance.
     pub(crate) cautions: Vec<String>,
     /// Thresholds that were asked for.
@@ -172,7 +170,6 @@ impl Results {
             stalls,
             about,
             rows,
-            damaged: !done.damage.is_empty(),
             cautions,
             workload: recipe.workload,
             thresholds: Vec::new(),
@@ -204,30 +201,24 @@ impl Results {
                 consequences: cause.consequences,
                 allowed: None,
             };
-            let followed: Vec<Finding> = cause
-                .followed_by
-                .iter()
-                .map(|op| Finding {
+            let followed = cause.followed_by.iter().filter_map(|op| {
+                let row = self.rows.get(*op)?;
+                Some(Finding {
                     operation: *op,
                     kind: Kind::Consequence,
                     what: "consequence",
-                    command: self
-                        .rows
-                        .get(*op)
-                        .map_or_else(String::new, |row| row.command.to_string()),
-                    path: self
-                        .rows
-                        .get(*op)
-                        .map_or_else(String::new, |row| self.rows.path(row).to_owned()),
-                    client: self.rows.get(*op).map_or(0, |row| row.client),
-                    frame: self.rows.get(*op).map_or(0, |row| row.frame),
+                    command: row.command.to_string(),
+                    path: self.rows.path(row).to_owned(),
+                    client: row.client,
+                    frame: row.frame,
                     cause: Some(cause.operation),
                     recorded: None,
                     seen: None,
                     consequences: 0,
                     allowed: None,
                 })
-                .collect();
+            });
+            let followed: Vec<Finding> = followed.collect();
             self.findings.push(finding);
             self.findings.extend(followed);
         }

@@ -27,24 +27,28 @@ struct Server<'a> {
     password: &'a str,
 }
 
+/// One that logs in by NTLM, and gives up in time.
+fn client(mut connection: ConnectionConfig) -> Client {
+    connection.timeout = Some(Duration::from_secs(20));
+    connection.auth_methods.kerberos = false;
+    Client::new(ClientConfig {
+        dfs: false,
+        connection,
+        ..ClientConfig::default()
+    })
+}
+
 /// Dialect 2.0.2 takes 64 KiB at once. [MS-SMB2] 3.3.5.4
 const PIECE: usize = 32 << 10;
 
 async fn goes_through(server: &Server<'_>, dialect: Dialect, encryption: EncryptionMode) {
-    let mut connection = ConnectionConfig {
+    let client = client(ConnectionConfig {
         port: Some(server.port),
-        timeout: Some(Duration::from_secs(20)),
         min_dialect: Some(dialect),
         max_dialect: Some(dialect),
         encryption_mode: encryption,
         smb2_only_negotiate: true,
         ..ConnectionConfig::default()
-    };
-    connection.auth_methods.kerberos = false;
-    let client = Client::new(ClientConfig {
-        dfs: false,
-        connection,
-        ..ClientConfig::default()
     });
     let share = UncPath::new("127.0.0.1")
         .unwrap()
@@ -121,19 +125,27 @@ fn all_ways(server: &Server<'_>) {
     }
 }
 
-#[test]
-fn it_reads_and_writes_on_the_model_server() {
-    let scratch = Scratch::new();
+/// The model server, which lets in nobody but the tester, and its port.
+fn model(scratch: &Scratch, more: &[&str]) -> (ModelServer, u16) {
     let password = scratch.file("password", "Passw0rd!");
-    let login = [
+    let password = password.to_str().unwrap();
+    let args = [
         "--user",
         "tester",
         "--password-file",
-        password.to_str().unwrap(),
+        password,
+        "--share",
+        "data",
     ];
-    let model =
-        ModelServer::start([&login[..], &["--share", "data", "--signing-required"]].concat());
+    let model = ModelServer::start([&args[..], more].concat());
     let port = model.address.rsplit(':').next().unwrap().parse().unwrap();
+    (model, port)
+}
+
+#[test]
+fn it_reads_and_writes_on_the_model_server() {
+    let scratch = Scratch::new();
+    let (_model, port) = model(&scratch, &["--signing-required"]);
     all_ways(&Server {
         port,
         share: "data",
@@ -162,26 +174,11 @@ fn it_reads_and_writes_on_samba() {
 #[test]
 fn it_lists_the_shares_of_the_model_server() {
     let scratch = Scratch::new();
-    let password = scratch.file("password", "Passw0rd!");
-    let login = [
-        "--user",
-        "tester",
-        "--password-file",
-        password.to_str().unwrap(),
-    ];
-    let model = ModelServer::start([&login[..], &["--share", "data"]].concat());
-    let port: u16 = model.address.rsplit(':').next().unwrap().parse().unwrap();
+    let (_model, port) = model(&scratch, &[]);
     let shares = runtime().block_on(async {
-        let mut connection = ConnectionConfig {
+        let client = client(ConnectionConfig {
             port: Some(port),
-            timeout: Some(Duration::from_secs(20)),
             ..ConnectionConfig::default()
-        };
-        connection.auth_methods.kerberos = false;
-        let client = Client::new(ClientConfig {
-            dfs: false,
-            connection,
-            ..ClientConfig::default()
         });
         client
             .ipc_connect("127.0.0.1", "tester", "Passw0rd!".to_owned())

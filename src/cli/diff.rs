@@ -7,7 +7,7 @@ use serde_json::Value;
 use smbench_journal::{Cause, Diff, DiffError, DiffOptions, Journal, diff_with};
 
 use crate::compare::{self, Compared};
-use crate::criteria::{Checked, CriteriaArgs, Measures};
+use crate::criteria::{Checked, CriteriaArgs};
 use crate::exit::{Failure, Outcome, USAGE, Verdict};
 use crate::finding::Finding;
 use crate::journals::{not_rerun, open};
@@ -15,7 +15,6 @@ use crate::outputs::FileArgs;
 use crate::page::{self, Pair};
 use crate::report::{self, note, say, time};
 use crate::results::Results;
-use crate::results::tables::by_command;
 
 /// In what two runs of one workload differ, causes first.
 #[derive(clap::Args)]
@@ -98,22 +97,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Err(Failure::defect("a journal that was read is gone"));
     };
     other.against(one, &found);
-    other.judge_by(&criteria);
-    if let Some(rules) = &mut criteria.rules {
-        other.allow(rules);
-        for reason in rules.unused() {
-            note!("smbench: a rule of --allow has allowed nothing: {reason}");
-        }
-    }
-    let commands = by_command(&other.rows, true);
-    let measures = Measures {
-        summary: &other.summary,
-        commands: &commands,
-        baseline: "A",
-    };
-    let thresholds = criteria.thresholds.iter();
-    let checked: Vec<Checked> = thresholds.map(|it| it.check(&measures)).collect();
-    other.thresholds.clone_from(&checked);
+    criteria.apply(other);
     args.files.write(other)?;
     if let Some(path) = &args.report {
         let causes = other.findings.iter().filter(|it| it.cause.is_none());
@@ -140,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             diff: &found,
             others: &others,
             times: &times,
-            thresholds: &checked,
+            thresholds: &other.thresholds,
             allowed: other
                 .findings
                 .iter()
@@ -162,7 +146,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             );
         }
         print_times(&times);
-        checked.iter().for_each(|it| say!("  {it}"));
+        other.thresholds.iter().for_each(|it| say!("  {it}"));
         if let Some(path) = &args.report {
             say!("report:   {}", path.display());
         }
@@ -172,7 +156,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if others.iter().any(|it| it.side == 'b') {
         return Ok(Verdict::Diverged);
     }
-    Ok(criteria.verdict(&other.summary, &checked))
+    Ok(criteria.verdict(&other.summary, &other.thresholds))
 }
 
 /// A further run whose answers differ from those of the first run of side A.

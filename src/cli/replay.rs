@@ -255,7 +255,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             divergences,
             logins: &outcome.logins,
             stalls,
-            thresholds: &review.checked,
+            thresholds: review.thresholds(),
         })?;
     } else if !review.print_ticket(&args.outputs) {
         report::run(&review.summary, &divergences, &stalls);

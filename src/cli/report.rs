@@ -8,7 +8,7 @@ use crate::exit::{Outcome, Verdict};
 use crate::finding::Finding;
 use crate::journals::open;
 use crate::report::{self, note, say};
-use crate::results::Results;
+use crate::results::{Completeness, Results};
 use crate::stalls::Stall;
 use crate::tally::Summary;
 use crate::verdict::parse_percent;
@@ -94,5 +94,6 @@ pub(crate) fn run(args: &Args) -> Outcome {
             say!("page: {}", output.display());
         }
     }
-    Ok(Verdict::of(runs.iter().any(|run| run.damaged)))
+    let damaged = |run: &Results| run.completeness == Completeness::Damaged;
+    Ok(Verdict::of(runs.iter().any(damaged)))
 }

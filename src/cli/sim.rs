@@ -170,7 +170,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             run: &review.summary,
             divergences,
             stalls: ended.stalls,
-            thresholds: &review.checked,
+            thresholds: review.thresholds(),
             pcap: ended.pcap,
         })?;
     } else if !review.print_ticket(&args.outputs) {

@@ -1,7 +1,8 @@
 //! What a command's handler gives back, and what it is given.
 
 use smbench_core::smb2::{
-    ErrorResponse, FileId, Header, NtStatus, Request, Response, SessionId, TreeId,
+    CreateAction, CreateResponse, ErrorResponse, FileAttributes, FileId, Header, NtStatus, Request,
+    Response, SessionId, TreeId,
 };
 
 use super::ConnKey;
@@ -14,6 +15,16 @@ pub(super) struct Req {
     pub(super) body: Request,
     /// WRITE data or a security token.
     pub(super) bulk: Vec<u8>,
+}
+
+impl Req {
+    /// The open that it is of: its own, or that of the request before it of a related compound.
+    pub(super) fn file(&self, cx: &Cx) -> Option<FileId> {
+        match self.body.file_id()? {
+            FileId::RELATED if cx.related => cx.previous,
+            own => Some(own),
+        }
+    }
 }
 
 /// Where a request comes from, and how far it is.
@@ -61,6 +72,18 @@ impl Answer {
             tree: None,
             file: None,
         }
+    }
+
+    /// To a CREATE that has opened a pipe.
+    pub(super) fn opened_pipe(file_id: FileId) -> Self {
+        let mut answer = Self::ok(CreateResponse {
+            create_action: CreateAction::OPENED,
+            file_attributes: FileAttributes::NORMAL,
+            file_id,
+            ..CreateResponse::default()
+        });
+        answer.file = Some(file_id);
+        answer
     }
 
     /// An ERROR response.

@@ -5,9 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use smbench_core::smb2::{
-    CloseResponse, Command, CreateAction, CreateRequest, CreateResponse, FileAttributes, FileId,
-    FlushResponse, IoctlResponse, NtStatus, QueryInfoResponse, ReadResponse, Request,
-    SetInfoResponse, WriteResponse,
+    CloseResponse, Command, CreateRequest, FileId, FlushResponse, IoctlResponse, NtStatus,
+    QueryInfoResponse, ReadResponse, Request, SetInfoResponse, WriteResponse,
 };
 
 use super::Server;
@@ -91,22 +90,12 @@ impl Server {
             persistent: PERSISTENT,
             volatile,
         };
-        let mut answer = Answer::ok(CreateResponse {
-            create_action: CreateAction::OPENED,
-            file_attributes: FileAttributes::NORMAL,
-            file_id,
-            ..CreateResponse::default()
-        });
-        answer.file = Some(file_id);
-        Ok(answer)
+        Ok(Answer::opened_pipe(file_id))
     }
 
     /// Answers a request on a recorded pipe; none where it is of something else.
     pub(super) fn on_recorded(&mut self, cx: &Cx, req: &Req) -> Option<Handled> {
-        let file = match req.body.file_id()? {
-            FileId::RELATED if cx.related => cx.previous?,
-            own => own,
-        };
+        let file = req.file(cx)?;
         if !RecordedPipes::is_recorded(file) {
             return None;
         }

@@ -16,8 +16,8 @@ mod wkssvc;
 use std::collections::{BTreeMap, VecDeque};
 
 use smbench_core::smb2::{
-    CloseResponse, CreateAction, CreateRequest, CreateResponse, FileAttributes, FileId,
-    FlushResponse, Fsctl, IoctlResponse, NtStatus, ReadResponse, Request, Response, WriteResponse,
+    CloseResponse, CreateRequest, FileId, FlushResponse, Fsctl, IoctlResponse, NtStatus,
+    ReadResponse, Request, Response, WriteResponse,
 };
 
 use self::pdu::{Association, Fault};
@@ -88,22 +88,12 @@ impl Server {
             read: 0,
         };
         services.open.insert(services.next, pipe);
-        let mut answer = Answer::ok(CreateResponse {
-            create_action: CreateAction::OPENED,
-            file_attributes: FileAttributes::NORMAL,
-            file_id,
-            ..CreateResponse::default()
-        });
-        answer.file = Some(file_id);
-        Ok(answer)
+        Ok(Answer::opened_pipe(file_id))
     }
 
     /// Answers a request on the pipe of a service; none where it is of something else.
     pub(super) fn on_service(&mut self, cx: &Cx, req: &Req) -> Option<Handled> {
-        let file = match req.body.file_id()? {
-            FileId::RELATED if cx.related => cx.previous?,
-            own => own,
-        };
+        let file = req.file(cx)?;
         if file.persistent != PERSISTENT {
             return None;
         }
