@@ -251,6 +251,37 @@ pub enum Damage {
     Missing,
 }
 
+/// Why a stored value cannot be had. That it could not be read says nothing of what is stored.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    Damaged(Damage),
+    Failed(JournalError),
+}
+
+impl From<Damage> for Unread {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage)
+    }
+}
+
+impl Unread {
+    /// As an error, damage by way of `damaged`.
+    pub(crate) fn or_failed(self, damaged: impl FnOnce(Damage) -> JournalError) -> JournalError {
+        match self {
+            Self::Damaged(damage) => damaged(damage),
+            Self::Failed(error) => error,
+        }
+    }
+
+    pub(crate) fn part(self, what: impl Into<String>) -> JournalError {
+        self.or_failed(|damage| JournalError::part(what, damage))
+    }
+
+    pub(crate) fn block(self, shard: u32, block: u64) -> JournalError {
+        self.or_failed(|damage| JournalError::damaged(shard, block, damage))
+    }
+}
+
 impl JournalError {
     pub(crate) fn damaged(shard: u32, block: u64, damage: Damage) -> Self {
         Self::Damaged {

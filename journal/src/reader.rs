@@ -96,7 +96,7 @@ impl Journal {
         Self::of(Container::Bundle(Box::new(bundle)), |_, error| Err(error))
     }
 
-    /// `instead` gives the metadata where they cannot be read.
+    /// `instead` gives the metadata where they are damaged.
     fn of(
         container: Container,
         instead: impl FnOnce(&Container, JournalError) -> Result<Vec<u8>, JournalError>,
@@ -105,14 +105,17 @@ impl Journal {
             Container::Store(store) => store.meta_json(),
             Container::Bundle(bundle) => bundle.meta_json(),
         };
-        let meta_json = stored.or_else(|error| instead(&container, error))?;
+        let meta_json = match stored {
+            Err(error) if error.is_damage() => instead(&container, error)?,
+            stored => stored?,
+        };
         let meta = RunMeta::from_json(&meta_json)?;
         let mut shards = Vec::new();
         let mut tails = Vec::new();
         for shard in 0..meta.shards {
             let end = match &container {
                 Container::Store(store) => {
-                    let (end, tail) = store.shard_end(shard);
+                    let (end, tail) = store.shard_end(shard)?;
                     tails.extend(tail);
                     end
                 }

@@ -263,6 +263,7 @@ fn salvage(args: &Args) -> Outcome {
                         return Ok(Verdict::Same);
                     }
                 }
+                Err(error) if !error.is_damage() => return Err(failed(error, &args.journal)),
                 Err(error) => {
                     lost = true;
                     note!("smbench: {}", error.words());

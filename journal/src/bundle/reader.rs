@@ -18,7 +18,7 @@ use super::{
 use crate::{
     block::{BlockHead, LoadedBlock, Unpacker},
     entries::NumberedBlock,
-    error::{Damage, JournalError},
+    error::{Damage, JournalError, Unread},
     meta::{AttachmentHead, FORMAT},
     reader::TornTail,
 };
@@ -176,7 +176,8 @@ impl BundleReader {
         let (row, crc) = self
             .frame_at(trailer.index)?
             .ok_or_else(|| damaged(Damage::Missing))?;
-        let payload = self.payload(&row, crc).map_err(damaged)?;
+        let unread = |unread: Unread| unread.part("index");
+        let payload = self.payload(&row, crc).map_err(unread)?;
         let chunks = payload.chunks_exact(ROW_BYTES);
         if row.kind != KIND_INDEX || !chunks.remainder().is_empty() {
             return Err(damaged(Damage::Field {
@@ -212,11 +213,16 @@ impl BundleReader {
         // A crash may leave the last frame's head without its payload.
         if let Some(last) = self.rows.last().copied()
             && let Some((row, crc)) = self.frame_at(last.offset)?
-            && self.payload(&row, crc).is_err()
         {
-            at = last.offset;
-            self.rows.pop();
-            reason = "the last part is incomplete";
+            match self.payload(&row, crc) {
+                Ok(_) => {}
+                Err(Unread::Failed(error)) => return Err(error),
+                Err(Unread::Damaged(_)) => {
+                    at = last.offset;
+                    self.rows.pop();
+                    reason = "the last part is incomplete";
+                }
+            }
         }
         self.tail = Some(TornTail {
             shard: None,
@@ -257,29 +263,30 @@ impl BundleReader {
     }
 
     /// A frame's payload, checked.
-    fn payload(&self, row: &Row, expected: u32) -> Result<Vec<u8>, Damage> {
+    fn payload(&self, row: &Row, expected: u32) -> Result<Vec<u8>, Unread> {
         let at = row.offset.saturating_add(FRAME_HEAD as u64);
         let payload = self
             .bytes(at, row.stored_len as usize)
-            .map_err(|_| Damage::Missing)?;
+            .map_err(Unread::Failed)?;
         let found = crc32fast::hash(&payload);
         if found == expected {
             Ok(payload)
         } else {
-            Err(Damage::Checksum { expected, found })
+            Err(Damage::Checksum { expected, found }.into())
         }
     }
 
     /// The payload of a frame that the index tells of.
-    fn load(&self, row: &Row) -> Result<Vec<u8>, Damage> {
-        let found = self.frame_at(row.offset).map_err(|_| Damage::Missing)?;
+    fn load(&self, row: &Row) -> Result<Vec<u8>, Unread> {
+        let found = self.frame_at(row.offset).map_err(Unread::Failed)?;
         match found {
             Some((head, crc)) if head == *row => self.payload(row, crc),
             Some(_) => Err(Damage::Field {
                 field: "frame's offset",
                 got: row.offset,
-            }),
-            None => Err(Damage::Missing),
+            }
+            .into()),
+            None => Err(Damage::Missing.into()),
         }
     }
 
@@ -317,8 +324,7 @@ impl BundleReader {
     }
 
     fn part(&self, row: &Row, what: &str) -> Result<Vec<u8>, JournalError> {
-        self.load(row)
-            .map_err(|damage| JournalError::part(what, damage))
+        self.load(row).map_err(|unread| unread.part(what))
     }
 
     pub(crate) fn meta_json(&self) -> Result<Vec<u8>, JournalError> {
@@ -429,10 +435,10 @@ impl BundleReader {
             found.push(JournalError::part("file", Damage::Digest));
         }
         for row in &self.rows {
-            if let Err(damage) = self.load(row) {
+            if let Err(unread) = self.load(row) {
                 found.push(match row.shard {
-                    NO_SHARD => JournalError::part(format!("frame at byte {}", row.offset), damage),
-                    shard => JournalError::damaged(shard, row.first, damage),
+                    NO_SHARD => unread.part(format!("frame at byte {}", row.offset)),
+                    shard => unread.block(shard, row.first),
                 });
             }
         }
@@ -491,11 +497,11 @@ impl Blocks<'_> {
         let row = self.rows.next()?;
         let block = self
             .unpack(&row, spare)
-            .map_err(|damage| JournalError::damaged(row.shard, row.first, damage));
+            .map_err(|unread| unread.block(row.shard, row.first));
         Some((row.first, block))
     }
 
-    fn unpack(&mut self, row: &Row, mut raw: Vec<u8>) -> Result<LoadedBlock, Damage> {
+    fn unpack(&mut self, row: &Row, mut raw: Vec<u8>) -> Result<LoadedBlock, Unread> {
         let head = BlockHead {
             shard: row.shard,
             first_seq: row.first,

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     block::{BlockHead, LoadedBlock, Unpacker},
     entries::NumberedBlock,
-    error::{Damage, JournalError},
+    error::{Damage, Unread},
 };
 
 /// The blocks of one shard in order.
@@ -42,14 +42,14 @@ impl Blocks<'_> {
         let seq = self.seqs.next()?;
         let block = self
             .load(seq, spare)
-            .map_err(|damage| JournalError::damaged(self.shard, seq, damage));
+            .map_err(|unread| unread.block(self.shard, seq));
         Some((seq, block))
     }
 
-    fn load(&mut self, seq: u64, mut raw: Vec<u8>) -> Result<LoadedBlock, Damage> {
+    fn load(&mut self, seq: u64, mut raw: Vec<u8>) -> Result<LoadedBlock, Unread> {
         let get = |key: &[u8]| {
             let content = self.reader.values.get(self.shard, key)?;
-            content.ok_or(Damage::Missing)
+            content.ok_or(Unread::Damaged(Damage::Missing))
         };
         let content = get(&key(seq))?;
         let (lead, payload) = parse(self.shard, seq, &content)?;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     block::Unpacker,
-    error::{Damage, JournalError},
+    error::{Damage, JournalError, Unread},
     meta::AttachmentHead,
     reader::TornTail,
     temporary::TemporaryFolder,
@@ -80,11 +80,11 @@ impl StoreReader {
             _marker: marker,
             _temporary: temporary,
         };
-        reader.find_problems(&text);
+        reader.find_problems(&text)?;
         Ok(reader)
     }
 
-    fn find_problems(&mut self, marker: &[u8]) {
+    fn find_problems(&mut self, marker: &[u8]) -> Result<(), JournalError> {
         let mut problems = Vec::new();
         if marker != MARKER_TEXT && marker != v1::MARKER_TEXT {
             problems.push((MARKER.to_owned(), Damage::Digest));
@@ -104,8 +104,9 @@ impl StoreReader {
                 problems.push((key, Damage::Missing));
             }
         }
-        problems.extend(self.attachment_problems());
+        problems.extend(self.attachment_problems()?);
         self.problems = problems;
+        Ok(())
     }
 
     /// Damage that reading events and attachments does not show.
@@ -166,31 +167,38 @@ impl StoreReader {
     }
 
     /// Attachments that are not there whole, though each value that is there is.
-    fn attachment_problems(&self) -> Vec<(String, Damage)> {
+    fn attachment_problems(&self) -> Result<Vec<(String, Damage)>, JournalError> {
         let lost = |name: &str, has_head: bool| {
             if !has_head {
-                return Some(Damage::Missing);
+                return Ok(Some(Damage::Missing));
             }
-            let json = self.values.get(RUN_TREE, &super::attachment_key(name));
-            let head: AttachmentHead = serde_json::from_slice(&json.ok()??).ok()?;
+            let json = match self.values.get(RUN_TREE, &super::attachment_key(name)) {
+                Ok(json) => json.unwrap_or_default(),
+                // That is told of the value itself.
+                Err(Unread::Damaged(_)) => return Ok(None),
+                Err(Unread::Failed(error)) => return Err(error),
+            };
+            let Ok(head) = serde_json::from_slice::<AttachmentHead>(&json) else {
+                return Ok(None);
+            };
             let have = (0u32..)
                 .map_while(|index| {
                     let key = super::attachment_piece_key(name, index);
                     Some(self.values.place(RUN_TREE, &key)?.content_len as u64)
                 })
                 .sum();
-            (have != head.stored).then_some(Damage::Short {
+            Ok((have != head.stored).then_some(Damage::Short {
                 need: head.stored,
                 have,
-            })
+            }))
         };
-        self.attachment_names()
-            .into_iter()
-            .filter_map(|(name, has_head)| {
-                let damage = lost(&name, has_head)?;
-                Some((format!("attachment {name}"), damage))
-            })
-            .collect()
+        let mut problems = Vec::new();
+        for (name, has_head) in self.attachment_names() {
+            if let Some(damage) = lost(&name, has_head)? {
+                problems.push((format!("attachment {name}"), damage));
+            }
+        }
+        Ok(problems)
     }
 
     /// An attachment's zstd stream, unchecked.
@@ -227,9 +235,15 @@ impl StoreReader {
     }
 
     /// Is the shard's record ended, is its tail torn?
-    pub(crate) fn shard_end(&self, shard: u32) -> (ShardEnd, Option<TornTail>) {
-        // Both copies damaged: `problems` tells, and the record has no end.
-        let end = self.get_copied(&end_key(shard)).ok().flatten();
+    pub(crate) fn shard_end(
+        &self,
+        shard: u32,
+    ) -> Result<(ShardEnd, Option<TornTail>), JournalError> {
+        let end = match self.get_copied(&end_key(shard)) {
+            // Both copies damaged: `problems` tells, and the record has no end.
+            Err(error) if error.is_damage() => None,
+            end => end?,
+        };
         let finish = end.and_then(|end| {
             let (count, rest) = take_u64(&end)?;
             let (after, _) = take_u64(rest)?;
@@ -240,61 +254,77 @@ impl StoreReader {
                 finish,
                 cut_at: None,
             };
-            return (end, None);
+            return Ok((end, None));
         }
-        let tail = self.torn_tail(shard);
+        let tail = self.torn_tail(shard)?;
         let cut_at = tail.as_ref().map(|tail| tail.from);
-        (ShardEnd { finish, cut_at }, tail)
+        Ok((ShardEnd { finish, cut_at }, tail))
     }
 
     /// What is not whole behind what was promised to last.
-    fn torn_tail(&self, shard: u32) -> Option<TornTail> {
+    fn torn_tail(&self, shard: u32) -> Result<Option<TornTail>, JournalError> {
         let leads = self
             .shard_blocks(shard)
             .filter_map(|(seq, place)| Some(blocks::parse(shard, seq, &place.lead).ok()?.0));
         let promised = leads.map(|lead| lead.safe).max().unwrap_or_default();
         let mut expected = 0;
-        let (from, damage) = self.shard_blocks(shard).find_map(|(seq, place)| {
+        let mut torn = None;
+        for (seq, place) in self.shard_blocks(shard) {
             let trouble = if seq > expected {
                 Some((expected, Damage::Gap { expected }))
             } else {
-                let damage = self.block_damage(shard, seq, place);
+                let damage = self.block_damage(shard, seq, place)?;
                 damage.map(|damage| (seq, damage))
             };
             let lead = blocks::parse(shard, seq, &place.lead);
             expected = lead.map_or(seq, |(lead, _)| lead.head.next_seq());
-            trouble.filter(|(from, _)| *from >= promised)
-        })?;
+            torn = trouble.filter(|(from, _)| *from >= promised);
+            if torn.is_some() {
+                break;
+            }
+        }
+        let Some((from, damage)) = torn else {
+            return Ok(None);
+        };
         let behind = self.values.in_tree(shard).filter(|(key, _)| {
             let seq = key.get(..8).and_then(blocks::seq_of);
             seq.is_none_or(|seq| seq >= from)
         });
-        Some(TornTail {
+        Ok(Some(TornTail {
             shard: Some(shard),
             from,
             bytes: behind.map(|(_, place)| place.len as u64).sum(),
             reason: damage.to_string(),
-        })
+        }))
     }
 
-    fn block_damage(&self, shard: u32, seq: u64, place: &Place) -> Option<Damage> {
+    fn block_damage(
+        &self,
+        shard: u32,
+        seq: u64,
+        place: &Place,
+    ) -> Result<Option<Damage>, JournalError> {
         if place.damage.is_some() {
-            return place.damage.clone();
+            return Ok(place.damage.clone());
         }
         let (lead, _) = match blocks::parse(shard, seq, &place.lead) {
             Ok(parsed) => parsed,
-            Err(damage) => return Some(damage),
+            Err(damage) => return Ok(Some(damage)),
         };
-        (1..=lead.pieces).find_map(|index| {
+        for index in 1..=lead.pieces {
             match self.values.get(shard, &blocks::piece_key(seq, index)) {
-                Ok(Some(_)) => None,
-                Ok(None) => Some(Damage::Short {
-                    need: u64::from(lead.pieces),
-                    have: u64::from(index - 1),
-                }),
-                Err(damage) => Some(damage),
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    return Ok(Some(Damage::Short {
+                        need: u64::from(lead.pieces),
+                        have: u64::from(index - 1),
+                    }));
+                }
+                Err(Unread::Damaged(damage)) => return Ok(Some(damage)),
+                Err(Unread::Failed(error)) => return Err(error),
             }
-        })
+        }
+        Ok(None)
     }
 
     /// Bytes of all files in the folder.
@@ -309,7 +339,7 @@ impl StoreReader {
 
     fn get_run(&self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
         let content = self.values.get(RUN_TREE, key);
-        content.map_err(|damage| JournalError::part(words(key), damage))
+        content.map_err(|unread| unread.part(words(key)))
     }
 
     /// The first whole one of a value and its copy.

@@ -15,7 +15,7 @@ use super::{
     MARKER, io_error,
     value::{self, MAGIC, MAX_VALUE},
 };
-use crate::error::{Damage, JournalError};
+use crate::error::{Damage, JournalError, Unread};
 
 /// The values of a folder.
 pub(super) struct Values {
@@ -150,20 +150,20 @@ impl Values {
     }
 
     /// The content of a value; `None` when it is not there.
-    pub(super) fn get(&self, tree: u32, key: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
+    pub(super) fn get(&self, tree: u32, key: &[u8]) -> Result<Option<Vec<u8>>, Unread> {
         let Some(place) = self.place(tree, key) else {
             return Ok(None);
         };
         if let Some(damage) = &place.damage {
-            return Err(damage.clone());
+            return Err(damage.clone().into());
         }
         let mut bytes = vec![0; place.len];
         let path = self.files.get(place.file).ok_or(Damage::Missing)?;
         File::open(path)
             .and_then(|file| file.read_exact_at(&mut bytes, place.at))
-            .map_err(|_| Damage::Missing)?;
+            .map_err(|source| Unread::Failed(io_error("reading", path)(source)))?;
         let head = value::head(&bytes).ok_or(Damage::Missing)?;
-        head.content(&bytes).map(|content| Some(content.to_vec()))
+        Ok(Some(head.content(&bytes)?.to_vec()))
     }
 }
 
