@@ -203,6 +203,7 @@ mod tests {
             is_answered: true,
             is_reconstructed: false,
             on_pipe,
+            is_modelled: true,
             latency_us: 0,
             charge: 1,
         })

@@ -6,6 +6,7 @@ mod criteria;
 mod exit;
 mod facts;
 mod finding;
+mod functions;
 mod giveaway;
 mod histogram;
 mod identity;

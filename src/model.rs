@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use smbench_compiler::folder::FolderError;
 use smbench_compiler::prepare::{Stretch, stretches, synthetic};
+use smbench_core::engine;
 use smbench_core::workload::{Entry, EntryKind, Workload};
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 
@@ -12,13 +13,24 @@ use crate::load::Loaded;
 use crate::recorded::{Recorded, newest_dialect};
 
 /// The model server with a workload's shares and initial files.
-pub(crate) fn model_of(loaded: &Loaded, plants: &[Plant], seed: u64) -> Result<Server, Failure> {
-    let recorded = Recorded::of(loaded)?;
+///
+/// `operations` is what the recording holds of each of its operations.
+pub(crate) fn model_of(
+    loaded: &Loaded,
+    operations: &engine::Recorded,
+    plants: &[Plant],
+    seed: u64,
+) -> Result<Server, Failure> {
+    let asks_more = operations
+        .iter()
+        .any(|it| it.is_answered && !it.is_modelled);
+    let recorded = Recorded::of(loaded, asks_more)?;
     let config = ServerConfig {
         pipes: recorded.pipes,
         directory_leases: recorded.directory_leases,
         after_failed_create: recorded.after_failed_create,
         denials: recorded.denials,
+        functions: recorded.functions,
         plants: plants.iter().copied().collect(),
         ..config_of(loaded.workload(), seed)
     };

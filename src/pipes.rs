@@ -48,7 +48,7 @@ impl Conversations {
         let (Some(pipe), Some(expect)) = (pipe, &operation.expect) else {
             return Ok(());
         };
-        let data = match expect.data {
+        let data = match expect.data.or(expect.output) {
             Some(data) => loaded.blobs.get(&data.blake3),
             None => Ok(Vec::new()),
         };

@@ -3,9 +3,10 @@
 use smbench_core::ids::OpId;
 use smbench_core::smb2::{Capabilities, Dialect, FileAttributes, NtStatus, Request};
 use smbench_core::workload::{Action, Operation, Tree, Workload};
-use smbench_sim::server::{AfterFailedCreate, Denial, RecordedPipe};
+use smbench_sim::server::{AfterFailedCreate, Denial, RecordedFunction, RecordedPipe};
 
 use crate::exit::Failure;
+use crate::functions::Functions;
 use crate::load::Loaded;
 use crate::pipes::Conversations;
 use crate::rights::Rights;
@@ -21,21 +22,25 @@ pub(crate) struct Recorded {
     pub(crate) denials: Vec<Denial>,
     /// What was said on its pipes.
     pub(crate) pipes: Vec<RecordedPipe>,
+    /// What it answered to what the model does not compute.
+    pub(crate) functions: Vec<RecordedFunction>,
 }
 
 impl Recorded {
     /// Reads a workload's operations once, as they lie.
-    pub(crate) fn of(loaded: &Loaded) -> Result<Self, Failure> {
+    /// `asks_more`: some of them ask for what the model does not compute.
+    pub(crate) fn of(loaded: &Loaded, asks_more: bool) -> Result<Self, Failure> {
         let workload = loaded.workload();
         let (mut seen, mut said) = (Seen::default(), Conversations::default());
-        let mut rights = Rights::default();
+        let (mut rights, mut functions) = (Rights::default(), Functions::default());
         // Most workloads tell nothing of it, which is known from their text in a tenth of the time.
-        if workload.trees.iter().any(Tree::holds_pipes) || tells(loaded)? {
+        if asks_more || workload.trees.iter().any(Tree::holds_pipes) || tells(loaded)? {
             for operation in loaded.operations()? {
                 let operation = operation?;
                 seen.note(&operation);
                 rights.note(workload, &operation);
                 said.note(loaded, &operation)?;
+                functions.note(loaded, &operation)?;
             }
         }
         let mut told = workload.connections.iter().filter_map(|it| it.capabilities);
@@ -49,6 +54,7 @@ impl Recorded {
             },
             denials: rights.denials(),
             pipes: said.pipes,
+            functions: functions.answers,
         })
     }
 }

@@ -106,7 +106,7 @@ impl Results {
         drop(plan);
         let mut about = About::of(journal, &recipe);
         if about.is_simulation() {
-            tally = tally.copying_pipes();
+            tally = tally.copying();
         }
         let mut heard = Listener::default();
         let mut ended_us = 0;

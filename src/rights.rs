@@ -118,7 +118,7 @@ impl Rights {
         }
         let key = Key {
             share: tree.share().to_lowercase(),
-            path: create.name.as_text()?.trim_matches('\\').to_lowercase(),
+            path: create.versioned_name()?.trim_matches('\\').to_lowercase(),
             user: user_of(&user.name),
             what: Denied::Create(create.desired_access.without_generic()),
         };

@@ -23,8 +23,8 @@ use crate::verdict::{Basis, Funnel, Judgement, lacks};
 pub(crate) struct Tally {
     /// What the recording holds.
     recorded: Recorded,
-    /// What services behind pipes say is copied from the recording.
-    copies_pipes: bool,
+    /// What services behind pipes say, and what the model does not compute, is copied from the recording.
+    copies: bool,
     /// What became of each operation.
     fates: Vec<u8>,
     /// Requests sent.
@@ -89,7 +89,7 @@ impl Tally {
         Self {
             fates: vec![0; recorded.len()],
             recorded,
-            copies_pipes: false,
+            copies: false,
             issued: 0,
             finished: 0,
             reconstructed: (0, 0),
@@ -111,9 +111,9 @@ impl Tally {
         }
     }
 
-    /// What is said on pipes is copied from the recording: it is not compared.
-    pub(crate) fn copying_pipes(mut self) -> Self {
-        self.copies_pipes = true;
+    /// What is said on pipes, and what no model computes, is copied from the recording: it is not compared.
+    pub(crate) fn copying(mut self) -> Self {
+        self.copies = true;
         self
     }
 
@@ -358,7 +358,8 @@ impl Tally {
         let answered = (0u32..).map(OpId).zip(self.recorded.iter());
         let (mut count, mut equal, mut copied, mut copies) = (0, 0, 0, 0);
         for (op, it) in answered.filter(|(_, it)| it.is_answered) {
-            let is_copied = self.copies_pipes && is_of_service(it);
+            let copies_it = is_of_service(it) || !it.is_modelled && !self.has(op, fate::UNEQUAL);
+            let is_copied = self.copies && copies_it;
             copies += u64::from(is_copied);
             if !self.has(op, fate::ANSWERED) {
                 continue;

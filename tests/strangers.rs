@@ -20,6 +20,12 @@ fn public(name: &str) -> Option<PathBuf> {
     Some(folder.join(name)).filter(|path| path.exists())
 }
 
+/// One that was made by hand of what went wrong.
+fn trial(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/trials");
+    folder.join(name)
+}
+
 fn simulated(scratch: &Scratch, path: &Path) -> Value {
     let path = path.to_string_lossy();
     scratch.run(["compile", &path, "-o", "w", "--force", "--json"]);
@@ -100,4 +106,36 @@ fn names_are_compared_by_an_upcase_table() {
     let told = simulated(&scratch, &path);
     assert_eq!(told["verdict"], "as_recorded", "{told:#}");
     assert_eq!(told["compared"], 27);
+}
+
+/// Versions of files are views that a recording has; which of them there are is answered as it was recorded, for the
+/// given-away workload too.
+#[test]
+fn previous_versions_are_there_and_enumerated_as_recorded() {
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &trial("B9_snapshots.pcap"));
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    let counts = |told: &Value| {
+        let count = |key: &str| told[key].as_u64().unwrap();
+        (count("compared"), count("answered_from_recording"))
+    };
+    assert_eq!(counts(&told), (17, 2), "{told:#}");
+    scratch.run(["anonymize", "w", "-o", "clean"]).expect(0);
+    let given = scratch
+        .run(["sim", "clean", "--speed", "max", "--json"])
+        .json();
+    assert_eq!(
+        (&given["verdict"], counts(&given)),
+        (&told["verdict"], (17, 2))
+    );
+    scratch
+        .run(["slice", "w", "--client", "0", "-o", "part"])
+        .expect(0);
+    let part = scratch
+        .run(["sim", "part", "--speed", "max", "--json"])
+        .json();
+    assert_eq!(
+        (&part["verdict"], counts(&part)),
+        (&told["verdict"], (17, 2))
+    );
 }

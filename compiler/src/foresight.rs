@@ -248,13 +248,13 @@ impl Seer {
         open: Option<OpenRef>,
         status: NtStatus,
     ) {
-        let Some(name) = create.name.as_text() else {
+        let Some(name) = create.versioned_name() else {
             return;
         };
         let attempt = Attempt {
             at: self.at,
             frame: operation.frame,
-            name: name.to_owned(),
+            name: name.clone().into_owned(),
             access: create.desired_access.without_generic(),
             share: create.share_access,
         };

@@ -25,7 +25,7 @@ mod tests;
 mod told;
 mod unseen;
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use smbench_core::{
     fscc::SetInfoPayload,
@@ -231,16 +231,15 @@ impl Namespace {
         };
         let special = create
             .create_options
-            .contains(CreateOptions::OPEN_BY_FILE_ID)
-            || create.contexts.iter().any(|it| it.tag == ContextTag::TWRP);
+            .contains(CreateOptions::OPEN_BY_FILE_ID);
         // Zeros stand for what was not captured.
-        let whole = |name: &&str| !op.cut || !name.contains('\0');
-        let name = create.name.as_text().filter(|_| !special);
+        let whole = |name: &Cow<'_, str>| !op.cut || !name.contains('\0');
+        let name = create.versioned_name().filter(|_| !special);
         let Some(name) = name.filter(whole) else {
             return self.names.problem("name of another kind, or cut", op.id);
         };
         let dfs = op.flags.contains(HeaderFlags::DFS);
-        let Some(place) = self.names.place(share, name, dfs, op.id) else {
+        let Some(place) = self.names.place(share, &name, dfs, op.id) else {
             return;
         };
         let attributes = expect.attributes.map(FileAttributes::from_bits_retain);

@@ -23,6 +23,7 @@ use smbench_core::{
         AccessMask, Capabilities, Command, CreateDisposition, CreateOptions, CreateRequest,
         FileAttributes, FileInfoClass, Guid, InfoType, Name, NtStatus, Request, SecurityMode,
         SessionSetupRequest, SetInfoRequest, ShareAccess, TreeConnectRequest, WriteRequest,
+        version::is_previous_version,
     },
     workload::{
         Action, Client, Connection, DataRef, Edge, Entry, EntryKind, Expect, Extent, Operation,
@@ -59,6 +60,8 @@ pub struct Preparation {
     pub entries: u64,
     /// Bytes that it writes.
     pub bytes: u64,
+    /// Entries that a client cannot make, by what they are.
+    pub not_made: BTreeMap<&'static str, u64>,
 }
 
 /// Credits that each request asks for: the data of a READ may be written back by one WRITE, which costs as
@@ -192,10 +195,14 @@ pub fn prepare(
             place.owned.as_deref(),
             CreateDisposition::OPEN_IF,
         );
-        let mut sorted: Vec<&Entry> = entries
+        let of_share = entries
             .iter()
-            .filter(|entry| entry.share.eq_ignore_ascii_case(share) && !entry.path.is_empty())
-            .collect();
+            .filter(|entry| entry.share.eq_ignore_ascii_case(share) && !entry.path.is_empty());
+        let (versions, mut sorted): (Vec<&Entry>, Vec<&Entry>) =
+            of_share.partition(|entry| is_previous_version(&entry.path));
+        if !versions.is_empty() {
+            *builder.out.not_made.entry("previous version").or_default() += versions.len() as u64;
+        }
         // Folders before what is in them, files before their streams.
         sorted.sort_by_key(|entry| (entry.kind == EntryKind::Stream, entry.path.to_lowercase()));
         let mut made: BTreeSet<String> = BTreeSet::new();

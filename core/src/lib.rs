@@ -11,6 +11,7 @@ pub mod engine;
 pub mod event;
 pub mod frame;
 pub mod fscc;
+pub mod function;
 pub mod ids;
 pub mod order;
 pub mod rpc;

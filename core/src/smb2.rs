@@ -37,6 +37,7 @@ pub mod transform;
 pub mod tree_connect;
 pub mod tree_disconnect;
 pub mod types;
+pub mod version;
 pub(crate) mod wire;
 pub mod write;
 

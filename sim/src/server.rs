@@ -26,6 +26,7 @@ mod dispatch;
 mod durable;
 mod file_info;
 mod fs;
+mod functions;
 mod info;
 mod ioctl;
 mod leases;
@@ -48,6 +49,7 @@ mod session;
 mod set_info;
 mod sound;
 mod tree;
+mod versions;
 mod waiting;
 
 #[cfg(test)]
@@ -59,11 +61,13 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use smbench_core::ids::LogicalTime;
+use smbench_core::smb2::version::is_previous_version;
 use smbench_core::smb2::{Command, Guid};
 
 pub use self::config::{AfterFailedCreate, SeedEntry, ServerConfig, ShareConfig, ShareKind};
 pub use self::data::Source;
 pub use self::denials::{Denial, Denied};
+pub use self::functions::RecordedFunction;
 pub use self::limits::{Limit, Limits};
 pub use self::plant::{Plant, UnknownPlant};
 pub use self::recorded::{RecordedAnswer, RecordedPipe};
@@ -72,6 +76,7 @@ use self::conn::Conn;
 use self::data::{Data, len64};
 use self::denials::Denials;
 use self::fs::{Found, Fs, NodeId, StreamId};
+use self::functions::RecordedFunctions;
 use self::leases::{Lease, LeaseId};
 use self::limits::Hits;
 use self::name::Path;
@@ -209,6 +214,9 @@ pub struct Server {
     recorded: RecordedPipes,
     services: Services,
     denials: Denials,
+    functions: RecordedFunctions,
+    /// Some of what is there are previous versions.
+    has_versions: bool,
 }
 
 impl Server {
@@ -218,11 +226,14 @@ impl Server {
         let shares = std::mem::take(&mut config.shares);
         let recorded = RecordedPipes::of(std::mem::take(&mut config.pipes));
         let denials = Denials::of(std::mem::take(&mut config.denials));
+        let functions = RecordedFunctions::of(std::mem::take(&mut config.functions));
         let mut server = Self {
             rng: Rng(config.seed),
             recorded,
             services: Services::default(),
             denials,
+            functions,
+            has_versions: false,
             now: LogicalTime::ZERO,
             fs: Fs::default(),
             shares: Vec::new(),
@@ -375,6 +386,7 @@ impl Server {
             share: share.to_owned(),
         })?;
         let parsed = Path::parse(path).map_err(|_| bad())?;
+        self.has_versions |= is_previous_version(path);
         let now = self.filetime();
         for (index, part) in parsed.parts.iter().enumerate() {
             let last = index.saturating_add(1) == parsed.parts.len();

@@ -1,5 +1,6 @@
 //! `smbench prepare`: build a workload's initial files on a server.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -46,10 +47,24 @@ pub(crate) struct Prepared {
     pub(crate) entries: u64,
     /// Bytes written.
     pub(crate) bytes: u64,
+    /// Entries that no client can make, by what they are.
+    pub(crate) not_made: BTreeMap<&'static str, u64>,
     /// Requests sent.
     pub(crate) issued: u64,
     /// Where its journal is.
     pub(crate) journal: String,
+}
+
+impl Prepared {
+    /// What was made, in a line; and what was not.
+    pub(crate) fn words(&self) -> String {
+        let (entries, bytes, root) = (self.entries, self.bytes, &self.root);
+        let mut words = format!("prepared {entries} entries with {bytes} bytes below {root}");
+        for (what, count) in &self.not_made {
+            words.push_str(&format!("; {count} of a {what} cannot be made"));
+        }
+        words
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -59,12 +74,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.json {
         report::json(&prepared)?;
     } else {
-        say!(
-            "prepared {} entries with {} bytes below {}",
-            prepared.entries,
-            prepared.bytes,
-            prepared.root,
-        );
+        say!("{}", prepared.words());
         say!(
             "next: smbench replay {} with the same --server, --share and --root",
             args.dir.display()
@@ -96,6 +106,7 @@ pub(crate) fn on(
         synthetic,
         entries,
         bytes,
+        not_made,
     } = preparation;
     let attachments = attachments(&workload, &operations)?;
     let users = target.known_users(loaded.workload());
@@ -138,6 +149,7 @@ pub(crate) fn on(
         root: target.root.clone(),
         entries,
         bytes,
+        not_made,
         issued: outcome.summary.issued,
         journal: outcome.summary.journal,
     })

@@ -204,12 +204,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             bundle: None,
         };
         let prepared = prepare::on(&loaded, &target, args.run.timeout, &record)?;
-        note!(
-            "prepared {} entries with {} bytes below {}",
-            prepared.entries,
-            prepared.bytes,
-            prepared.root,
-        );
+        note!("{}", prepared.words());
     }
     let credentials = target.known_users(workload);
     identity::foretell(workload, &credentials);

@@ -189,7 +189,8 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Ended,
     let config = args.run.config(args.seed);
     let plan = loaded.plan(&config)?;
     let operations = plan.len() as u64;
-    let server = model_of(loaded, &args.plant, args.seed)?;
+    let recorded = plan.recorded();
+    let server = model_of(loaded, &recorded, &args.plant, args.seed)?;
     let recording = Recording::begin(
         &args.record,
         RunIdentity {
@@ -208,7 +209,7 @@ fn simulated(loaded: &Loaded, args: &Args, scenario: &Scenario) -> Result<Ended,
         Some(path) => Some(Capture::begin(path, loaded, scenario, args.pcap_at)?),
         None => None,
     };
-    let tally = Rc::new(RefCell::new(Tally::of(plan.recorded()).copying_pipes()));
+    let tally = Rc::new(RefCell::new(Tally::of(recorded).copying()));
     let taker = Rc::clone(&tally);
     let begun = Instant::now();
     // Its recorder notices.

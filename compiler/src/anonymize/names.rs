@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use smbench_core::smb2::Name;
+use smbench_core::smb2::{Name, version};
 
 use super::{Scrub, policy, tally::Kind, words::fold};
 
@@ -223,8 +223,8 @@ impl Scrub {
             self.tally.kept("well-known names in paths");
             return text.to_owned();
         }
-        if let Some(token) = text.strip_prefix("@GMT-") {
-            return format!("@GMT-{}", self.snapshot(token));
+        if let Some(time) = version::time_of(text) {
+            return version::token(self.time(time));
         }
         let (lead, rest) = text.split_at_checked(lead_len(text)).unwrap_or(("", text));
         let end = rest.trim_end_matches(['.', ' ']).len();
@@ -245,26 +245,6 @@ impl Scrub {
             }
         }
         out + tail
-    }
-
-    /// The time of a snapshot, `2026.01.31-12.30.00`: another one of that form.
-    fn snapshot(&mut self, token: &str) -> String {
-        self.tally.replaced(Kind::Times, token.len());
-        if !self.sealed {
-            return token.to_owned();
-        }
-        let mut noise = [0; 6];
-        self.key.fill("snapshot", &[token.as_bytes()], &mut noise);
-        let [year, month, day, hour, minute, second] = noise;
-        format!(
-            "20{:02}.{:02}.{:02}-{:02}.{:02}.{:02}",
-            year % 25,
-            month % 12 + 1,
-            day % 28 + 1,
-            hour % 24,
-            minute % 60,
-            second % 60,
-        )
     }
 }
 

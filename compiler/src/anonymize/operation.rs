@@ -114,6 +114,7 @@ impl Scrub {
             attributes: _,
             count: _,
             data: _,
+            output: _,
             dialect: _,
         } = expect;
         *file_id = file_id.map(|id| self.file_id(id));

@@ -1,6 +1,7 @@
 //! What final responses say.
 
 use smbench_core::{
+    function::Function,
     ids::{OpId, TreeRef},
     smb2::{
         Command, ContextData, CreateResponse, Fsctl, Header, NtStatus, Request, Response,
@@ -54,21 +55,45 @@ impl Dissector {
             Response::Write(it) => expect.count = Some(it.count),
             Response::Ioctl(it) => {
                 // [MS-SMB2] 2.2.32.3
-                if let Some(key) = it.output.first_chunk::<24>() {
+                if let Some(key) = it.output.first_chunk::<24>()
+                    && self.asks_for_key(pending.op)
+                {
                     self.state.resume_keys.insert(*key, pending.op);
                 }
+                self.keep_output(pending.op, piece, &it.output, expect);
             }
             Response::QueryDirectory(it) => {
                 self.namespace_lists(pending.op, &it.output, expect.status);
+                self.keep_output(pending.op, piece, &it.output, expect);
             }
-            Response::QueryInfo(it) => self.namespace_told(pending.op, |namespace, op, span| {
-                namespace.queried(op, span, &it.output);
-            }),
+            Response::QueryInfo(it) => {
+                if self.is_awaited(pending.op) {
+                    self.namespace_told(pending.op, |namespace, op, span| {
+                        namespace.queried(op, span, &it.output);
+                    });
+                }
+                self.keep_output(pending.op, piece, &it.output, expect);
+            }
             Response::Close(it) => self.namespace_told(pending.op, |namespace, op, span| {
                 namespace.closing(op, span, &it);
             }),
             Response::Opaque(_) => self.problem("response that does not parse"),
             _ => {}
+        }
+    }
+
+    /// Keeps what came back, if all of it was captured, where nobody can compute it.
+    fn keep_output(&mut self, op: OpId, piece: &Piece<'_>, output: &[u8], expect: &mut Expect) {
+        let keeps = self.function_of(op).is_some_and(Function::keeps_output);
+        if keeps && !piece.is_cut() {
+            expect.output = self.keep(output);
+        }
+    }
+
+    fn function_of(&self, op: OpId) -> Option<Function> {
+        match &self.live.get(op)?.action {
+            Action::Request(request) => Some(Function::of(request)),
+            _ => None,
         }
     }
 
@@ -89,6 +114,13 @@ impl Dissector {
     /// Whether the body of this response is worth decoding.
     fn tells(&self, header: &Header, op: OpId) -> bool {
         let status = header.nt_status();
+        let whole_or_cut = [NtStatus::SUCCESS, NtStatus::BUFFER_OVERFLOW].contains(&status);
+        if whole_or_cut
+            && OUTPUTS.contains(&header.command)
+            && self.function_of(op).is_some_and(Function::keeps_output)
+        {
+            return true;
+        }
         match header.command {
             Command::SESSION_SETUP => {
                 !status.is_error() || status == NtStatus::MORE_PROCESSING_REQUIRED
@@ -97,17 +129,18 @@ impl Dissector {
                 !status.is_error()
             }
             Command::READ | Command::QUERY_DIRECTORY => !status.is_error() && !status.is_warning(),
-            Command::IOCTL => {
-                let action = self.live.get(op).map(|op| &op.action);
-                matches!(action, Some(Action::Request(Request::Ioctl(it)))
-                    if it.ctl_code == Fsctl::SRV_REQUEST_RESUME_KEY)
-                    && !status.is_error()
-            }
+            Command::IOCTL => self.asks_for_key(op) && !status.is_error(),
             // What does not fit is cut. [MS-SMB2] 3.3.5.20.1
             Command::QUERY_INFO if status == NtStatus::BUFFER_OVERFLOW => self.is_awaited(op),
             Command::QUERY_INFO | Command::CLOSE => !status.is_error() && self.is_awaited(op),
             _ => false,
         }
+    }
+
+    fn asks_for_key(&self, op: OpId) -> bool {
+        let action = self.live.get(op).map(|op| &op.action);
+        matches!(action, Some(Action::Request(Request::Ioctl(it)))
+            if it.ctl_code == Fsctl::SRV_REQUEST_RESUME_KEY)
     }
 
     /// Whether the namespace waits for an answer.
@@ -246,3 +279,10 @@ impl Dissector {
 
 /// End of FileId in a CREATE response. [MS-SMB2] 2.2.14.
 const FIXED_CREATE: usize = 64 + 80;
+
+/// Commands whose answers have an output.
+const OUTPUTS: [Command; 3] = [
+    Command::IOCTL,
+    Command::QUERY_INFO,
+    Command::QUERY_DIRECTORY,
+];

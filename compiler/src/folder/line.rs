@@ -112,7 +112,7 @@ impl<'a> Cursor<'a> {
         op.principal = self.maybe(b",\"principal\":")?.map(PrincipalRef);
         op.resume_key_of = self.maybe(b",\"resume_key_of\":")?.map(OpId);
         op.cancels = self.maybe(b",\"cancels\":")?.map(OpId);
-        op.data = self.data()?;
+        op.data = self.data(b",\"data\":{\"blake3\":\"")?;
         op.cut = self.eat(b",\"cut\":true");
         Some(())
     }
@@ -199,7 +199,8 @@ impl<'a> Cursor<'a> {
         expect.size = self.long(b",\"size\":")?;
         expect.attributes = self.maybe(b",\"attributes\":")?;
         expect.count = self.maybe(b",\"count\":")?;
-        expect.data = self.data()?;
+        expect.data = self.data(b",\"data\":{\"blake3\":\"")?;
+        expect.output = self.data(b",\"output\":{\"blake3\":\"")?;
         self.want(b"}")?;
         Some(expect)
     }
@@ -224,8 +225,8 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    fn data(&mut self) -> Option<Option<DataRef>> {
-        if !self.eat(b",\"data\":{\"blake3\":\"") {
+    fn data(&mut self, begin: &[u8]) -> Option<Option<DataRef>> {
+        if !self.eat(begin) {
             return Some(None);
         }
         let (hex, rest) = self.0.split_first_chunk::<64>()?;

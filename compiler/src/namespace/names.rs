@@ -117,8 +117,7 @@ impl Names {
         place.map_or("", |place| place.path.as_str())
     }
 
-    /// The place that a request names; none for snapshots, and for names that are not taken, which
-    /// are counted.
+    /// The place that a request names; none for names that are not taken, which are counted.
     pub(super) fn place(&mut self, share: usize, name: &str, dfs: bool, op: OpId) -> Option<Place> {
         let place = Place::of(share, name, dfs)?;
         let takes = self.takes(odd_path(&place.path), name, op);

@@ -60,15 +60,12 @@ impl Place {
         }
     }
 
-    /// The place that a request names; none for snapshots. With `dfs` the path begins with server
+    /// The place that a request names. With `dfs` the path begins with server
     /// and share. [MS-SMB2] 3.3.5.9
     pub(super) fn of(share: usize, name: &str, dfs: bool) -> Option<Self> {
         let mut name = name.trim_matches('\\');
         if dfs {
             name = name.splitn(3, '\\').nth(2).unwrap_or_default();
-        }
-        if name.starts_with("@GMT-") {
-            return None;
         }
         let folder = last_name(name);
         let colon = memchr(b':', name.get(folder..)?.as_bytes()).map(|at| at + folder);

@@ -8,7 +8,7 @@ use memchr::memrchr;
 use smbench_core::{
     fscc::upcase,
     ids::OpenRef,
-    smb2::{Command, InfoType, LeaseState, Name, NtStatus, OplockLevel, Request},
+    smb2::{Command, InfoType, LeaseState, NtStatus, OplockLevel, Request},
     workload::{Action, Expect, Operation, Workload},
 };
 
@@ -156,12 +156,12 @@ impl Names {
         let answered = op.reconstructed || op.expect.is_some();
         match &op.action {
             Action::Request(Request::Create(create)) => {
-                let Name::Text(path) = &create.name else {
+                let Some(path) = create.versioned_name() else {
                     return Facts::default();
                 };
                 // What goes on keeps its name, whatever the request says. [MS-SMB2] 3.3.5.9.7
                 let kept = op.reclaims.and_then(|old| self.of_open(old));
-                let (name, parent) = kept.unwrap_or_else(|| self.name(share, path));
+                let (name, parent) = kept.unwrap_or_else(|| self.name(share, &path));
                 if let Some(open) = op.open {
                     self.of_open.put(open.index(), Some((name, parent)));
                 }

@@ -8,8 +8,7 @@ use smbench_core::{
     fscc::SetInfoPayload,
     ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
     smb2::{
-        ChangeNotifyFlags, Command, ContextData, CreateOptions, HeaderFlags, Name, NtStatus,
-        Request,
+        ChangeNotifyFlags, Command, ContextData, CreateOptions, HeaderFlags, NtStatus, Request,
     },
     workload::{Action, BreakNotice, Edge, Operation, Rule, Workload},
 };
@@ -245,9 +244,8 @@ pub(super) fn key_of(share: &str, path: &str) -> String {
 
 /// The path below its share that a CREATE names; with DFS it begins with server and share.
 /// [MS-SMB2] 3.3.5.9
-fn path_of(op: &Operation, name: &Name) -> String {
-    let text = name.to_string();
-    let text = text.trim_matches('\\');
+fn path_of(op: &Operation, name: &str) -> String {
+    let text = name.trim_matches('\\');
     let text = match op.flags.contains(HeaderFlags::DFS) {
         true => text.splitn(3, '\\').nth(2).unwrap_or_default(),
         false => text,
@@ -323,7 +321,9 @@ impl Reader<'_> {
             .and_then(|tree| self.workload.trees.get(tree.index()));
         let share = share.map_or("", |tree| tree.share());
         if let Action::Request(Request::Create(create)) = &op.action {
-            let key = key_of(share, &path_of(op, &create.name));
+            let name = create.versioned_name();
+            let name = name.unwrap_or_else(|| create.name.to_string().into());
+            let key = key_of(share, &path_of(op, &name));
             let name = self.index.names.intern(&key, self.matcher);
             line.name = Some(name);
             if let Some(open) = op.open {

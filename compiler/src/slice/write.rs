@@ -41,8 +41,10 @@ pub(super) fn write(
             if !selection.options.causes {
                 listener.hear(folder.workload(), &op);
             }
-            let data = op.expect.as_ref().and_then(|expect| expect.data);
-            for data in [op.data, data].into_iter().flatten() {
+            let came_back = op.expect.as_ref();
+            let data = came_back.and_then(|expect| expect.data);
+            let output = came_back.and_then(|expect| expect.output);
+            for data in [op.data, data, output].into_iter().flatten() {
                 blobs.copy(&data)?;
             }
             op.at_us = op.at_us.saturating_sub(moved_us);

@@ -318,6 +318,12 @@ pub struct Expect {
     /// READ data; none when the capture does not hold all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataRef>,
+    /// What an IOCTL, QUERY_INFO or QUERY_DIRECTORY gave, where its function [keeps it]; none when the capture does not
+    /// hold all of it.
+    ///
+    /// [keeps it]: crate::function::Function::keeps_output
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<DataRef>,
     /// Dialect that NEGOTIATE chose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,

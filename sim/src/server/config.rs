@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use smbench_core::{seal::Secret, smb2::Dialect};
 
 use super::denials::Denial;
+use super::functions::RecordedFunction;
 use super::limits::Limits;
 use super::plant::Plant;
 use super::recorded::RecordedPipe;
@@ -124,6 +125,8 @@ pub struct ServerConfig {
     pub services: bool,
     /// What users are not allowed to do.
     pub denials: Vec<Denial>,
+    /// What was answered to requests that the model does not compute. Those it has no answer for it refuses.
+    pub functions: Vec<RecordedFunction>,
     /// Deliberate bugs.
     pub plants: BTreeSet<Plant>,
     /// Seed of every id and challenge.
@@ -159,6 +162,7 @@ impl Default for ServerConfig {
             pipes: Vec::new(),
             services: false,
             denials: Vec::new(),
+            functions: Vec::new(),
             plants: BTreeSet::new(),
             seed: 0,
             server_guid: *b"smbench-model-sv",

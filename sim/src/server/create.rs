@@ -1,6 +1,7 @@
 //! CREATE: what is asked, and where it leads. [MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1.
 
 use smbench_core::smb2::create_context::{DurableReconnect, DurableReconnectV2, DurableRequestV2};
+use smbench_core::smb2::version::is_previous_version;
 use smbench_core::smb2::{
     AccessMask, ContextData, ContextTag, CreateAction, CreateDisposition, CreateOptions,
     CreateRequest, Dialect, FileAttributes, ImpersonationLevel, Lease, NtStatus, OplockLevel,
@@ -30,7 +31,6 @@ pub(super) struct Asked {
     pub(super) lease: Option<Lease>,
     security: Option<Vec<u8>>,
     eas: Option<Vec<u8>>,
-    snapshot: bool,
 }
 
 impl Asked {
@@ -51,7 +51,6 @@ impl Asked {
                 }
                 ContextData::SecD(bytes) => asked.security = Some(bytes.clone()),
                 ContextData::ExtA(bytes) => asked.eas = Some(bytes.clone()),
-                ContextData::Timewarp(_) => asked.snapshot = true,
                 // [MS-SMB2] 3.3.5.9: a context that does not have its length.
                 ContextData::Raw(_) if SIZED.contains(&context.tag) => {
                     // A request for durability may carry anything in its reserved bytes.
@@ -110,11 +109,12 @@ impl Server {
         }
         let root = share.root;
         check_request(body)?;
-        if asked.snapshot {
-            return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into()); // there are no snapshots
+        let name = body.versioned_name();
+        let name = name.ok_or(NtStatus::OBJECT_NAME_INVALID)?;
+        let path = Path::parse(&name)?;
+        if is_previous_version(&name) {
+            self.check_version(root, &path, body)?;
         }
-        let text = body.name.as_text().ok_or(NtStatus::OBJECT_NAME_INVALID)?;
-        let path = Path::parse(text)?;
         if path.names_data && body.create_options.contains(CreateOptions::DIRECTORY_FILE) {
             return Err(NtStatus::NOT_A_DIRECTORY.into());
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use smbench_core::smb2::version::is_token;
 use smbench_core::smb2::{
     AccessMask, FileInfoClass, NtStatus, QueryDirectoryFlags, QueryDirectoryRequest,
     QueryDirectoryResponse,
@@ -139,7 +140,7 @@ impl Search<'_> {
             };
             let cost = scan.pattern.cost(&name);
             self.steps = self.steps.checked_sub(cost).ok_or(Stopped::Tired)?;
-            if node <= scan.until && scan.pattern.matches(&name) {
+            if node <= scan.until && scan.pattern.matches(&name) && !is_token(&name) {
                 return Ok(Some((name, node, behind)));
             }
             scan.at = behind;

@@ -189,6 +189,10 @@ impl Server {
             return handled;
         }
         self.check_rights(&cx, req)?;
+        self.check_changes(&cx, req)?;
+        if let Some(handled) = self.as_recorded(&cx, req) {
+            return handled;
+        }
         self.command(&cx, req)
     }
 

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use smbench_core::smb2::{
     CloseResponse, Command, CreateRequest, FileId, FlushResponse, IoctlResponse, NtStatus,
-    QueryInfoResponse, ReadResponse, Request, SetInfoResponse, WriteResponse,
+    QueryDirectoryResponse, QueryInfoResponse, ReadResponse, Request, SetInfoResponse,
+    WriteResponse,
 };
 
 use super::Server;
@@ -31,7 +32,7 @@ pub struct RecordedAnswer {
     pub command: Command,
     /// The status.
     pub status: NtStatus,
-    /// What a READ gave. What an IOCTL gave is not kept by workloads.
+    /// What a READ or an IOCTL gave.
     pub data: Vec<u8>,
 }
 
@@ -134,7 +135,7 @@ fn unrecorded(req: &Req) -> Handled {
     }
 }
 
-fn said(req: &Req, file_id: FileId, status: NtStatus, data: Vec<u8>) -> Handled {
+pub(super) fn said(req: &Req, file_id: FileId, status: NtStatus, data: Vec<u8>) -> Handled {
     Ok(match &req.body {
         Request::Close(_) => Answer::with(status, CloseResponse::default()),
         Request::Flush(_) => Answer::with(status, FlushResponse::default()),
@@ -165,7 +166,8 @@ fn said(req: &Req, file_id: FileId, status: NtStatus, data: Vec<u8>) -> Handled 
                 ..IoctlResponse::default()
             },
         ),
-        Request::QueryInfo(_) => Answer::with(status, QueryInfoResponse::default()),
+        Request::QueryInfo(_) => Answer::with(status, QueryInfoResponse { output: data }),
+        Request::QueryDirectory(_) => Answer::with(status, QueryDirectoryResponse { output: data }),
         Request::SetInfo(_) => Answer::with(status, SetInfoResponse::default()),
         _ => return Err(NtStatus::NOT_SUPPORTED.into()),
     })

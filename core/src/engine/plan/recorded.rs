@@ -4,7 +4,7 @@ use super::{
     LONG, Plan,
     op::{Kind, PlanOp},
 };
-use crate::{ids::OpId, smb2::Command};
+use crate::{function::Function, ids::OpId, smb2::Command};
 
 /// What the recording holds of each operation, in 8 bytes each.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,8 @@ pub struct RecordedOp {
     pub is_reconstructed: bool,
     /// It belongs to a tree of pipes.
     pub on_pipe: bool,
+    /// The model server [computes](Function::is_modelled) what it asks for.
+    pub is_modelled: bool,
     /// From request to final response, in microseconds; 71 minutes for more. 0 without answer.
     pub latency_us: u32,
     /// Credits that it costs; of the first of a compound, what all of it does.
@@ -95,6 +97,7 @@ impl Packed {
             is_answered: has(ANSWERED),
             is_reconstructed: has(RECONSTRUCTED),
             on_pipe: has(PIPE),
+            is_modelled: !has(UNMODELLED),
             latency_us: self.latency_us,
             charge: self.charge,
         }
@@ -125,6 +128,8 @@ impl Plan {
             let tree = op.and_then(|op| op.tree);
             let kind = tree.and_then(|tree| self.resources.tree_kinds.get(tree.index()));
             let on_pipe = kind.is_some_and(|kind| !kind.is_confined());
+            let is_modelled =
+                op.is_some_and(|op| Function::of_body(op.cmd, self.body_of(&op)).is_modelled());
             let latency_us = match is_answered {
                 true => self.latency_of(OpId(id), packed),
                 false => 0,
@@ -134,6 +139,7 @@ impl Plan {
                 (is_answered, ANSWERED),
                 (op.is_some_and(|op| op.rare.reconstructed), RECONSTRUCTED),
                 (on_pipe, PIPE),
+                (is_request && !is_modelled, UNMODELLED),
             ];
             let flags = flags.iter().filter(|(is, _)| *is);
             all.requests += u64::from(is_request);
@@ -154,3 +160,4 @@ const REQUEST: u8 = 1;
 const ANSWERED: u8 = 2;
 const PIPE: u8 = 4;
 const RECONSTRUCTED: u8 = 8;
+const UNMODELLED: u8 = 16;
