@@ -94,6 +94,15 @@ impl Loaded {
         Ok(operations.map(|operation| operation.map_err(|error| self.unreadable(error))))
     }
 
+    /// The same without [what they ask for](FolderReader::outlines).
+    pub(crate) fn outlines(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Operation, Failure>> + '_, Failure> {
+        let outlines = self.reader.outlines();
+        let outlines = outlines.map_err(|error| self.unreadable(error))?;
+        Ok(outlines.map(|outline| outline.map_err(|error| self.unreadable(error))))
+    }
+
     /// The operations that stalled in the recording or in the run that `tally` has counted.
     pub(crate) fn stalls(&self, tally: &Tally) -> Result<Vec<Stall>, Failure> {
         let recorded = Waits::recorded(tally.recorded());

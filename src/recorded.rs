@@ -1,8 +1,8 @@
 //! What the recorded server was like, where the protocol leaves servers a choice: the model server is like it.
 
 use smbench_core::ids::OpId;
-use smbench_core::smb2::{Capabilities, Dialect, FileAttributes, NtStatus, Request};
-use smbench_core::workload::{Action, Operation, Tree, Workload};
+use smbench_core::smb2::{Capabilities, Command, Dialect, FileAttributes, NtStatus};
+use smbench_core::workload::{Operation, Tree, Workload};
 use smbench_sim::server::{AfterFailedCreate, Denial, RecordedFunction, RecordedPipe};
 
 use crate::exit::Failure;
@@ -33,14 +33,21 @@ impl Recorded {
         let workload = loaded.workload();
         let (mut seen, mut said) = (Seen::default(), Conversations::default());
         let (mut rights, mut functions) = (Rights::default(), Functions::default());
+        let has_pipes = workload.trees.iter().any(Tree::holds_pipes);
         // Most workloads tell nothing of it, which is known from their text in a tenth of the time.
-        if asks_more || workload.trees.iter().any(Tree::holds_pipes) || tells(loaded)? {
+        let lines = loaded.lines()?;
+        let tells = |marks: &[&str]| marks.iter().any(|mark| lines.contains(mark));
+        if asks_more || has_pipes || tells(&DENIED) {
             for operation in loaded.operations()? {
                 let operation = operation?;
                 seen.note(&operation);
                 rights.note(workload, &operation);
                 said.note(loaded, &operation)?;
                 functions.note(loaded, &operation)?;
+            }
+        } else if tells(&RELATED) || unknown_capabilities(workload) && tells(&LEASED) {
+            for outline in loaded.outlines()? {
+                seen.note(&outline?);
             }
         }
         let mut told = workload.connections.iter().filter_map(|it| it.capabilities);
@@ -59,22 +66,17 @@ impl Recorded {
     }
 }
 
-/// Whether the lines of a workload can tell anything of its server: a refusal, something related to a CREATE, or, where
-/// the server's capabilities were not recorded, a lease.
-fn tells(loaded: &Loaded) -> Result<bool, Failure> {
-    let workload = loaded.workload();
-    let unknown = workload
-        .connections
-        .iter()
-        .any(|it| it.capabilities.is_none());
-    let leases = unknown.then_some("\"lease\"");
-    let lines = loaded.lines()?;
-    let mut marks = MARKS.into_iter().chain(leases);
-    Ok(marks.any(|mark| lines.contains(mark)))
+/// The server did not say everywhere whether it leases directories.
+fn unknown_capabilities(workload: &Workload) -> bool {
+    let mut connections = workload.connections.iter();
+    connections.any(|it| it.capabilities.is_none())
 }
 
-/// How lines write ACCESS_DENIED, by name or number, and that something is related to what is before it.
-const MARKS: [&str; 4] = ["ACCESS_DENIED", "c0000022", "C0000022", "\"related\""];
+// What lines that tell something of the server have in them.
+/// ACCESS_DENIED, by name or number.
+const DENIED: [&str; 3] = ["ACCESS_DENIED", "c0000022", "C0000022"];
+const RELATED: [&str; 1] = ["\"related\""];
+const LEASED: [&str; 1] = ["\"lease\""];
 
 /// The newest dialect that the recorded server chose: what it has beyond that nobody saw.
 pub(crate) fn newest_dialect(workload: &Workload) -> Dialect {
@@ -97,21 +99,20 @@ struct Seen {
 
 impl Seen {
     fn note(&mut self, operation: &Operation) {
-        let (Some(expect), Action::Request(request)) = (&operation.expect, &operation.action)
-        else {
+        let Some(expect) = &operation.expect else {
             return;
         };
         let compound = operation.compound.as_ref();
         let failed = self
             .failed
             .filter(|(first, _)| compound.is_some_and(|it| it.related && it.first == *first));
-        match (failed, request) {
+        match (failed, operation.cmd) {
             (Some((_, status)), _) if expect.status == status => self.same += 1,
             (Some(_), _) if expect.status == NtStatus::FILE_CLOSED => self.closed += 1,
-            (None, Request::Create(_)) if expect.status.is_error() => {
+            (None, Command::CREATE) if expect.status.is_error() => {
                 self.failed = compound.map(|it| (it.first, expect.status));
             }
-            (None, Request::Create(_)) => {
+            (None, Command::CREATE) => {
                 let is_directory = expect
                     .attributes
                     .is_some_and(|bits| bits & FileAttributes::DIRECTORY.bits() != 0);
@@ -125,8 +126,8 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use smbench_core::smb2::{CreateRequest, LeaseState, QueryInfoRequest};
-    use smbench_core::workload::{Compound, Expect, LeaseGrant};
+    use smbench_core::smb2::{CreateRequest, LeaseState, QueryInfoRequest, Request};
+    use smbench_core::workload::{Action, Compound, Expect, LeaseGrant};
 
     use super::*;
 

@@ -161,3 +161,37 @@ fn what_is_wrong_with_a_folder_is_told_alike() {
         lines.len()
     );
 }
+
+#[test]
+fn outlines_are_operations_without_what_they_ask_for() {
+    let scratch = Scratch::new("outlines");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures");
+    let mut all = captures();
+    all.push(kept.join("leases3_plain.pcap"));
+    for capture in all {
+        let reader = FolderReader::open(&compiled(&capture, &scratch)).unwrap();
+        let whole = reader.operations().unwrap().map(Result::unwrap);
+        let outlines = reader.outlines().unwrap().map(Result::unwrap);
+        let told = |op: Operation| {
+            let expect = op.expect.map(|it| {
+                let size = (it.size, it.count, it.attributes);
+                (it.status, it.latency_us, it.lease, it.data, size)
+            });
+            (
+                op.id,
+                op.cmd,
+                op.conn,
+                op.session,
+                op.open,
+                op.compound,
+                expect,
+            )
+        };
+        let mut count = 0;
+        for (whole, outline) in whole.map(told).zip(outlines.map(told)) {
+            assert_eq!(whole, outline);
+            count += 1;
+        }
+        assert_eq!(count, reader.workload().operations);
+    }
+}

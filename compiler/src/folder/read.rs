@@ -15,7 +15,7 @@ use smbench_core::{
     workload::{Entry, FORMAT, Operation, Workload},
 };
 
-use super::{BlobReader, FolderError, MAX_LINE, MAX_TABLES, line_too_long, name};
+use super::{BlobReader, FolderError, MAX_LINE, MAX_TABLES, line, line_too_long, name};
 
 /// A workload folder, with its tables read.
 #[derive(Debug)]
@@ -114,6 +114,18 @@ impl FolderReader {
         Ok(lines)
     }
 
+    /// The same without what they ask for, and much faster: [`Operation::action`] and what engines do not look at (`path`,
+    /// `mid`, `frame`, `file_id`) mean nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::operations`], but that requests are not read.
+    pub fn outlines(&self) -> Result<Operations, FolderError> {
+        let mut lines = self.operations()?;
+        lines.parse = outline;
+        Ok(lines)
+    }
+
     /// Those of the operations that `wanted` names; the others are not looked at.
     ///
     /// # Errors
@@ -179,6 +191,7 @@ pub struct Lines<T> {
     /// Lines announced.
     want: Option<u64>,
     number: Option<fn(&T) -> u32>,
+    parse: fn(&[u8]) -> serde_json::Result<T>,
     over: bool,
     items: PhantomData<fn() -> T>,
 }
@@ -194,6 +207,7 @@ impl<T: DeserializeOwned> Lines<T> {
             byte: 0,
             want: None,
             number: None,
+            parse: |line| serde_json::from_slice(line),
             over: false,
             items: PhantomData,
         })
@@ -241,7 +255,7 @@ impl<T: DeserializeOwned> Lines<T> {
         let byte = self.byte;
         self.line = self.line.saturating_add(1);
         self.byte = byte.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        let item = serde_json::from_slice(&self.buffer);
+        let item = (self.parse)(&self.buffer);
         let item = item.map_err(|source| FolderError::BadLine {
             path: self.path.clone(),
             line: self.line,
@@ -271,6 +285,14 @@ impl<T: DeserializeOwned> Iterator for Lines<T> {
         let item = self.read().transpose();
         self.over = !matches!(item, Some(Ok(_)));
         item
+    }
+}
+
+fn outline(line: &[u8]) -> serde_json::Result<Operation> {
+    let mut operation = Operation::blank();
+    match line::read(line, &mut operation) {
+        Some(_) => Ok(operation),
+        None => serde_json::from_slice(line),
     }
 }
 
