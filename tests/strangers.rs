@@ -94,6 +94,18 @@ fn a_lease_that_is_not_told_is_not_compared() {
     assert!(told["compared"].as_u64() >= Some(40), "{told:#}");
 }
 
+/// Directory information classes that older servers did not have.
+#[test]
+fn listings_of_every_class_are_answered() {
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &trial("F8_listing_classes.pcap"));
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    assert_eq!(
+        (&told["compared"], &told["matched"]),
+        (&12.into(), &12.into())
+    );
+}
+
 /// Names that Unicode folds and an upcase table does not are several files.
 #[test]
 fn names_are_compared_by_an_upcase_table() {

@@ -187,3 +187,19 @@ fn a_listing_that_leads_elsewhere() {
                    NUL in it (first: operation 5)";
     assert_eq!(it.problems(), BTreeMap::from([(problem, 1)]));
 }
+
+/// Each listing names two files that the others do not.
+#[test]
+fn listings_of_every_class_tell_what_is_there() {
+    let it = compiled("F8_listing_classes.pcap");
+    let paths: Vec<&str> = it.entries.iter().map(|it| it.path.as_str()).collect();
+    let names = ["c60", "c63", "c78", "c81"];
+    let names = names.map(|name| [format!("{name}_one.txt"), format!("{name}_two.txt")]);
+    let mut expected = vec![String::new()];
+    expected.extend(names.into_iter().flatten());
+    assert_eq!(paths, expected);
+    assert!(it.entries[1..].iter().all(|it| it.size == 5));
+    // Its entries of the folder itself lack the attribute, once in each class.
+    let problem = "namespace: both file and folder (first: operation 5)";
+    assert_eq!(it.problems(), BTreeMap::from([(problem, 4)]));
+}

@@ -69,6 +69,20 @@ impl ShortName {
         }
         short
     }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            length: cursor.get()?,
+            reserved: cursor.get()?,
+            room: cursor.fixed()?,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.length.write(out);
+        self.reserved.write(out);
+        out.extend_from_slice(&self.room);
+    }
 }
 
 /// What a class has between the common part and the name.
@@ -80,13 +94,28 @@ struct Shape {
     id: Id,
 }
 
+/// Which numbers of the file a class has. The first kinds have them behind the short name, the extended ones, which
+/// come with a field for the reparse tag, before it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Id {
     None,
     Padded16,
     Padded32,
-    Extended,
+    Extended { of_64: bool, of_128: bool },
 }
+
+const EXTENDED: Id = Id::Extended {
+    of_64: false,
+    of_128: true,
+};
+const EXTENDED_64: Id = Id::Extended {
+    of_64: true,
+    of_128: false,
+};
+const EXTENDED_ALL: Id = Id::Extended {
+    of_64: true,
+    of_128: true,
+};
 
 const SHORT_NAME_ROOM: usize = 24;
 
@@ -106,7 +135,12 @@ fn shape(class: FileInfoClass) -> Option<Shape> {
         FileInfoClass::BOTH_DIRECTORY => shape(true, true, true, Id::None),
         FileInfoClass::ID_BOTH_DIRECTORY => shape(true, true, true, Id::Padded16),
         FileInfoClass::ID_FULL_DIRECTORY => shape(true, true, false, Id::Padded32),
-        FileInfoClass::ID_EXTD_DIRECTORY => shape(true, true, false, Id::Extended),
+        FileInfoClass::ID_EXTD_DIRECTORY => shape(true, true, false, EXTENDED),
+        FileInfoClass::ID_EXTD_BOTH_DIRECTORY => shape(true, true, true, EXTENDED),
+        FileInfoClass::ID_64_EXTD_DIRECTORY => shape(true, true, false, EXTENDED_64),
+        FileInfoClass::ID_64_EXTD_BOTH_DIRECTORY => shape(true, true, true, EXTENDED_64),
+        FileInfoClass::ID_ALL_EXTD_DIRECTORY => shape(true, true, false, EXTENDED_ALL),
+        FileInfoClass::ID_ALL_EXTD_BOTH_DIRECTORY => shape(true, true, true, EXTENDED_ALL),
         _ => None,
     }
 }
@@ -121,9 +155,16 @@ impl Shape {
             Id::None => 0,
             Id::Padded16 => 10,
             Id::Padded32 => 12,
-            Id::Extended => 20,
+            Id::Extended { of_64, of_128 } => {
+                4 + if of_64 { 8 } else { 0 } + if of_128 { 16 } else { 0 }
+            }
         };
         12 + times + ea_size + short_name + id
+    }
+
+    /// Whether the short name stands behind the numbers.
+    fn ends_with_short_name(self) -> bool {
+        self.short_name && matches!(self.id, Id::Extended { .. })
     }
 }
 
@@ -132,6 +173,13 @@ impl DirectoryEntry {
     #[must_use]
     pub fn supports(class: FileInfoClass) -> bool {
         shape(class).is_some()
+    }
+
+    /// Bytes of an entry without its name; none for a class that is not
+    /// [supported](DirectoryEntry::supports).
+    #[must_use]
+    pub fn fixed_len(class: FileInfoClass) -> Option<usize> {
+        shape(class).map(Shape::fixed_len)
     }
 
     /// Reads the list of entries that is `bytes`.
@@ -187,13 +235,8 @@ impl DirectoryEntry {
         if shape.ea_size {
             entry.ea_size = cursor.get()?;
         }
-        if shape.short_name {
-            let (length, reserved) = (cursor.get()?, cursor.get()?);
-            entry.short_name = ShortName {
-                length,
-                reserved,
-                room: cursor.fixed()?,
-            };
+        if shape.short_name && !shape.ends_with_short_name() {
+            entry.short_name = ShortName::read(&mut cursor)?;
         }
         match shape.id {
             Id::None => {}
@@ -205,10 +248,18 @@ impl DirectoryEntry {
                 entry.reserved = cursor.get()?;
                 entry.file_id = cursor.get()?;
             }
-            Id::Extended => {
+            Id::Extended { of_64, of_128 } => {
                 entry.reparse_tag = cursor.get()?;
-                entry.file_id_128 = cursor.get()?;
+                if of_64 {
+                    entry.file_id = cursor.get()?;
+                }
+                if of_128 {
+                    entry.file_id_128 = cursor.get()?;
+                }
             }
+        }
+        if shape.ends_with_short_name() {
+            entry.short_name = ShortName::read(&mut cursor)?;
         }
         entry.name = Name::from_wire(cursor.take(to_usize(name_len))?);
         Ok(entry)
@@ -229,10 +280,8 @@ impl DirectoryEntry {
         if shape.ea_size {
             self.ea_size.write(out);
         }
-        if shape.short_name {
-            self.short_name.length.write(out);
-            self.short_name.reserved.write(out);
-            out.extend_from_slice(&self.short_name.room);
+        if shape.short_name && !shape.ends_with_short_name() {
+            self.short_name.write(out);
         }
         match shape.id {
             Id::None => {}
@@ -246,10 +295,18 @@ impl DirectoryEntry {
                 self.reserved.write(out);
                 self.file_id.write(out);
             }
-            Id::Extended => {
+            Id::Extended { of_64, of_128 } => {
                 self.reparse_tag.write(out);
-                self.file_id_128.write(out);
+                if of_64 {
+                    self.file_id.write(out);
+                }
+                if of_128 {
+                    self.file_id_128.write(out);
+                }
             }
+        }
+        if shape.ends_with_short_name() {
+            self.short_name.write(out);
         }
         self.name.write_to(out);
     }
@@ -298,5 +355,74 @@ impl DirectoryWriter {
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
         self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> DirectoryEntry {
+        DirectoryEntry {
+            file_index: 1,
+            creation_time: 2,
+            end_of_file: 3,
+            attributes: FileAttributes::ARCHIVE,
+            ea_size: 4,
+            reparse_tag: 0xa000_000c,
+            short_name: ShortName::new(&Name::from("A~1.TXT")),
+            file_id: 0x0102_0304,
+            file_id_128: Guid([7; 16]),
+            name: Name::from("a b.text"),
+            ..DirectoryEntry::default()
+        }
+    }
+
+    /// [MS-FSCC] 2.4.17 to 2.4.24: the reparse tag, the numbers, the short name.
+    #[test]
+    fn extended_classes_have_the_short_name_behind_the_numbers() {
+        let short = ShortName::new(&Name::from("A~1.TXT"));
+        for (class, of_64, of_128, has_short) in [
+            (60, false, true, false),
+            (63, false, true, true),
+            (78, true, false, false),
+            (79, true, false, true),
+            (80, true, true, false),
+            (81, true, true, true),
+        ] {
+            let class = FileInfoClass(class);
+            let mut writer = DirectoryWriter::new(class, 1000).unwrap();
+            assert!(writer.push(&entry()) && writer.push(&entry()));
+            let bytes = writer.finish();
+            let mut want = vec![4, 0, 0, 0, 0x0c, 0, 0, 0xa0];
+            if of_64 {
+                want.extend_from_slice(&[4, 3, 2, 1, 0, 0, 0, 0]);
+            }
+            if of_128 {
+                want.extend_from_slice(&[7; 16]);
+            }
+            if has_short {
+                want.extend_from_slice(&[14, 0]);
+                want.extend_from_slice(&short.room);
+            }
+            want.extend_from_slice(&entry().name.to_wire());
+            assert_eq!(bytes.get(64..64 + want.len()), Some(&want[..]), "{class}");
+            let read = DirectoryEntry::decode_list(class, &bytes).unwrap();
+            let expected = DirectoryEntry {
+                file_id: if of_64 { entry().file_id } else { 0 },
+                file_id_128: if of_128 {
+                    Guid([7; 16])
+                } else {
+                    Guid::default()
+                },
+                short_name: if has_short {
+                    short
+                } else {
+                    ShortName::default()
+                },
+                ..entry()
+            };
+            assert_eq!(read, [expected.clone(), expected], "{class}");
+        }
     }
 }

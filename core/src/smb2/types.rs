@@ -101,8 +101,13 @@ numbers! {
         NORMALIZED_NAME = 48 => "FileNormalizedName",
         ID = 59 => "FileId",
         ID_EXTD_DIRECTORY = 60 => "FileIdExtdDirectory",
+        ID_EXTD_BOTH_DIRECTORY = 63 => "FileIdExtdBothDirectory",
         DISPOSITION_EX = 64 => "FileDispositionEx",
         RENAME_EX = 65 => "FileRenameEx",
+        ID_64_EXTD_DIRECTORY = 78 => "FileId64ExtdDirectory",
+        ID_64_EXTD_BOTH_DIRECTORY = 79 => "FileId64ExtdBothDirectory",
+        ID_ALL_EXTD_DIRECTORY = 80 => "FileIdAllExtdDirectory",
+        ID_ALL_EXTD_BOTH_DIRECTORY = 81 => "FileIdAllExtdBothDirectory",
     }
 
     /// Class of file system information, with [`InfoType::FILESYSTEM`]. [MS-FSCC] 2.5.

@@ -162,7 +162,7 @@ fn structures_inside_buffers_survive_noise() {
                 .filter(|byte| **byte & 3 != 0)
                 .for_each(|byte| *byte = 0);
         }
-        let class = source.below(70) as u8;
+        let class = source.below(110) as u8;
         let _ = DirectoryEntry::decode_list(FileInfoClass(class), &bytes);
         let _ = NotifyRecord::decode_list(&bytes);
         let _ = StreamInfo::decode_list(&bytes);

@@ -3,15 +3,15 @@
 use std::ops::Bound;
 
 use smbench_core::smb2::version::is_token;
+use smbench_core::fscc::{DirectoryEntry, DirectoryWriter, ShortName};
 use smbench_core::smb2::{
-    AccessMask, FileInfoClass, NtStatus, QueryDirectoryFlags, QueryDirectoryRequest,
+    AccessMask, FileInfoClass, Guid, Name, NtStatus, QueryDirectoryFlags, QueryDirectoryRequest,
     QueryDirectoryResponse,
 };
 
 use super::answer::{Answer, Cx, Handled};
-use super::data::{len_of, len32};
+use super::data::len_of;
 use super::fs::{Fs, NodeId};
-use super::info::{Out, utf16};
 use super::limits::Limit;
 use super::name::Pattern;
 use super::{Plant, Server};
@@ -52,7 +52,8 @@ impl Server {
         if !open.is_dir || body.output_buffer_length > max {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
-        let fixed = fixed_len(body.file_information_class).ok_or(NtStatus::INVALID_INFO_CLASS)?;
+        let fixed = DirectoryEntry::fixed_len(body.file_information_class)
+            .ok_or(NtStatus::INVALID_INFO_CLASS)?;
         if !open.may(AccessMask::READ_DATA) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
@@ -185,13 +186,13 @@ impl Search<'_> {
         room: usize,
         single: bool,
     ) -> Result<Vec<u8>, Stopped> {
-        let mut out = Out::default();
-        let mut last = None;
+        let invalid = Stopped::Status(NtStatus::INVALID_INFO_CLASS);
+        let mut out = DirectoryWriter::new(class, room).ok_or(invalid)?;
         loop {
             let (name, node, behind) = match self.next(scan) {
                 Ok(Some(found)) => found,
                 Ok(None) => break,
-                Err(Stopped::Tired) if last.is_some() => break,
+                Err(Stopped::Tired) if !out.is_empty() => break,
                 Err(stopped) => return Err(stopped),
             };
             if self.hides_last && scan.index >= 3 {
@@ -204,38 +205,32 @@ impl Search<'_> {
                 }
             }
             let index = u32::try_from(scan.index).unwrap_or(u32::MAX);
-            let Some(entry) = entry(self.fs, class, &name, node, index) else {
+            let Some(entry) = entry(self.fs, &name, node, index) else {
                 scan.step(behind); // `..` of what has no name any more
                 continue;
             };
-            let start = out.len().next_multiple_of(8);
-            if start.saturating_add(entry.len()) > room {
-                if last.is_none() {
+            if !out.push(&entry) {
+                if out.is_empty() {
                     // Not even one name fits.
                     return Err(Stopped::Status(NtStatus::BUFFER_OVERFLOW));
                 }
                 break;
             }
-            out.align(8);
-            if let Some(previous) = last {
-                out.set_u32(previous, len32(start.saturating_sub(previous)));
-            }
-            out.bytes(&entry);
-            last = Some(start);
             scan.step(behind);
             scan.any = true;
             if single {
                 break;
             }
         }
-        match last {
-            Some(_) => Ok(out.0),
-            None if scan.any => Err(Stopped::Status(NtStatus::NO_MORE_FILES)),
-            None => {
-                scan.any = true;
-                Err(Stopped::Status(NtStatus::NO_SUCH_FILE))
-            }
+        if !out.is_empty() {
+            return Ok(out.finish());
         }
+        let seen = std::mem::replace(&mut scan.any, true);
+        Err(Stopped::Status(if seen {
+            NtStatus::NO_MORE_FILES
+        } else {
+            NtStatus::NO_SUCH_FILE
+        }))
     }
 }
 
@@ -247,77 +242,40 @@ impl Scan {
     }
 }
 
-/// One entry; none when the file is gone.
-fn entry(fs: &Fs, class: FileInfoClass, name: &str, node: NodeId, index: u32) -> Option<Vec<u8>> {
+/// One entry; none when the file is gone. The number of a file has 64 bits here, with zeros where there is room
+/// for 128.
+fn entry(fs: &Fs, name: &str, node: NodeId, index: u32) -> Option<DirectoryEntry> {
     let found = fs.node(node).ok()?;
-    let wide = utf16(name);
-    let mut out = Out::default();
-    out.u32(0).u32(index);
-    if class == FileInfoClass::NAMES {
-        out.u32(len32(wide.len())).bytes(&wide);
-        return Some(out.0);
-    }
     let times = found.times;
-    out.u64(times.created).u64(times.accessed);
-    out.u64(times.written).u64(times.changed);
-    out.u64(if found.is_dir() { 0 } else { found.data.size() });
-    out.u64(if found.is_dir() {
-        0
-    } else {
-        fs.allocation(node, node)
-    });
-    out.u32(found.reported_attributes().bits());
-    out.u32(len32(wide.len()));
-    let eas = super::file_info::ea_size(&found.eas);
-    // Told only where it is another name, as Samba does.
-    let short = |out: &mut Out| {
-        let dots = name == "." || name == "..";
-        let mut wide = Vec::new();
-        if !dots && !super::name::is_short(name) {
-            wide = utf16(&super::name::short(name));
-        }
-        wide.truncate(24);
-        out.u8(u8::try_from(wide.len()).unwrap_or_default()).u8(0);
-        out.bytes(&wide).zeros(24_usize.saturating_sub(wide.len()));
-    };
-    match class {
-        FileInfoClass::FULL_DIRECTORY => {
-            out.u32(eas);
-        }
-        FileInfoClass::ID_FULL_DIRECTORY => {
-            out.u32(eas).u32(0).u64(node);
-        }
-        FileInfoClass::BOTH_DIRECTORY => {
-            out.u32(eas);
-            short(&mut out);
-        }
-        FileInfoClass::ID_BOTH_DIRECTORY => {
-            out.u32(eas);
-            short(&mut out);
-            out.u16(0).u64(node);
-        }
-        FileInfoClass::ID_EXTD_DIRECTORY => {
-            out.u32(eas).u32(0).u64(node).u64(0);
-        }
-        _ => {}
+    let mut file_id_128 = Guid::default();
+    if let Some(low) = file_id_128.0.first_chunk_mut() {
+        *low = node.to_le_bytes();
     }
-    out.bytes(&wide);
-    Some(out.0)
+    // Told only where it is another name, as Samba does.
+    let dots = name == "." || name == "..";
+    let short_name = if dots || super::name::is_short(name) {
+        ShortName::default()
+    } else {
+        ShortName::new(&Name::Text(super::name::short(name)))
+    };
+    let is_dir = found.is_dir();
+    Some(DirectoryEntry {
+        file_index: index,
+        creation_time: times.created,
+        last_access_time: times.accessed,
+        last_write_time: times.written,
+        change_time: times.changed,
+        end_of_file: if is_dir { 0 } else { found.data.size() },
+        allocation_size: if is_dir { 0 } else { fs.allocation(node, node) },
+        attributes: found.reported_attributes(),
+        ea_size: super::file_info::ea_size(&found.eas),
+        short_name,
+        file_id: node,
+        file_id_128,
+        name: Name::Text(name.to_owned()),
+        ..DirectoryEntry::default()
+    })
 }
 
 /// Characters of a pattern: a name has 255 at most. [MS-FSCC] 2.1.5.2.
 const LONGEST_PATTERN: usize = 512;
-
-/// Bytes of an entry without its name; none for a class directories are not queried with.
-fn fixed_len(class: FileInfoClass) -> Option<usize> {
-    Some(match class {
-        FileInfoClass::DIRECTORY => 64,
-        FileInfoClass::FULL_DIRECTORY => 68,
-        FileInfoClass::BOTH_DIRECTORY => 94,
-        FileInfoClass::NAMES => 12,
-        FileInfoClass::ID_BOTH_DIRECTORY => 104,
-        FileInfoClass::ID_FULL_DIRECTORY => 80,
-        FileInfoClass::ID_EXTD_DIRECTORY => 88,
-        _ => return None,
-    })
-}

@@ -89,6 +89,11 @@ fn every_directory_class_has_its_layout() {
         (37, 104),
         (38, 80),
         (60, 88),
+        (63, 114),
+        (78, 80),
+        (79, 106),
+        (80, 96),
+        (81, 122),
     ] {
         let body = QueryDirectoryRequest {
             file_information_class: FileInfoClass(class),
