@@ -29,6 +29,7 @@ pub(crate) fn model_of(
         pipes: recorded.pipes,
         directory_leases: recorded.directory_leases,
         after_failed_create: recorded.after_failed_create,
+        posix_delete: recorded.posix_delete,
         denials: recorded.denials,
         functions: recorded.functions,
         plants: plants.iter().copied().collect(),

@@ -1,9 +1,12 @@
 //! What the recorded server was like, where the protocol leaves servers a choice: the model server is like it.
 
-use smbench_core::ids::OpId;
-use smbench_core::smb2::{Capabilities, Command, Dialect, FileAttributes, NtStatus};
-use smbench_core::workload::{Operation, Tree, Workload};
-use smbench_sim::server::{AfterFailedCreate, Denial, RecordedFunction, RecordedPipe};
+use std::collections::BTreeMap;
+
+use smbench_core::fscc::SetInfoPayload;
+use smbench_core::ids::{OpId, OpenRef, TreeRef};
+use smbench_core::smb2::{Capabilities, Command, Dialect, FileAttributes, NtStatus, Request};
+use smbench_core::workload::{Action, Operation, Tree, Workload};
+use smbench_sim::server::{AfterFailedCreate, Denial, PosixDelete, RecordedFunction, RecordedPipe};
 
 use crate::exit::Failure;
 use crate::functions::Functions;
@@ -18,6 +21,8 @@ pub(crate) struct Recorded {
     pub(crate) directory_leases: bool,
     /// How it answers what is related to a CREATE that failed.
     pub(crate) after_failed_create: AfterFailedCreate,
+    /// When a name goes that is deleted with POSIX semantics.
+    pub(crate) posix_delete: PosixDelete,
     /// What it refused for lack of rights.
     pub(crate) denials: Vec<Denial>,
     /// What was said on its pipes.
@@ -37,10 +42,11 @@ impl Recorded {
         // Most workloads tell nothing of it, which is known from their text in a tenth of the time.
         let lines = loaded.lines()?;
         let tells = |marks: &[&str]| marks.iter().any(|mark| lines.contains(mark));
-        if asks_more || has_pipes || tells(&DENIED) {
+        if asks_more || has_pipes || tells(&ASKED) {
             for operation in loaded.operations()? {
                 let operation = operation?;
                 seen.note(&operation);
+                seen.note_deleted(&operation);
                 rights.note(workload, &operation);
                 said.note(loaded, &operation)?;
                 functions.note(loaded, &operation)?;
@@ -59,6 +65,7 @@ impl Recorded {
             } else {
                 AfterFailedCreate::SameStatus
             },
+            posix_delete: seen.posix_delete,
             denials: rights.denials(),
             pipes: said.pipes,
             functions: functions.answers,
@@ -73,8 +80,13 @@ fn unknown_capabilities(workload: &Workload) -> bool {
 }
 
 // What lines that tell something of the server have in them.
-/// ACCESS_DENIED, by name or number.
-const DENIED: [&str; 3] = ["ACCESS_DENIED", "c0000022", "C0000022"];
+/// ACCESS_DENIED, by name or number, and FileDispositionInformationEx.
+const ASKED: [&str; 4] = [
+    "ACCESS_DENIED",
+    "c0000022",
+    "C0000022",
+    "\"file_info_class\":64",
+];
 const RELATED: [&str; 1] = ["\"related\""];
 const LEASED: [&str; 1] = ["\"lease\""];
 
@@ -95,6 +107,10 @@ struct Seen {
     same: u64,
     /// And what got FILE_CLOSED.
     closed: u64,
+    /// What was deleted with POSIX semantics by an open that is not closed yet: that open, by tree and name.
+    deleted: BTreeMap<(Option<TreeRef>, String), OpenRef>,
+    /// When the name of such a file goes, as far as somebody asked for it.
+    posix_delete: PosixDelete,
 }
 
 impl Seen {
@@ -122,12 +138,53 @@ impl Seen {
             _ => {}
         }
     }
+
+    /// Notes when a name goes that is deleted with POSIX semantics.
+    fn note_deleted(&mut self, operation: &Operation) {
+        let (Some(expect), Action::Request(request)) = (&operation.expect, &operation.action)
+        else {
+            return;
+        };
+        let name = |path: &str| path.trim_matches('\\').to_lowercase();
+        match request {
+            Request::SetInfo(set) if expect.status == NtStatus::SUCCESS => {
+                let payload =
+                    SetInfoPayload::parse(set.info_type, set.file_info_class, &set.buffer);
+                let posix = DELETE | POSIX_SEMANTICS;
+                if let SetInfoPayload::FileDispositionEx { flags } = payload
+                    && flags & posix == posix
+                    && let (Some(path), Some(open)) = (&operation.path, operation.open)
+                {
+                    self.deleted.insert((operation.tree, name(path)), open);
+                }
+            }
+            Request::Close(_) => {
+                let closed = operation.open;
+                self.deleted.retain(|_, open| Some(*open) != closed);
+            }
+            Request::Create(create) if !self.deleted.is_empty() => {
+                let path = create.name.as_text().map(name).unwrap_or_default();
+                let gone = expect.status == NtStatus::OBJECT_NAME_NOT_FOUND;
+                if gone && self.deleted.contains_key(&(operation.tree, path)) {
+                    self.posix_delete = PosixDelete::AtOnce;
+                }
+            }
+            _ => {}
+        }
+    }
 }
+
+// Flags of FileDispositionInformationEx. [MS-FSCC] 2.4.12
+const DELETE: u32 = 0x1;
+const POSIX_SEMANTICS: u32 = 0x2;
 
 #[cfg(test)]
 mod tests {
-    use smbench_core::smb2::{CreateRequest, LeaseState, QueryInfoRequest, Request};
-    use smbench_core::workload::{Action, Compound, Expect, LeaseGrant};
+    use smbench_core::smb2::{
+        CloseRequest, CreateRequest, FileInfoClass, InfoType, LeaseState, Name, QueryInfoRequest,
+        SetInfoRequest,
+    };
+    use smbench_core::workload::{Compound, Expect, LeaseGrant};
 
     use super::*;
 
@@ -170,6 +227,59 @@ mod tests {
             seen.note(&operation);
         }
         assert_eq!((seen.closed, seen.same), (2, 1));
+    }
+
+    #[test]
+    fn a_name_that_is_gone_before_its_close_tells_when_names_go() {
+        let delete = |flags: u32| Operation {
+            path: Some("D\\f".to_owned()),
+            open: Some(OpenRef(3)),
+            compound: None,
+            ..answered(
+                SetInfoRequest {
+                    info_type: InfoType::FILE,
+                    file_info_class: FileInfoClass::DISPOSITION_EX.into(),
+                    buffer: flags.to_le_bytes().to_vec(),
+                    ..SetInfoRequest::default()
+                },
+                (0, 0),
+                NtStatus::SUCCESS,
+            )
+        };
+        let close = |open| Operation {
+            open: Some(OpenRef(open)),
+            compound: None,
+            ..answered(CloseRequest::default(), (0, 0), NtStatus::SUCCESS)
+        };
+        let create = |name: &str, status| Operation {
+            compound: None,
+            ..answered(
+                CreateRequest {
+                    name: Name::from(name),
+                    ..CreateRequest::default()
+                },
+                (0, 0),
+                status,
+            )
+        };
+        let missing = NtStatus::OBJECT_NAME_NOT_FOUND;
+        for (between, at_once) in [
+            (vec![delete(3), create("d\\F", missing)], true),
+            (vec![delete(3), close(4), create("d\\F", missing)], true),
+            (vec![delete(3), close(3), create("d\\F", missing)], false),
+            (vec![delete(1), create("d\\F", missing)], false),
+            (vec![delete(3), create("d\\g", missing)], false),
+            (
+                vec![delete(3), create("d\\F", NtStatus::DELETE_PENDING)],
+                false,
+            ),
+        ] {
+            let mut seen = Seen::default();
+            for operation in &between {
+                seen.note_deleted(operation);
+            }
+            assert_eq!(seen.posix_delete == PosixDelete::AtOnce, at_once);
+        }
     }
 
     #[test]

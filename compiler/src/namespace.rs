@@ -388,7 +388,7 @@ impl Namespace {
                     _ => {}
                 }
             }
-            SetInfoPayload::FileLink(it) if success => {
+            SetInfoPayload::FileLink(it) | SetInfoPayload::FileLinkEx(it) if success => {
                 let Some(to) = it.name.as_text() else {
                     return self.names.problem("name that is not UTF-16", op.id);
                 };

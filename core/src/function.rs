@@ -125,10 +125,14 @@ const VOLUME_QUERIED: [FsInfoClass; 8] = [
     FsInfoClass::SECTOR_SIZE,
 ];
 
-const SET: [FileInfoClass; 9] = [
+const SET: [FileInfoClass; 13] = [
     FileInfoClass::BASIC,
     FileInfoClass::RENAME,
+    FileInfoClass::LINK,
     FileInfoClass::DISPOSITION,
+    FileInfoClass::DISPOSITION_EX,
+    FileInfoClass::RENAME_EX,
+    FileInfoClass::LINK_EX,
     FileInfoClass::POSITION,
     FileInfoClass::FULL_EA,
     FileInfoClass::MODE,
@@ -137,7 +141,7 @@ const SET: [FileInfoClass; 9] = [
     FileInfoClass::VALID_DATA_LENGTH,
 ];
 
-const LISTED: [FileInfoClass; 7] = [
+const LISTED: [FileInfoClass; 12] = [
     FileInfoClass::DIRECTORY,
     FileInfoClass::FULL_DIRECTORY,
     FileInfoClass::BOTH_DIRECTORY,
@@ -145,6 +149,11 @@ const LISTED: [FileInfoClass; 7] = [
     FileInfoClass::ID_BOTH_DIRECTORY,
     FileInfoClass::ID_FULL_DIRECTORY,
     FileInfoClass::ID_EXTD_DIRECTORY,
+    FileInfoClass::ID_EXTD_BOTH_DIRECTORY,
+    FileInfoClass::ID_64_EXTD_DIRECTORY,
+    FileInfoClass::ID_64_EXTD_BOTH_DIRECTORY,
+    FileInfoClass::ID_ALL_EXTD_DIRECTORY,
+    FileInfoClass::ID_ALL_EXTD_BOTH_DIRECTORY,
 ];
 
 #[cfg(test)]

@@ -64,7 +64,9 @@ use smbench_core::ids::LogicalTime;
 use smbench_core::smb2::version::is_previous_version;
 use smbench_core::smb2::{Command, Guid};
 
-pub use self::config::{AfterFailedCreate, SeedEntry, ServerConfig, ShareConfig, ShareKind};
+pub use self::config::{
+    AfterFailedCreate, PosixDelete, SeedEntry, ServerConfig, ShareConfig, ShareKind,
+};
 pub use self::data::Source;
 pub use self::denials::{Denial, Denied};
 pub use self::functions::RecordedFunction;
@@ -392,7 +394,7 @@ impl Server {
             let last = index.saturating_add(1) == parsed.parts.len();
             let found = self.fs.find(at, std::slice::from_ref(part));
             at = match found.map_err(|_| bad())? {
-                Found::Node(id) => id,
+                Found::Node(child) => child.node,
                 Found::Free { parent, name } => {
                     self.fs.add(Some(parent), &name, is_dir || !last, now)
                 }
@@ -436,13 +438,15 @@ impl Server {
                     });
                 }
                 for child in node.children.iter().flat_map(|children| children.values()) {
-                    let name = self.fs.node(*child).map_or("", |child| &child.name);
+                    let found = self.fs.node(child.node).ok();
+                    let link = found.and_then(|node| node.link(child.link));
+                    let name = link.map_or("", |link| &link.name);
                     let below = if id == root {
                         name.to_owned()
                     } else {
                         format!("{path}\\{name}")
                     };
-                    left.push((*child, below));
+                    left.push((child.node, below));
                 }
             }
         }

@@ -23,6 +23,7 @@ impl Scrub {
             SetInfoPayload::FileRename(it) => SetInfoPayload::FileRename(self.rename(it, 0)),
             SetInfoPayload::FileRenameEx(it) => SetInfoPayload::FileRenameEx(self.rename(it, 3)),
             SetInfoPayload::FileLink(it) => SetInfoPayload::FileLink(self.rename(it, 0)),
+            SetInfoPayload::FileLinkEx(it) => SetInfoPayload::FileLinkEx(self.rename(it, 3)),
             SetInfoPayload::FileDisposition {
                 delete_pending,
                 tail,

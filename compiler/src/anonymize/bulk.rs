@@ -244,7 +244,8 @@ impl<'a> Bulk<'a> {
         match SetInfoPayload::parse(set.info_type, set.file_info_class, &set.buffer) {
             SetInfoPayload::FileRename(RenameInfo { name, .. })
             | SetInfoPayload::FileRenameEx(RenameInfo { name, .. })
-            | SetInfoPayload::FileLink(RenameInfo { name, .. }) => {
+            | SetInfoPayload::FileLink(RenameInfo { name, .. })
+            | SetInfoPayload::FileLinkEx(RenameInfo { name, .. }) => {
                 let mut to = name.to_lossy().into_owned();
                 if to.starts_with(':') {
                     // A stream is renamed within its file. [MS-FSCC] 2.4.42

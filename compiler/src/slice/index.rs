@@ -545,7 +545,8 @@ fn new_name(op: &Operation) -> Option<String> {
     match SetInfoPayload::parse(set.info_type, set.file_info_class, &set.buffer) {
         SetInfoPayload::FileRename(it)
         | SetInfoPayload::FileRenameEx(it)
-        | SetInfoPayload::FileLink(it) => it.name.as_text().map(str::to_owned),
+        | SetInfoPayload::FileLink(it)
+        | SetInfoPayload::FileLinkEx(it) => it.name.as_text().map(str::to_owned),
         _ => None,
     }
 }

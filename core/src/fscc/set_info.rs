@@ -16,6 +16,8 @@ pub enum SetInfoPayload {
     FileRenameEx(RenameInfo),
     /// FileLinkInformation. [MS-FSCC] 2.4.28.2.
     FileLink(RenameInfo),
+    /// FileLinkInformationEx: the first byte holds flags, as of FileRenameInformationEx.
+    FileLinkEx(RenameInfo),
     /// FileDispositionInformation: delete on close. [MS-FSCC] 2.4.11.
     FileDisposition {
         /// Not 0: delete.
@@ -160,6 +162,7 @@ impl SetInfoPayload {
             FileInfoClass::RENAME => Self::FileRename(RenameInfo::read(&mut cursor)?),
             FileInfoClass::RENAME_EX => Self::FileRenameEx(RenameInfo::read(&mut cursor)?),
             FileInfoClass::LINK => Self::FileLink(RenameInfo::read(&mut cursor)?),
+            FileInfoClass::LINK_EX => Self::FileLinkEx(RenameInfo::read(&mut cursor)?),
             FileInfoClass::DISPOSITION => Self::FileDisposition {
                 delete_pending: cursor.get()?,
                 tail: cursor.rest().to_vec(),
@@ -186,7 +189,10 @@ impl SetInfoPayload {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Self::FileRename(info) | Self::FileRenameEx(info) | Self::FileLink(info) => {
+            Self::FileRename(info)
+            | Self::FileRenameEx(info)
+            | Self::FileLink(info)
+            | Self::FileLinkEx(info) => {
                 info.write(&mut out);
             }
             Self::FileDisposition {
@@ -217,6 +223,7 @@ impl SetInfoPayload {
             Self::FileRename(_) => FileInfoClass::RENAME,
             Self::FileRenameEx(_) => FileInfoClass::RENAME_EX,
             Self::FileLink(_) => FileInfoClass::LINK,
+            Self::FileLinkEx(_) => FileInfoClass::LINK_EX,
             Self::FileDisposition { .. } => FileInfoClass::DISPOSITION,
             Self::FileDispositionEx { .. } => FileInfoClass::DISPOSITION_EX,
             Self::FileEndOfFile { .. } => FileInfoClass::END_OF_FILE,

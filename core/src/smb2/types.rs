@@ -104,6 +104,7 @@ numbers! {
         ID_EXTD_BOTH_DIRECTORY = 63 => "FileIdExtdBothDirectory",
         DISPOSITION_EX = 64 => "FileDispositionEx",
         RENAME_EX = 65 => "FileRenameEx",
+        LINK_EX = 72 => "FileLinkEx",
         ID_64_EXTD_DIRECTORY = 78 => "FileId64ExtdDirectory",
         ID_64_EXTD_BOTH_DIRECTORY = 79 => "FileId64ExtdBothDirectory",
         ID_ALL_EXTD_DIRECTORY = 80 => "FileIdAllExtdDirectory",

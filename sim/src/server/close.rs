@@ -4,7 +4,7 @@ use smbench_core::smb2::{CloseFlags, CloseRequest, CloseResponse};
 
 use super::answer::{Answer, Cx, Handled};
 use super::data::Data;
-use super::fs::{NodeId, StreamId};
+use super::fs::Child;
 use super::notify::Change;
 use super::open::OpenId;
 use super::waiting::Timer;
@@ -49,8 +49,12 @@ impl Server {
         if let Some(lease) = open.lease {
             self.leave_lease(lease, id);
         }
+        let child = Child {
+            node: open.node,
+            link: open.link,
+        };
         if open.wrote {
-            self.break_listing_above(open.node, open.parent_lease);
+            self.break_listing_above(child, open.parent_lease);
         }
         let mut delete = false;
         let mut deleter = None;
@@ -62,9 +66,11 @@ impl Server {
             // As Samba: who closes last has to know the directory as well as who wants it deleted.
             deleter = file.deleter.filter(|it| Some(*it) == open.parent_lease);
             // [MS-FSA] 2.1.5.5: the open's own wish becomes the file's.
-            file.delete_pending |= open.delete_on_close;
+            if open.delete_on_close {
+                file.pending.insert(open.deletes());
+            }
             if !file.is_open() {
-                delete = file.delete_pending;
+                delete = !file.pending.is_empty();
                 if !delete {
                     self.files.remove(&open.stream);
                 }
@@ -73,21 +79,23 @@ impl Server {
         if delete && open.stream != open.node {
             self.files.remove(&open.stream);
         }
-        // A file that is to be deleted goes with the last open of any of its streams.
-        let pending = self
-            .files
-            .get(&open.node)
-            .is_some_and(|file| file.delete_pending);
-        if pending && !self.is_open(open.node) {
-            self.files.remove(&open.node);
+        // A name that is to be deleted goes with the last open by it, of whatever stream.
+        let file = self.files.get(&open.node);
+        let pending = file.is_some_and(|file| file.pending.contains(&open.link));
+        if pending && (open.posix_delete || !self.is_open_by(child)) {
+            self.settle_pending(child);
             if !self.has(Plant::LostDeleteOnClose) {
-                self.break_listing_above(open.node, deleter);
-                self.delete(open.node, open.node);
+                self.break_listing_above(child, deleter);
+                self.delete_name(child);
             }
         } else if delete && open.stream != open.node && !self.has(Plant::LostDeleteOnClose) {
-            self.delete(open.node, open.stream);
+            self.fs.remove_stream(open.node, open.stream);
+            self.changed(child, Change::stream_removed());
         }
-        let orphan = self.fs.node(open.node).is_ok_and(|node| node.orphan);
+        let orphan = self
+            .fs
+            .node(open.node)
+            .is_ok_and(|node| node.links.is_empty());
         if orphan && !self.is_open(open.node) {
             let now = self.filetime();
             self.fs.remove(open.node, now);
@@ -96,26 +104,30 @@ impl Server {
         self.touch(open.stream);
     }
 
-    /// Deletes a stream, or a file with its streams. A directory that is not empty stays.
-    fn delete(&mut self, node: NodeId, stream: StreamId) {
-        let Ok(found) = self.fs.node(node) else {
+    /// A name is no longer about to be deleted.
+    fn settle_pending(&mut self, child: Child) {
+        if let Some(file) = self.files.get_mut(&child.node) {
+            file.pending.remove(&child.link);
+            if !file.is_open() && file.pending.is_empty() {
+                self.files.remove(&child.node);
+            }
+        }
+    }
+
+    /// Deletes a name; what it named lives on as long as it is open or has another one. A directory that is not
+    /// empty stays.
+    pub(super) fn delete_name(&mut self, child: Child) {
+        let Ok(found) = self.fs.node(child.node) else {
             return;
         };
-        if stream != node {
-            self.fs.remove_stream(node, stream);
-            self.changed(node, Change::stream_removed());
-            return;
-        }
-        let empty = found
-            .children
-            .as_ref()
-            .is_none_or(|children| children.is_empty());
-        if empty && found.parent != node {
+        let children = found.children.as_ref();
+        let empty = children.is_none_or(|children| children.is_empty());
+        if empty && !self.fs.is_root(child.node) && found.link(child.link).is_some() {
             let is_dir = found.is_dir();
             // Told before, while there is still a path.
-            self.changed(node, Change::removed(is_dir));
+            self.changed(child, Change::removed(is_dir));
             let now = self.filetime();
-            self.fs.remove(node, now);
+            self.fs.remove_link(child.node, child.link, now);
         }
     }
 }

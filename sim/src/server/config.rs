@@ -31,6 +31,16 @@ pub enum AfterFailedCreate {
     FileClosed,
 }
 
+/// When a name goes that is deleted with POSIX semantics ([MS-FSCC] 2.4.12), whoever else has it open.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PosixDelete {
+    /// With the CLOSE of the open that deleted it, as Windows does.
+    #[default]
+    AtClose,
+    /// At once.
+    AtOnce,
+}
+
 /// One file or directory of a share's initial tree; missing parents are made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SeedEntry {
@@ -111,6 +121,8 @@ pub struct ServerConfig {
     pub directory_leases: bool,
     /// How what is related to a failed CREATE is answered.
     pub after_failed_create: AfterFailedCreate,
+    /// When a name goes that is deleted with POSIX semantics.
+    pub posix_delete: PosixDelete,
     /// How long a break waits for its acknowledgement, in milliseconds. [MS-SMB2] 3.3.2.1.
     pub break_timeout_ms: u64,
     /// How long a durable handle outlives its connection by default, in milliseconds.
@@ -155,6 +167,7 @@ impl Default for ServerConfig {
             leases: true,
             directory_leases: true,
             after_failed_create: AfterFailedCreate::default(),
+            posix_delete: PosixDelete::default(),
             break_timeout_ms: 30_000,
             durable_timeout_ms: 60_000,
             max_credits: 8_192,

@@ -10,7 +10,7 @@ use smbench_core::smb2::{
 use super::answer::{Cx, Handled, Stop};
 use super::data::{len_of, len64};
 use super::file_info::{Eas, ea_size};
-use super::fs::{Found, NodeId, StreamId};
+use super::fs::{Child, Found, NodeId, StreamId};
 use super::limits::{Limit, may_share};
 use super::name::Path;
 use super::notify::Change;
@@ -129,10 +129,10 @@ impl Server {
             oplock,
         };
         match found {
-            Found::Node(node) => {
-                let handled = self.open_existing(cx, &want, node);
+            Found::Node(child) => {
+                let handled = self.open_existing(cx, &want, child);
                 // A conflicting open whose client is gone was closed, and took the file with it.
-                if handled.is_err() && self.fs.node(node).is_err() {
+                if handled.is_err() && self.fs.node(child.node).is_err() {
                     return self.create(cx, body);
                 }
                 handled
@@ -169,8 +169,8 @@ impl Server {
             allowed = READ_ONLY_ACCESS;
         }
         let writes = AccessMask::WRITE_DATA | AccessMask::APPEND_DATA;
-        if let Found::Node(id) = found {
-            let node = self.fs.node(*id)?;
+        if let Found::Node(child) = found {
+            let node = self.fs.node(child.node)?;
             if node.attributes.contains(FileAttributes::READONLY) && !node.is_dir() {
                 allowed.remove(writes);
             }
@@ -210,7 +210,7 @@ impl Server {
         if self
             .files
             .get(&parent)
-            .is_some_and(|file| file.delete_pending)
+            .is_some_and(|file| !file.pending.is_empty())
         {
             return Err(NtStatus::DELETE_PENDING.into());
         }
@@ -238,9 +238,9 @@ impl Server {
         };
         self.dress(node, want, is_dir, eas)?;
         self.fs.set_allocation(node, stream, want.asked.allocation);
-        let open = self.grant(cx, want, node, stream)?;
-        self.changed(node, Change::added(is_dir));
-        self.break_above(node, open);
+        let open = self.grant(cx, want, Child::only(node), stream)?;
+        self.changed(Child::only(node), Change::added(is_dir));
+        self.break_above(open);
         let action = if self.has(Plant::WrongCreateAction) {
             CreateAction::OPENED
         } else {
@@ -286,7 +286,7 @@ impl Server {
         &mut self,
         cx: &Cx,
         want: &Want<'_>,
-        node: NodeId,
+        Child { node, link }: Child,
         stream: StreamId,
     ) -> Result<OpenId, Stop> {
         let conn = self.conns.get(&cx.conn).ok_or(Stop::Hangup)?;
@@ -307,6 +307,7 @@ impl Server {
             user,
             client,
             node,
+            link,
             stream,
             is_dir,
             access: want.access,
@@ -318,6 +319,7 @@ impl Server {
             parent_lease: want.parent_lease(client),
             wrote: false,
             delete_on_close: options.contains(CreateOptions::DELETE_ON_CLOSE),
+            posix_delete: false,
             durable: None,
             scan: None,
             watch: None,

@@ -8,7 +8,7 @@ use smbench_core::smb2::{
 use super::answer::{Cx, Handled, Stop};
 use super::caching::Holder;
 use super::create::{SETTABLE, Want, may_delete};
-use super::fs::{NodeId, StreamId};
+use super::fs::{Child, NodeId, StreamId};
 use super::leases::{H, LeaseId, NONE, R, W, lease_of_oplock, oplock_of_lease};
 use super::limits::Limit;
 use super::notify::Change;
@@ -17,7 +17,8 @@ use super::waiting::Wait;
 use super::{Plant, Server};
 
 impl Server {
-    pub(super) fn open_existing(&mut self, cx: &Cx, want: &Want<'_>, node: NodeId) -> Handled {
+    pub(super) fn open_existing(&mut self, cx: &Cx, want: &Want<'_>, child: Child) -> Handled {
+        let node = child.node;
         let options = want.body.create_options;
         let found = self.fs.node(node)?;
         let (node_is_dir, attributes) = (found.is_dir(), found.attributes);
@@ -32,7 +33,7 @@ impl Server {
             return Err(NtStatus::NOT_A_DIRECTORY.into());
         }
         let Some(stream) = self.fs.stream(node, &want.path.stream) else {
-            return self.create_stream(cx, want, node);
+            return self.create_stream(cx, want, child);
         };
         if disposition == CreateDisposition::CREATE {
             return Err(NtStatus::OBJECT_NAME_COLLISION.into());
@@ -44,18 +45,18 @@ impl Server {
         if options.contains(CreateOptions::DELETE_ON_CLOSE) {
             may_delete(want.access, attributes)?;
         }
-        self.check_pending(node, stream)?;
+        self.check_pending(child, stream)?;
         self.check_lease(cx, want, Some(stream))?;
         self.settle_conflicts(cx, want, node, stream, overwrite)?;
         let root = self.shares.get(cx.share).map(|share| share.root);
         if options.contains(CreateOptions::DELETE_ON_CLOSE) && root == Some(node) && is_dir {
             return Err(NtStatus::CANNOT_DELETE.into());
         }
-        let open = self.grant(cx, want, node, stream)?;
+        let open = self.grant(cx, want, child, stream)?;
         let mut action = CreateAction::OPENED;
         if overwrite {
-            self.overwrite(want, node, stream)?;
-            self.break_above(node, open);
+            self.overwrite(want, child, stream)?;
+            self.break_above(open);
             action = CreateAction::OVERWRITTEN;
             if disposition == CreateDisposition::SUPERSEDE {
                 action = CreateAction::SUPERSEDED;
@@ -74,7 +75,8 @@ impl Server {
     }
 
     /// The file is there, the named stream is not. [MS-FSA] 2.1.5.1.1.
-    fn create_stream(&mut self, cx: &Cx, want: &Want<'_>, node: NodeId) -> Handled {
+    fn create_stream(&mut self, cx: &Cx, want: &Want<'_>, child: Child) -> Handled {
+        let node = child.node;
         if matches!(
             want.body.create_disposition,
             CreateDisposition::OPEN | CreateDisposition::OVERWRITE
@@ -86,19 +88,24 @@ impl Server {
             return Err(self.limited(Limit::Nodes).into());
         }
         self.check_room(want.path.stream.len())?;
-        self.check_pending(node, node)?;
+        self.check_pending(child, node)?;
         self.check_lease(cx, want, None)?;
         let stream = self.fs.add_stream(node, &want.path.stream)?;
         self.fs.set_allocation(node, stream, want.asked.allocation);
-        let open = self.grant(cx, want, node, stream)?;
-        self.changed(node, Change::stream_added());
+        let open = self.grant(cx, want, child, stream)?;
+        self.changed(child, Change::stream_added());
         self.create_answer(cx, want, open, CreateAction::CREATED)
     }
 
     /// What is to be deleted cannot be opened. [MS-FSA] 2.1.5.1.2.
-    fn check_pending(&self, node: NodeId, stream: StreamId) -> Result<(), NtStatus> {
-        let pending = |id| self.files.get(&id).is_some_and(|file| file.delete_pending);
-        if (pending(node) || pending(stream)) && !self.has(Plant::DeletePendingOpens) {
+    fn check_pending(&self, child: Child, stream: StreamId) -> Result<(), NtStatus> {
+        let pending = |id, of| {
+            let file = self.files.get(&id);
+            file.is_some_and(|file| file.pending.contains(&of))
+        };
+        let named = stream != child.node;
+        let pending = pending(child.node, child.link) || (named && pending(stream, stream));
+        if pending && !self.has(Plant::DeletePendingOpens) {
             return Err(NtStatus::DELETE_PENDING);
         }
         Ok(())
@@ -326,9 +333,10 @@ impl Server {
     fn overwrite(
         &mut self,
         want: &Want<'_>,
-        node: NodeId,
+        child: Child,
         stream: StreamId,
     ) -> Result<(), NtStatus> {
+        let node = child.node;
         self.fs.change(node, stream, |data| data.set_size(0))?;
         self.fs.set_allocation(node, stream, want.asked.allocation);
         let now = self.filetime();
@@ -348,7 +356,7 @@ impl Server {
         let found = self.fs.node_mut(node)?;
         found.times.written = now;
         found.times.changed = now;
-        self.changed(node, Change::overwritten());
+        self.changed(child, Change::overwritten());
         Ok(())
     }
 }

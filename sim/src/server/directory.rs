@@ -2,8 +2,8 @@
 
 use std::ops::Bound;
 
-use smbench_core::smb2::version::is_token;
 use smbench_core::fscc::{DirectoryEntry, DirectoryWriter, ShortName};
+use smbench_core::smb2::version::is_token;
 use smbench_core::smb2::{
     AccessMask, FileInfoClass, Guid, Name, NtStatus, QueryDirectoryFlags, QueryDirectoryRequest,
     QueryDirectoryResponse,
@@ -11,7 +11,7 @@ use smbench_core::smb2::{
 
 use super::answer::{Answer, Cx, Handled};
 use super::data::len_of;
-use super::fs::{Fs, NodeId};
+use super::fs::{Child, Fs, LinkId, NodeId};
 use super::limits::Limit;
 use super::name::Pattern;
 use super::{Plant, Server};
@@ -22,8 +22,8 @@ use super::{Plant, Server};
 pub(super) struct Scan {
     pattern: Pattern,
     at: Place,
-    /// The last file that there was when it began.
-    until: NodeId,
+    /// The last name that there was when it began.
+    until: LinkId,
     /// Entries before that place that match.
     index: usize,
     /// Something was found before: the end is NO_MORE_FILES, not NO_SUCH_FILE.
@@ -125,30 +125,32 @@ impl Search<'_> {
     /// end.
     fn next(&mut self, scan: &mut Scan) -> Result<Option<(String, NodeId, Place)>, Stopped> {
         loop {
-            let (name, node, behind) = match &scan.at {
-                Place::Own => (".".to_owned(), self.dir, Place::Parent),
+            let (name, child, behind) = match &scan.at {
+                Place::Own => (".".to_owned(), Child::only(self.dir), Place::Parent),
                 Place::Parent => {
-                    let parent = self.fs.node(self.dir).map_err(Stopped::Status)?.parent;
-                    ("..".to_owned(), parent, Place::First)
+                    let parent = self.fs.parent(self.dir).unwrap_or(self.dir);
+                    ("..".to_owned(), Child::only(parent), Place::First)
                 }
                 Place::First | Place::Behind(_) => {
-                    let Some((key, node)) = self.child_behind(scan)? else {
+                    let Some((key, child)) = self.child_behind(scan)? else {
                         return Ok(None);
                     };
-                    let name = self.fs.node(node).map_err(Stopped::Status)?.name.clone();
-                    (name, node, Place::Behind(key))
+                    let node = self.fs.node(child.node).map_err(Stopped::Status)?;
+                    let name = node.link(child.link).map(|link| link.name.clone());
+                    (name.unwrap_or_default(), child, Place::Behind(key))
                 }
             };
             let cost = scan.pattern.cost(&name);
             self.steps = self.steps.checked_sub(cost).ok_or(Stopped::Tired)?;
-            if node <= scan.until && scan.pattern.matches(&name) && !is_token(&name) {
-                return Ok(Some((name, node, behind)));
+            let is_seen = child.link <= scan.until && scan.pattern.matches(&name);
+            if is_seen && !is_token(&name) {
+                return Ok(Some((name, child.node, behind)));
             }
             scan.at = behind;
         }
     }
 
-    fn child_behind(&self, scan: &Scan) -> Result<Option<(String, NodeId)>, Stopped> {
+    fn child_behind(&self, scan: &Scan) -> Result<Option<(String, Child)>, Stopped> {
         let dir = self.fs.node(self.dir).map_err(Stopped::Status)?;
         let Some(children) = &dir.children else {
             return Ok(None);
@@ -163,7 +165,7 @@ impl Search<'_> {
             Some(name) => children.get_key_value(&name),
             None => children.range::<str, _>((behind, Bound::Unbounded)).next(),
         };
-        Ok(next.map(|(key, node)| (key.clone(), *node)))
+        Ok(next.map(|(key, child)| (key.clone(), *child)))
     }
 
     /// Goes to the entry with that number.

@@ -172,7 +172,7 @@ impl Server {
         let Some(open) = self.opens.get(&id) else {
             return String::new();
         };
-        let path = self.fs.path(open.node);
+        let path = self.fs.path(open.node, open.link);
         if open.stream == open.node {
             return path;
         }

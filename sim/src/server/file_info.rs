@@ -56,7 +56,8 @@ impl Server {
             }
             FileInfoClass::ALL => self.all(id, &mut out)?,
             FileInfoClass::ALTERNATE_NAME => {
-                out.counted(&super::name::short(&found.name));
+                let named = found.link(open.link).or(found.links.first());
+                out.counted(&super::name::short(named.map_or("", |link| &link.name)));
             }
             // As Samba: a stream has no streams.
             FileInfoClass::STREAM if stream != node => return Err(NtStatus::INVALID_PARAMETER),
@@ -111,14 +112,20 @@ impl Server {
 
     fn standard(&self, id: OpenId, out: &mut Out) -> Result<(), NtStatus> {
         let open = self.open(id)?;
-        let pending = self
-            .files
-            .get(&open.stream)
-            .is_some_and(|file| file.delete_pending);
+        let pending = self.is_pending(open);
+        let found = self.fs.node(open.node)?;
+        // [MS-FSCC] 2.4.47: a name that is to be deleted counts no more.
+        let file = self.files.get(&open.node);
+        let goes = |link: u64| file.is_some_and(|file| file.pending.contains(&link));
+        let links = found.links.iter().filter(|link| !goes(link.id)).count();
+        let links = if pending && open.stream != open.node {
+            0
+        } else {
+            u32::try_from(links).unwrap_or(u32::MAX)
+        };
         out.u64(self.allocation_of(id));
         out.u64(self.fs.data(open.node, open.stream).map_or(0, Data::size));
-        // [MS-FSCC] 2.4.47: what is to be deleted has no links any more.
-        out.u32(u32::from(!pending))
+        out.u32(links)
             .u8(u8::from(pending))
             .u8(u8::from(open.is_dir))
             .u16(0);

@@ -13,6 +13,31 @@ use super::name::fold;
 pub(super) type NodeId = u64;
 /// Number of a stream: what opens, locks and leases hang on.
 pub(super) type StreamId = u64;
+/// Number of a name of a file, which opens are of ([MS-FSA] 2.1.1.6, Link): that of the file for its first one.
+pub(super) type LinkId = u64;
+
+/// A name of a file or directory.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    /// The directory that it is in; the root is in itself.
+    pub(super) parent: NodeId,
+    pub(super) name: String,
+}
+
+/// What a directory has under a name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Child {
+    pub(super) node: NodeId,
+    pub(super) link: LinkId,
+}
+
+impl Child {
+    /// Something by the first of its names.
+    pub(super) fn only(node: NodeId) -> Self {
+        Self { node, link: node }
+    }
+}
 
 /// A named stream.
 #[derive(Clone, Debug)]
@@ -35,12 +60,10 @@ pub(super) struct Times {
 /// A file or directory.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub(super) parent: NodeId,
-    /// It has lost its name, and lives as long as it is open.
-    pub(super) orphan: bool,
-    pub(super) name: String,
+    /// Its names: one for a directory; none when it has lost the last one, and lives as long as it is open.
+    pub(super) links: Vec<Link>,
     /// Children by folded name; none for a file.
-    pub(super) children: Option<BTreeMap<String, NodeId>>,
+    pub(super) children: Option<BTreeMap<String, Child>>,
     pub(super) data: Data,
     /// AllocationSize asked for; what is reported is never below the size.
     pub(super) allocated: u64,
@@ -58,6 +81,11 @@ impl Node {
         self.children.is_some()
     }
 
+    /// One of its names.
+    pub(super) fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.iter().find(|link| link.id == id)
+    }
+
     /// Bytes of its extended attributes and its security descriptor.
     fn extras(&self) -> u64 {
         let security = self.security.as_ref().map_or(0, Vec::len);
@@ -67,7 +95,10 @@ impl Node {
     /// Bytes of what it is beside its content.
     fn cost(&self) -> u64 {
         let cost = |name: &str, data: &Data| cost_of(name).saturating_add(data.around());
-        let own = cost(&self.name, &self.data).saturating_add(self.extras());
+        let links = self.links.iter().map(|link| cost_of(&link.name));
+        let links = links.fold(0, u64::saturating_add);
+        let own = self.data.around().saturating_add(self.extras());
+        let own = own.saturating_add(links.max(ENTRY));
         let named = self
             .named
             .iter()
@@ -90,8 +121,8 @@ impl Node {
 /// Where a path leads.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Found {
-    /// To something that is there.
-    Node(NodeId),
+    /// To something that is there, by one of its names.
+    Node(Child),
     /// To a name that is free in an existing directory.
     Free { parent: NodeId, name: String },
 }
@@ -103,6 +134,8 @@ pub(super) struct Fs {
     /// Named streams and their files.
     owners: BTreeMap<StreamId, NodeId>,
     next: u64,
+    /// Names beside the first one of each file.
+    more_links: usize,
     total: u64,
     /// What names, attributes and tables take.
     around: u64,
@@ -110,7 +143,8 @@ pub(super) struct Fs {
 
 impl Fs {
     pub(super) fn count(&self) -> usize {
-        self.nodes.len().saturating_add(self.owners.len())
+        let named = self.nodes.len().saturating_add(self.owners.len());
+        named.saturating_add(self.more_links)
     }
 
     /// Bytes of content stored.
@@ -167,8 +201,8 @@ impl Fs {
         self.last()
     }
 
-    /// The number that was given last; later ones are larger.
-    pub(super) fn last(&self) -> NodeId {
+    /// The number that was given last, to a file, stream or name; later ones are larger.
+    pub(super) fn last(&self) -> u64 {
         // Inode numbers as a file system gives them: not small, not dense with handles.
         self.next.saturating_mul(8).saturating_add(0x0010_0000)
     }
@@ -189,9 +223,11 @@ impl Fs {
             changed: now,
         };
         let node = Node {
-            parent: parent.unwrap_or(id),
-            orphan: false,
-            name: name.to_owned(),
+            links: vec![Link {
+                id,
+                parent: parent.unwrap_or(id),
+                name: name.to_owned(),
+            }],
             children: is_dir.then(BTreeMap::new),
             data: Data::default(),
             allocated: 0,
@@ -203,14 +239,38 @@ impl Fs {
         };
         self.recount(0, node.cost());
         self.nodes.insert(id, node);
-        if let Some(parent) = parent.and_then(|parent| self.nodes.get_mut(&parent)) {
+        if let Some(parent) = parent {
+            self.enter(parent, name, Child::only(id), now);
+        }
+        id
+    }
+
+    /// Puts a name into a directory.
+    fn enter(&mut self, parent: NodeId, name: &str, child: Child, now: u64) {
+        if let Some(parent) = self.nodes.get_mut(&parent) {
             parent.times.written = now;
             parent.times.changed = now;
             if let Some(children) = &mut parent.children {
-                children.insert(fold(name), id);
+                children.insert(fold(name), child);
             }
         }
-        id
+    }
+
+    /// Gives a file one more name; the caller has made sure that it is free.
+    pub(super) fn add_link(&mut self, id: NodeId, parent: NodeId, name: &str, now: u64) {
+        let link = self.id();
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        node.links.push(Link {
+            id: link,
+            parent,
+            name: name.to_owned(),
+        });
+        node.times.changed = now;
+        self.more_links = self.more_links.saturating_add(1);
+        self.recount(0, cost_of(name));
+        self.enter(parent, name, Child { node: id, link }, now);
     }
 
     /// Follows names from a root. [MS-FSA] 2.1.5.1, phase 6.
@@ -220,18 +280,18 @@ impl Fs {
     /// OBJECT_PATH_NOT_FOUND when a directory on the way is not there or no directory.
     pub(super) fn find(&self, root: NodeId, parts: &[String]) -> Result<Found, NtStatus> {
         let Some((last, dirs)) = parts.split_last() else {
-            return Ok(Found::Node(root));
+            return Ok(Found::Node(Child::only(root)));
         };
         let mut at = root;
         for part in dirs {
             let children = self.node(at)?.children.as_ref();
             let child = children.and_then(|children| children.get(&fold(part)));
-            at = *child.ok_or(NtStatus::OBJECT_PATH_NOT_FOUND)?;
+            at = child.ok_or(NtStatus::OBJECT_PATH_NOT_FOUND)?.node;
         }
         let children = self.node(at)?.children.as_ref();
         let children = children.ok_or(NtStatus::OBJECT_PATH_NOT_FOUND)?;
         Ok(match children.get(&fold(last)) {
-            Some(id) => Found::Node(*id),
+            Some(child) => Found::Node(*child),
             None => Found::Free {
                 parent: at,
                 name: last.clone(),
@@ -349,18 +409,26 @@ impl Fs {
         }
     }
 
-    /// Takes a name out of its directory; what it named lives on without one.
-    pub(super) fn orphan(&mut self, id: NodeId, now: u64) {
+    /// Takes a name out of its directory; what it named lives on, be it without one.
+    pub(super) fn remove_link(&mut self, id: NodeId, link: LinkId, now: u64) {
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
-        let parent = std::mem::replace(&mut node.parent, id);
-        let name = node.name.clone();
-        node.orphan = true;
-        self.unlink(parent, &name, now);
+        let Some(at) = node.links.iter().position(|it| it.id == link) else {
+            return;
+        };
+        let gone = node.links.remove(at);
+        node.times.changed = now;
+        if node.links.is_empty() {
+            self.recount(cost_of(&gone.name), ENTRY);
+        } else {
+            self.more_links = self.more_links.saturating_sub(1);
+            self.recount(cost_of(&gone.name), 0);
+        }
+        self.leave(gone.parent, &gone.name, now);
     }
 
-    /// Takes a name out of its directory and forgets what it named, streams included.
+    /// Takes a file's names out of their directories and forgets it, streams included.
     pub(super) fn remove(&mut self, id: NodeId, now: u64) {
         let Some(node) = self.nodes.remove(&id) else {
             return;
@@ -372,12 +440,14 @@ impl Fs {
         for stream in &node.named {
             self.owners.remove(&stream.id);
         }
-        if !node.orphan {
-            self.unlink(node.parent, &node.name, now);
+        let more = node.links.len().saturating_sub(1);
+        self.more_links = self.more_links.saturating_sub(more);
+        for link in &node.links {
+            self.leave(link.parent, &link.name, now);
         }
     }
 
-    fn unlink(&mut self, parent: NodeId, name: &str, now: u64) {
+    fn leave(&mut self, parent: NodeId, name: &str, now: u64) {
         if let Some(parent) = self.nodes.get_mut(&parent) {
             parent.times.written = now;
             parent.times.changed = now;
@@ -388,23 +458,19 @@ impl Fs {
     }
 
     /// Moves a name; the caller has made sure that the new one is free.
-    pub(super) fn rename(&mut self, id: NodeId, parent: NodeId, name: &str, now: u64) {
-        let Some(node) = self.nodes.get_mut(&id) else {
+    pub(super) fn rename(&mut self, child: Child, parent: NodeId, name: &str, now: u64) {
+        let Some(node) = self.nodes.get_mut(&child.node) else {
             return;
         };
-        let (old_parent, old_name) = (node.parent, std::mem::take(&mut node.name));
-        node.parent = parent;
-        name.clone_into(&mut node.name);
+        let Some(link) = node.links.iter_mut().find(|it| it.id == child.link) else {
+            return;
+        };
+        let old_parent = std::mem::replace(&mut link.parent, parent);
+        let old_name = std::mem::replace(&mut link.name, name.to_owned());
         node.times.changed = now;
         self.recount(cost_of(&old_name), cost_of(name));
-        self.unlink(old_parent, &old_name, now);
-        if let Some(parent) = self.nodes.get_mut(&parent) {
-            parent.times.written = now;
-            parent.times.changed = now;
-            if let Some(children) = &mut parent.children {
-                children.insert(fold(name), id);
-            }
-        }
+        self.leave(old_parent, &old_name, now);
+        self.enter(parent, name, child, now);
     }
 
     /// Gives a named stream another name; the caller has made sure that it is free.
@@ -417,54 +483,59 @@ impl Fs {
         }
     }
 
-    /// A file or directory, and what it is in, up to the root.
+    /// The directory that something is in, by its first name; none for a root, and for what has lost its name.
+    pub(super) fn parent(&self, id: NodeId) -> Option<NodeId> {
+        let parent = self.nodes.get(&id)?.links.first()?.parent;
+        (parent != id).then_some(parent)
+    }
+
+    /// Whether something is the top of a share.
+    pub(super) fn is_root(&self, id: NodeId) -> bool {
+        let link = self.nodes.get(&id).and_then(|node| node.links.first());
+        link.is_some_and(|link| link.parent == id)
+    }
+
+    /// A directory, and what it is in, up to the root.
     pub(super) fn up_from(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        std::iter::successors(Some(id), |at| {
-            let parent = self.nodes.get(at)?.parent;
-            (parent != *at).then_some(parent)
-        })
+        std::iter::successors(Some(id), |at| self.parent(*at))
     }
 
     /// Whether `id` is `above` or lies below it.
     pub(super) fn is_below(&self, id: NodeId, above: NodeId) -> bool {
-        let mut at = id;
-        loop {
-            if at == above {
-                return true;
-            }
-            match self.nodes.get(&at) {
-                Some(node) if node.parent != at => at = node.parent,
-                _ => return false,
-            }
-        }
+        self.up_from(id).any(|at| at == above)
     }
 
-    /// The path of `id` relative to `above`, with backslashes; none when it is not below it.
+    /// The path of the directory `id` relative to `above`, with backslashes; none when it is not below it.
     pub(super) fn path_below(&self, id: NodeId, above: NodeId) -> Option<String> {
         let mut parts: Vec<&str> = Vec::new();
         let mut at = id;
         while at != above {
-            let node = self.nodes.get(&at)?;
-            if node.parent == at {
+            let link = self.nodes.get(&at)?.links.first()?;
+            if link.parent == at {
                 return None;
             }
-            parts.push(&node.name);
-            at = node.parent;
+            parts.push(&link.name);
+            at = link.parent;
         }
         parts.reverse();
         Some(parts.join("\\"))
     }
 
-    /// Path from the root of the share, without a leading backslash.
-    pub(super) fn path(&self, id: NodeId) -> String {
-        let mut root = id;
-        while let Some(node) = self.nodes.get(&root) {
-            if node.parent == root {
-                break;
-            }
-            root = node.parent;
+    /// Path of a name from the root of the share, without a leading backslash; that of another of its names where
+    /// it is gone.
+    pub(super) fn path(&self, id: NodeId, link: LinkId) -> String {
+        let node = self.nodes.get(&id);
+        let named = node.and_then(|node| node.link(link).or(node.links.first()));
+        let Some(link) = named else {
+            return String::new();
+        };
+        let root = self.up_from(link.parent).last().unwrap_or(link.parent);
+        let dir = self.path_below(link.parent, root).unwrap_or_default();
+        if dir.is_empty() {
+            link.name.clone()
+        } else {
+            format!("{dir}\\{}", link.name)
         }
-        self.path_below(id, root).unwrap_or_default()
     }
 }
 

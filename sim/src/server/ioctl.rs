@@ -171,7 +171,7 @@ impl Server {
         self.break_readers(id);
         self.fs.change(node, stream, |data| data.zero(start, end))?;
         self.open_mut(id)?.wrote = true;
-        self.written(node, stream, None)?;
+        self.written(id, None)?;
         Ok(Vec::new())
     }
 

@@ -10,7 +10,7 @@ use smbench_core::smb2::{
 
 use super::answer::{Answer, Cx, Handled, Stop};
 use super::data::{len_of, len32};
-use super::fs::NodeId;
+use super::fs::{Child, NodeId};
 use super::info::{Out, utf16};
 use super::limits::{Limit, may_share};
 use super::open::OpenId;
@@ -189,18 +189,28 @@ impl Server {
         Answer::ok(ChangeNotifyResponse { output })
     }
 
-    /// A file or directory changed: tells those that watch above it.
-    pub(super) fn changed(&mut self, node: NodeId, change: Change) {
-        self.changed_all(&[(node, None, change)]);
+    /// A file or directory changed, by one of its names: tells those that watch above it.
+    pub(super) fn changed(&mut self, child: Child, change: Change) {
+        let found = self.fs.node(child.node).ok();
+        if let Some(link) = found.and_then(|node| node.link(child.link)) {
+            let (dir, name) = (link.parent, link.name.clone());
+            self.changed_all(&[(dir, &name, change)]);
+        }
     }
 
-    /// Several changes that are told together. The path, where given, stands for the node's
-    /// own: it is relative to the directory in the node's place.
-    pub(super) fn changed_all(&mut self, changes: &[(NodeId, Option<&str>, Change)]) {
+    /// The same for what an open is of.
+    pub(super) fn changed_by(&mut self, by: OpenId, change: Change) {
+        if let Some(child) = self.child_of(by) {
+            self.changed(child, change);
+        }
+    }
+
+    /// Several changes that are told together: directories, names in them, and what became of these.
+    pub(super) fn changed_all(&mut self, changes: &[(NodeId, &str, Change)]) {
         let mut concerned = BTreeSet::new();
         if self.watches.count() > 0 {
-            for (node, ..) in changes {
-                for above in self.fs.up_from(*node) {
+            for (dir, ..) in changes {
+                for above in self.fs.up_from(*dir) {
                     concerned.extend(self.watches.on(above));
                 }
             }
@@ -216,15 +226,13 @@ impl Server {
                 continue;
             };
             let mut any = false;
-            for (node, name, change) in changes {
-                let below = self.fs.path_below(*node, open.node);
-                let path = match (below, name) {
-                    (Some(dir), Some(name)) if dir.is_empty() => Some((*name).to_owned()),
-                    (Some(dir), Some(name)) => Some(format!("{dir}\\{name}")),
-                    (below, _) => below.filter(|path| !path.is_empty()),
-                };
-                let Some(path) = path else {
-                    continue;
+            for (dir, name, change) in changes {
+                let path = match self.fs.path_below(*dir, open.node) {
+                    // The top of a share has no name.
+                    Some(_) if name.is_empty() => continue,
+                    Some(above) if above.is_empty() => (*name).to_owned(),
+                    Some(above) => format!("{above}\\{name}"),
+                    None => continue,
                 };
                 let deep = path.contains('\\') && !watch.tree;
                 if deep || !watch.filter.intersects(change.filter) {

@@ -1,6 +1,6 @@
 //! The table of opens, and what a file knows of those that have it open. [MS-SMB2] 3.3.1.10.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smbench_core::smb2::{
     AccessMask, CreateOptions, FileId, Guid, NtStatus, OplockLevel, ShareAccess,
@@ -10,7 +10,7 @@ use super::answer::Cx;
 use super::caching::Caching;
 use super::directory::Scan;
 use super::durable::Durable;
-use super::fs::{NodeId, StreamId};
+use super::fs::{Child, LinkId, NodeId, StreamId};
 use super::leases::LeaseId;
 use super::lock::ByteLock;
 use super::notify::Watch;
@@ -33,6 +33,8 @@ pub(super) struct Open {
     pub(super) user: String,
     pub(super) client: Guid,
     pub(super) node: NodeId,
+    /// The name that it was opened by.
+    pub(super) link: LinkId,
     pub(super) stream: StreamId,
     pub(super) is_dir: bool,
     pub(super) access: AccessMask,
@@ -47,6 +49,8 @@ pub(super) struct Open {
     /// Its stream was written to, which the directory above is told at its CLOSE.
     pub(super) wrote: bool,
     pub(super) delete_on_close: bool,
+    /// It wants the name to go with its own CLOSE, whoever has it open ([MS-FSCC] 2.4.12, POSIX semantics).
+    pub(super) posix_delete: bool,
     pub(super) durable: Option<Durable>,
     pub(super) scan: Option<Scan>,
     pub(super) watch: Option<Watch>,
@@ -62,6 +66,15 @@ impl Open {
 
     pub(super) fn may(&self, any: AccessMask) -> bool {
         self.access.intersects(any)
+    }
+
+    /// What is deleted where it is: its name, or its named stream.
+    pub(super) fn deletes(&self) -> u64 {
+        if self.stream == self.node {
+            self.link
+        } else {
+            self.stream
+        }
     }
 }
 
@@ -124,8 +137,8 @@ pub(super) struct FileState {
     pub(super) disconnected: usize,
     pub(super) caching: Caching,
     pub(super) locks: Vec<ByteLock>,
-    /// The stream goes with its last open.
-    pub(super) delete_pending: bool,
+    /// What goes with the last open by it: names of the file, or the named stream, by their numbers.
+    pub(super) pending: BTreeSet<u64>,
     /// What the open that wants it so named as the lease of the directory above.
     pub(super) deleter: Option<LeaseId>,
     /// For a planted bug: bytes before the last write, and by which open it was.
@@ -205,6 +218,13 @@ impl Server {
         self.opens.get_mut(&id).ok_or(NtStatus::FILE_CLOSED)
     }
 
+    /// The file that an open is of, by the name it was opened by.
+    pub(super) fn child_of(&self, id: OpenId) -> Option<Child> {
+        let open = self.opens.get(&id)?;
+        let (node, link) = (open.node, open.link);
+        Some(Child { node, link })
+    }
+
     /// Its file id on the wire.
     pub(super) fn file_id(&self, id: OpenId) -> FileId {
         FileId {
@@ -282,6 +302,28 @@ impl Server {
     pub(super) fn is_open(&self, node: NodeId) -> bool {
         let mut streams = self.streams_of(node).into_iter();
         streams.any(|stream| self.is_stream_open(stream))
+    }
+
+    /// Whether a file or one of its streams is open by one of its names.
+    pub(super) fn is_open_by(&self, child: Child) -> bool {
+        !self.opens_by(child).is_empty()
+    }
+
+    /// The opens of a file and its streams by one of its names.
+    pub(super) fn opens_by(&self, child: Child) -> Vec<OpenId> {
+        let streams = self.streams_of(child.node).into_iter();
+        let opens = streams.flat_map(|stream| self.opens_of(stream));
+        let by = |id: &OpenId| {
+            let open = self.opens.get(id);
+            open.is_some_and(|open| open.link == child.link)
+        };
+        opens.filter(by).collect()
+    }
+
+    /// Whether what an open would delete is to be deleted.
+    pub(super) fn is_pending(&self, open: &Open) -> bool {
+        let file = self.files.get(&open.stream);
+        file.is_some_and(|file| file.pending.contains(&open.deletes()))
     }
 
     /// The unnamed stream's id, then those of the named ones.

@@ -18,7 +18,7 @@ use super::answer::Cx;
 use super::caching::Holder;
 use super::create::Want;
 use super::create_existing::sane;
-use super::fs::NodeId;
+use super::fs::{Child, NodeId};
 use super::leases::{H, LeaseId, NONE, R, W};
 use super::open::OpenId;
 use super::{Plant, Server};
@@ -65,17 +65,18 @@ impl Server {
     }
 
     /// An open changed what the directory above its file lists.
-    pub(super) fn break_above(&mut self, node: NodeId, by: OpenId) {
+    pub(super) fn break_above(&mut self, by: OpenId) {
         let own = self.opens.get(&by).and_then(|open| open.parent_lease);
-        self.break_listing_above(node, own);
+        if let Some(child) = self.child_of(by) {
+            self.break_listing_above(child, own);
+        }
     }
 
     /// What the directory above a file lists changed; `own` is the lease of who knows.
-    pub(super) fn break_listing_above(&mut self, node: NodeId, own: Option<LeaseId>) {
-        let above = self.fs.node(node).map(|found| found.parent);
-        if let Ok(above) = above
-            && above != node
-        {
+    pub(super) fn break_listing_above(&mut self, child: Child, own: Option<LeaseId>) {
+        let found = self.fs.node(child.node).ok();
+        let above = found.and_then(|node| node.link(child.link).map(|link| link.parent));
+        if let Some(above) = above.filter(|above| *above != child.node) {
             self.break_listing(above, own);
         }
     }

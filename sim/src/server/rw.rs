@@ -7,7 +7,7 @@ use smbench_core::smb2::{
 
 use super::answer::{Answer, Cx, Handled};
 use super::data::{Data, len32, len64};
-use super::fs::{NodeId, StreamId};
+use super::fs::StreamId;
 use super::limits::Limit;
 use super::notify::Change;
 use super::open::OpenId;
@@ -137,17 +137,14 @@ impl Server {
         let open = self.open_mut(id)?;
         open.position = end;
         open.wrote = true;
-        self.written(node, stream, None)
+        self.written(id, None)
     }
 
     /// A stream's content changed: times and notifications. `before` is the size that a new end
     /// of file replaced.
-    pub(super) fn written(
-        &mut self,
-        node: NodeId,
-        stream: StreamId,
-        before: Option<u64>,
-    ) -> Result<(), NtStatus> {
+    pub(super) fn written(&mut self, id: OpenId, before: Option<u64>) -> Result<(), NtStatus> {
+        let open = self.open(id)?;
+        let (node, stream) = (open.node, open.stream);
         let now = self.filetime();
         let found = self.fs.node_mut(node)?;
         found.times.written = now;
@@ -162,7 +159,7 @@ impl Server {
             filter |= CompletionFilter::STREAM_WRITE | CompletionFilter::STREAM_SIZE;
         }
         if before != Some(self.fs.data(node, stream).map_or(0, Data::size)) {
-            self.changed(node, Change::modified(filter));
+            self.changed_by(id, Change::modified(filter));
         }
         Ok(())
     }

@@ -6,9 +6,11 @@ use smbench_core::smb2::{
 };
 
 use super::answer::{Answer, Cx, Handled};
+use super::config::PosixDelete;
 use super::create::{SETTABLE, may_delete};
 use super::data::{Data, len_of};
 use super::file_info::{check_eas, ea_size, parse_eas};
+use super::fs::Child;
 use super::info::{u32_at, u64_at};
 use super::limits::Limit;
 use super::notify::Change;
@@ -29,12 +31,20 @@ impl Server {
             InfoType::FILESYSTEM | InfoType::QUOTA => return Err(NtStatus::NOT_SUPPORTED.into()),
             _ => return Err(NtStatus::INVALID_PARAMETER.into()),
         }
-        match FileInfoClass(body.file_info_class.0) {
+        let class = FileInfoClass(body.file_info_class.0);
+        match class {
             FileInfoClass::BASIC => self.set_basic(id, bytes)?,
-            FileInfoClass::RENAME => self.rename(cx, id, bytes)?,
+            FileInfoClass::RENAME | FileInfoClass::RENAME_EX => {
+                self.rename(cx, id, class, bytes)?;
+            }
+            FileInfoClass::LINK | FileInfoClass::LINK_EX => self.link(cx, id, class, bytes)?,
             FileInfoClass::DISPOSITION => {
                 let delete = *bytes.first().ok_or(NtStatus::INFO_LENGTH_MISMATCH)? != 0;
-                self.set_disposition(id, delete)?;
+                self.set_disposition(id, if delete { DELETE } else { 0 })?;
+            }
+            FileInfoClass::DISPOSITION_EX => {
+                let flags = u32_at(bytes, 0).ok_or(NtStatus::INFO_LENGTH_MISMATCH)?;
+                self.set_disposition(id, flags)?;
             }
             FileInfoClass::POSITION => {
                 let position = u64_at(bytes, 0).ok_or(NtStatus::INFO_LENGTH_MISMATCH)?;
@@ -52,7 +62,6 @@ impl Server {
                 u64_at(bytes, 0).ok_or(NtStatus::INFO_LENGTH_MISMATCH)?;
             }
             FileInfoClass::FULL_EA => self.set_eas(id, bytes)?,
-            FileInfoClass::LINK => return Err(NtStatus::NOT_SUPPORTED.into()),
             _ => return Err(NtStatus::INVALID_INFO_CLASS.into()),
         }
         Ok(done())
@@ -96,20 +105,26 @@ impl Server {
             filter |= CompletionFilter::ATTRIBUTES;
         }
         if !filter.is_empty() {
-            self.changed(node, Change::modified(filter));
-            self.break_above(node, id);
+            self.changed_by(id, Change::modified(filter));
+            self.break_above(id);
         }
         Ok(())
     }
 
-    /// [MS-FSA] 2.1.5.15.3.
-    fn set_disposition(&mut self, id: OpenId, delete: bool) -> Result<(), NtStatus> {
+    /// [MS-FSA] 2.1.5.15.3; `flags` as in [MS-FSCC] 2.4.12.
+    fn set_disposition(&mut self, id: OpenId, flags: u32) -> Result<(), NtStatus> {
+        let delete = flags & DELETE != 0;
         let open = self.open(id)?;
-        let (node, stream, access) = (open.node, open.stream, open.access);
+        let (node, link, stream, access) = (open.node, open.link, open.stream, open.access);
         let found = self.fs.node(node)?;
         if delete {
-            may_delete(access, found.attributes)?;
-            if found.parent == node {
+            let mut attributes = found.attributes;
+            attributes.set(
+                FileAttributes::READONLY,
+                attributes.contains(FileAttributes::READONLY) && flags & IGNORE_READONLY == 0,
+            );
+            may_delete(access, attributes)?;
+            if self.fs.is_root(node) || found.link(link).is_none() {
                 return Err(NtStatus::CANNOT_DELETE);
             }
             let children = found.children.as_ref().filter(|_| stream == node);
@@ -119,17 +134,36 @@ impl Server {
         } else if !access.contains(AccessMask::DELETE) {
             return Err(NtStatus::ACCESS_DENIED);
         }
-        let deleter = self.open(id)?.parent_lease;
+        let is_dir = found.is_dir();
+        let open = self.open_mut(id)?;
+        if flags & ON_CLOSE != 0 {
+            // What the CREATE asked for is asked for, or no longer.
+            open.delete_on_close = delete;
+            return Ok(());
+        }
+        open.posix_delete = delete && flags & POSIX != 0;
+        let gone = open.posix_delete && self.config.posix_delete == PosixDelete::AtOnce;
+        let open = self.open_mut(id)?;
+        let (deletes, deleter) = (open.deletes(), open.parent_lease);
         if let Some(file) = self.files.get_mut(&stream) {
-            file.delete_pending = delete;
+            if delete {
+                file.pending.insert(deletes);
+            } else {
+                file.pending.remove(&deletes);
+            }
             file.deleter = deleter;
         }
-        if delete && self.fs.node(node)?.is_dir() {
+        if delete && is_dir {
             // [MS-FSA] 2.1.5.15.3: who watches a directory that goes is told so.
             let watchers = self.opens_of(stream);
             for other in watchers {
                 self.finish_watch(other);
             }
+        }
+        if gone && stream == node {
+            let child = Child { node, link };
+            self.break_listing_above(child, deleter);
+            self.delete_name(child);
         }
         Ok(())
     }
@@ -178,8 +212,8 @@ impl Server {
             self.fs.set_allocation(node, stream, 0);
         }
         self.fs.change(node, stream, |data| data.set_size(size))?;
-        self.written(node, stream, Some(before))?;
-        self.break_above(node, id);
+        self.written(id, Some(before))?;
+        self.break_above(id);
         Ok(())
     }
 
@@ -202,8 +236,14 @@ impl Server {
         check_eas(&eas)?;
         self.check_room(len_of(ea_size(&eas)))?;
         self.fs.set_extras(node, eas, security)?;
-        self.changed(node, Change::modified(CompletionFilter::EA));
-        self.break_above(node, id);
+        self.changed_by(id, Change::modified(CompletionFilter::EA));
+        self.break_above(id);
         Ok(())
     }
 }
+
+// Flags of FileDispositionInformationEx. [MS-FSCC] 2.4.12
+const DELETE: u32 = 0x1;
+const POSIX: u32 = 0x2;
+const ON_CLOSE: u32 = 0x8;
+const IGNORE_READONLY: u32 = 0x10;

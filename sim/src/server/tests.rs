@@ -7,6 +7,7 @@ mod files;
 mod floods;
 mod functions;
 mod hostile;
+mod links;
 mod login;
 mod parents;
 mod pipes;
