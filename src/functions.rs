@@ -26,8 +26,8 @@ impl Functions {
         else {
             return Ok(());
         };
-        if let (Request::Create(create), Some(open)) = (request, operation.open) {
-            let path = create.versioned_name().unwrap_or_default();
+        if let (Request::Create(_), Some(open)) = (request, operation.open) {
+            let path = operation.created_path().unwrap_or_default();
             self.paths.insert(open, path.trim_matches('\\').to_owned());
         }
         let function = Function::of(request);

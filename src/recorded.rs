@@ -163,7 +163,9 @@ impl Seen {
                 self.deleted.retain(|_, open| Some(*open) != closed);
             }
             Request::Create(create) if !self.deleted.is_empty() => {
-                let path = create.name.as_text().map(name).unwrap_or_default();
+                let by_id = operation.path_by_id();
+                let path = by_id.or(create.name.as_text()).map(name);
+                let path = path.unwrap_or_default();
                 let gone = expect.status == NtStatus::OBJECT_NAME_NOT_FOUND;
                 if gone && self.deleted.contains_key(&(operation.tree, path)) {
                     self.posix_delete = PosixDelete::AtOnce;

@@ -202,7 +202,10 @@ fn divergences(findings: &[Finding]) {
 /// The name an operation works on.
 pub(crate) fn path_of(operation: &Operation) -> String {
     match &operation.action {
-        Action::Request(Request::Create(create)) => create.name.to_string(),
+        Action::Request(Request::Create(create)) => match operation.path_by_id() {
+            Some(path) => path.to_owned(),
+            None => create.name.to_string(),
+        },
         Action::Request(Request::TreeConnect(connect)) => connect.path.to_string(),
         _ => operation.path.clone().unwrap_or_default(),
     }

@@ -106,6 +106,18 @@ fn listings_of_every_class_are_answered() {
     );
 }
 
+/// FileRenameInformationEx, FileDispositionInformationEx, a hard link, an open by the number of a file.
+#[test]
+fn renames_deletions_and_links_are_done_as_asked() {
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &trial("B40_renames_deletes_ex.pcap"));
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    assert_eq!(
+        (&told["compared"], &told["matched"]),
+        (&33.into(), &33.into())
+    );
+}
+
 /// Names that Unicode folds and an upcase table does not are several files.
 #[test]
 fn names_are_compared_by_an_upcase_table() {

@@ -12,11 +12,13 @@
 //! | `files` | kind, size, attributes, times and content |
 //! | `place` | how requests spell names, and which are not taken |
 //! | `told` | answers of QUERY_INFO, QUERY_DIRECTORY, CREATE and CLOSE |
+//! | `numbers` | numbers of files, and what is opened by them |
 //! | `unseen` | folders that are not empty, though nobody showed what is in them |
 //! | `spent` | what all that may cost |
 
 mod files;
 mod names;
+mod numbers;
 mod place;
 mod slots;
 mod spent;
@@ -40,6 +42,7 @@ use smbench_core::{
 pub(crate) use self::told::{create_times, tells};
 use self::{
     names::{Names, Proof},
+    numbers::{Numbers, is_by_id},
     place::{Inside, Place},
 };
 use crate::{
@@ -67,8 +70,9 @@ pub(crate) struct Namespace {
     share_of_tree: Map<usize, usize>,
     /// Opens that delete their file when they are closed.
     deleting: BTreeSet<OpenRef>,
-    /// The times that the CREATE that is being answered told.
-    times: Option<(OpId, Times)>,
+    /// The times that the CREATE that is being answered told, and the number of its file.
+    times: Option<(OpId, Times, Option<u64>)>,
+    numbers: Numbers,
 }
 
 impl Namespace {
@@ -229,12 +233,22 @@ impl Namespace {
         let Some(share) = self.share(workload, op) else {
             return;
         };
-        let special = create
-            .create_options
-            .contains(CreateOptions::OPEN_BY_FILE_ID);
+        if is_by_id(create) {
+            let attributes = expect.attributes.map(FileAttributes::from_bits_retain);
+            let proof = Proof {
+                op: op.id,
+                span,
+                directory: attributes.map(is_directory),
+                size: expect.size,
+                attributes: expect.attributes,
+                times: self.times.take().map(|(_, times, _)| times),
+                ..Proof::default()
+            };
+            return self.create_by_id(op, share, create, &proof, home, expect);
+        }
         // Zeros stand for what was not captured.
         let whole = |name: &Cow<'_, str>| !op.cut || !name.contains('\0');
-        let name = create.versioned_name().filter(|_| !special);
+        let name = create.versioned_name();
         let Some(name) = name.filter(whole) else {
             return self.names.problem("name of another kind, or cut", op.id);
         };
@@ -243,14 +257,14 @@ impl Namespace {
             return;
         };
         let attributes = expect.attributes.map(FileAttributes::from_bits_retain);
-        let times = self.times.take().filter(|(of, _)| *of == op.id);
+        let told = self.times.take().filter(|(of, ..)| *of == op.id);
         let mut proof = Proof {
             op: op.id,
             span,
             directory: attributes.map(is_directory),
             size: expect.size,
             attributes: expect.attributes,
-            times: times.map(|(_, times)| times),
+            times: told.map(|(_, times, _)| times),
             ..Proof::default()
         };
         let Some(open) = op.open.filter(|_| expect.file_id.is_some()) else {
@@ -272,6 +286,9 @@ impl Namespace {
             }
         };
         self.names.opened(file);
+        if let Some((.., Some(number))) = told {
+            self.numbered(file, number);
+        }
         let durable = |it: &CreateContext| DURABLE.contains(&it.tag);
         let opened = Opened {
             file,

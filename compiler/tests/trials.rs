@@ -203,3 +203,16 @@ fn listings_of_every_class_tell_what_is_there() {
     let problem = "namespace: both file and folder (first: operation 5)";
     assert_eq!(it.problems(), BTreeMap::from([(problem, 4)]));
 }
+
+/// Nobody told which file has that number: it was there, at a path that is made up.
+#[test]
+fn what_is_opened_by_its_number_has_a_path() {
+    let it = compiled("B40_renames_deletes_ex.pcap");
+    let path = "unknown\\id-1234";
+    assert_eq!(it.operations[17].path_by_id(), Some(path));
+    assert_eq!(it.operations[18].path.as_deref(), Some(path));
+    let paths: Vec<&str> = it.entries.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(paths, ["unknown", path]);
+    let mut problems = it.problems().into_keys();
+    assert!(!problems.any(|it| it.starts_with("namespace")));
+}

@@ -55,8 +55,8 @@ impl<'a> Bulk<'a> {
             return Ok(());
         };
         if let Request::Create(create) = request {
-            let name = create.versioned_name();
-            self.created(op, &name.unwrap_or_else(|| create.name.to_lossy()));
+            let path = op.created_path();
+            self.created(op, &path.unwrap_or_else(|| create.name.to_lossy()));
             return Ok(());
         }
         for (place, data) in self.stretches(op) {

@@ -244,8 +244,13 @@ impl Dissector {
         expect.action = Some(response.create_action.0);
         expect.size = Some(response.end_of_file);
         expect.attributes = Some(response.file_attributes.bits());
+        let mut ids = response.contexts.iter().filter_map(|it| match &it.data {
+            ContextData::OnDiskIdResponse(on_disk) => Some(on_disk.disk_file_id),
+            _ => None,
+        });
+        let times = namespace::create_times(response);
         self.namespace
-            .created_at(pending.op, namespace::create_times(response));
+            .created_at(pending.op, times, ids.next_back());
         let mut leases = response.contexts.iter().filter_map(|it| match &it.data {
             ContextData::Lease(lease) => Some(lease),
             _ => None,

@@ -168,6 +168,7 @@ impl Dissector {
             self.closes(conn, pending.op);
         }
         self.namespace_hears(pending.op, &expect);
+        self.name_what_was_found(pending.op);
         if let Some(op) = self.live.get_mut(pending.op) {
             op.expect = Some(expect);
         }
@@ -179,6 +180,25 @@ impl Dissector {
         if let Some(it) = self.live.flight(op) {
             self.namespace
                 .answered(&self.workload, &it.op, it.span, expect);
+        }
+    }
+
+    /// What was opened by its number has the path that the namespace knows.
+    fn name_what_was_found(&mut self, op: OpId) {
+        let it = self.live.flight(op).map(|it| &it.op);
+        let Some(path) = it.and_then(|it| self.namespace.path_by_id(it)) else {
+            return;
+        };
+        let number = self.state.names.number(&path);
+        let Some(op) = self.live.get_mut(op) else {
+            return;
+        };
+        op.path = Some(path);
+        let state = op
+            .open
+            .and_then(|open| self.state.opens.get_mut(open.index()));
+        if let Some(state) = state {
+            state.name = Some(number);
         }
     }
 

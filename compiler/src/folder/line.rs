@@ -3,7 +3,7 @@
 //! This reads what engines need, of lines that have every key in its place and no white space.
 //! Whatever else a line may be (edited, odd, or wrong) is not its business: it says so, and
 //! [`Operation`]'s own reading decides. What it does take must come out as that would; what engines
-//! do not look at (`path`, `mid`, `frame`, `file_id`) is checked and left out.
+//! do not look at (`path` of what is no CREATE, `mid`, `frame`, `file_id`) is checked and left out.
 
 use smbench_core::{
     event::Milestone,
@@ -103,7 +103,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn links(&mut self, op: &mut Operation) -> Option<()> {
+        op.path = None;
         if self.eat(b",\"path\":\"") {
+            // Of a CREATE by the number of a file it matters.
+            if op.cmd == Command::CREATE {
+                return None;
+            }
             self.skip_text()?;
         }
         op.open = self.maybe(b",\"open\":")?.map(OpenRef);

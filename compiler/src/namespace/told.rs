@@ -2,7 +2,8 @@
 
 use smbench_core::{
     fscc::{
-        AttributeTagInfo, BasicInfo, DirectoryEntry, NetworkOpenInfo, StandardInfo, StreamInfo,
+        AttributeTagInfo, BasicInfo, DirectoryEntry, InternalInfo, NetworkOpenInfo, StandardInfo,
+        StreamInfo,
     },
     ids::OpId,
     smb2::{
@@ -12,7 +13,12 @@ use smbench_core::{
     workload::{Action, DataRef, Expect, Extent, Operation, Times, Workload},
 };
 
-use super::{Namespace, is_directory, names::Proof, place::Inside};
+use super::{
+    Namespace, is_directory,
+    names::Proof,
+    numbers::{number_in, number_of_id},
+    place::Inside,
+};
 use crate::wire_span::WireSpan;
 
 /// Whether the answer to a request tells something that [`Namespace`] wants to hear.
@@ -37,9 +43,9 @@ pub(crate) fn create_times(it: &CreateResponse) -> Times {
 }
 
 impl Namespace {
-    /// The times that a CREATE told that is about to be answered.
-    pub(crate) fn created_at(&mut self, op: OpId, times: Times) {
-        self.times = Some((op, times));
+    /// The times that a CREATE told that is about to be answered, and the number of its file.
+    pub(crate) fn created_at(&mut self, op: OpId, times: Times, number: Option<u64>) {
+        self.times = Some((op, times, number));
     }
 
     /// A CLOSE told how the file was at last.
@@ -64,6 +70,18 @@ impl Namespace {
         };
         let proof = proof(op, span);
         let class = FileInfoClass(query.file_info_class.0);
+        let number = match class {
+            FileInfoClass::INTERNAL => InternalInfo::decode(output).ok(),
+            FileInfoClass::ALL => InternalInfo::decode(output.get(64..).unwrap_or_default()).ok(),
+            _ => None,
+        };
+        let number = match class {
+            FileInfoClass::ID => number_of_id(output),
+            _ => number.map(|it| it.index_number),
+        };
+        if let (Some(number), Some(file)) = (number, self.file(op)) {
+            self.numbered(file, number);
+        }
         let read = match class {
             FileInfoClass::STREAM => return self.streams(op, &proof, output),
             FileInfoClass::BASIC => BasicInfo::decode(output).map(|it| basic(proof, &it)),
@@ -170,22 +188,32 @@ impl Namespace {
                 };
                 known(proof, entry.attributes, times, entry.end_of_file)
             };
-            match entry.name.as_text() {
-                Some(".") => self.names.told(folder, &proof),
-                Some("..") => {}
+            let number = number_in(&entry);
+            let file = match entry.name.as_text() {
+                Some(".") => {
+                    self.names.told(folder, &proof);
+                    folder
+                }
+                Some("..") => continue,
                 Some(name) => {
                     if !self.names.takes_inside(name, op.id) {
                         continue;
                     }
                     let place = inside.place(name);
                     if above_is_known && !place.is_stream() {
-                        self.names.found_inside(place, &proof);
+                        self.names.found_inside(place, &proof)
                     } else {
-                        self.names.found(place, &proof);
                         above_is_known = !place.is_stream();
+                        self.names.found(place, &proof)
                     }
                 }
-                None => self.names.problem("name that is not UTF-16", op.id),
+                None => {
+                    self.names.problem("name that is not UTF-16", op.id);
+                    continue;
+                }
+            };
+            if let Some(number) = number {
+                self.numbered(file, number);
             }
         }
         self.listed = Some(inside);
@@ -292,12 +320,14 @@ fn standard(proof: Proof, it: &StandardInfo) -> Proof {
 
 /// Length of FileBasicInformation. [MS-FSCC] 2.4.7
 const BASIC: usize = 40;
-/// Classes that tell about the beginning.
-const TELLING: [FileInfoClass; 6] = [
+/// Classes that tell about the beginning, or the number of a file.
+const TELLING: [FileInfoClass; 8] = [
     FileInfoClass::BASIC,
     FileInfoClass::STANDARD,
     FileInfoClass::ALL,
     FileInfoClass::STREAM,
     FileInfoClass::NETWORK_OPEN,
     FileInfoClass::ATTRIBUTE_TAG,
+    FileInfoClass::INTERNAL,
+    FileInfoClass::ID,
 ];

@@ -2,7 +2,7 @@
 
 mod record;
 
-use std::{mem, num::NonZeroU32, sync::Arc};
+use std::{borrow::Cow, mem, num::NonZeroU32, sync::Arc};
 
 use memchr::memrchr;
 use smbench_core::{
@@ -156,7 +156,8 @@ impl Names {
         let answered = op.reconstructed || op.expect.is_some();
         match &op.action {
             Action::Request(Request::Create(create)) => {
-                let Some(path) = create.versioned_name() else {
+                let by_id = op.path_by_id().map(Cow::Borrowed);
+                let Some(path) = by_id.or_else(|| create.versioned_name()) else {
                     return Facts::default();
                 };
                 // What goes on keeps its name, whatever the request says. [MS-SMB2] 3.3.5.9.7
@@ -271,8 +272,8 @@ impl Names {
     ) -> Facts {
         let buffer = &set.buffer;
         let deed = match set.file_info_class.0 {
-            // [MS-FSCC] 2.4.42.2, 2.4.28.2
-            10 | 11 => match target_name(buffer) {
+            // A hard link takes no name away. [MS-FSCC] 2.4.42.2, 2.4.43
+            10 | 65 => match target_name(buffer) {
                 Some(to) if !to.starts_with(':') => {
                     let (to, to_parent) = self.name(share, &to);
                     let status = op.expect.as_ref().map(|it| it.status);
@@ -400,7 +401,7 @@ fn asks_durable(create: &smbench_core::smb2::CreateRequest) -> bool {
     })
 }
 
-/// The name in a FileRenameInformation or FileLinkInformation.
+/// The name in a FileRenameInformation or FileRenameInformationEx.
 fn target_name(buffer: &[u8]) -> Option<String> {
     let len = u32::from_le_bytes(*buffer.get(16..)?.first_chunk::<4>()?);
     let name = buffer.get(20..20usize.checked_add(usize::try_from(len).ok()?)?)?;

@@ -320,10 +320,12 @@ impl Reader<'_> {
             .tree
             .and_then(|tree| self.workload.trees.get(tree.index()));
         let share = share.map_or("", |tree| tree.share());
-        if let Action::Request(Request::Create(create)) = &op.action {
-            let name = create.versioned_name();
-            let name = name.unwrap_or_else(|| create.name.to_string().into());
-            let key = key_of(share, &path_of(op, &name));
+        if let Action::Request(Request::Create(_)) = &op.action {
+            let path = match op.path_by_id() {
+                Some(path) => path.to_owned(),
+                None => path_of(op, &op.created_path().unwrap_or_default()),
+            };
+            let key = key_of(share, &path);
             let name = self.index.names.intern(&key, self.matcher);
             line.name = Some(name);
             if let Some(open) = op.open {

@@ -45,8 +45,10 @@ pub(crate) fn confine(
     request: &mut Request,
     ground: Ground<'_>,
 ) -> Result<Confined, Refusal> {
+    let named = name_what_it_found(op, request);
     if !ground.policy.confined {
-        return Ok(relocate(request, ground));
+        let relocated = relocate(request, ground);
+        return Ok(if named { Confined::Moved } else { relocated });
     }
     if ground.kind == ShareKind::Printer && !ground.policy.printers {
         return Err(Refusal::Printer);
@@ -84,7 +86,7 @@ pub(crate) fn confine(
                 Pipes::None if on_pipe => return Err(Refusal::RpcCall),
                 _ if on_pipe => false,
                 _ => {
-                    create.name = below_root(&create.name, is_dfs(op), ground)?;
+                    create.name = below_root(&create.name, is_dfs(op) && !named, ground)?;
                     true
                 }
             };
@@ -105,6 +107,17 @@ pub(crate) fn confine(
         }
         _ => Ok(Confined::Kept),
     }
+}
+
+/// Opens by its path what was opened by its number, where that path is known: this run's server has numbers of its
+/// own, and what the recorded ones mean to it nobody knows.
+fn name_what_it_found(op: &Operation, request: &mut Request) -> bool {
+    let (Some(path), Request::Create(create)) = (op.path_by_id(), request) else {
+        return false;
+    };
+    create.name = Name::from(path);
+    create.create_options.remove(CreateOptions::OPEN_BY_FILE_ID);
+    true
 }
 
 /// Whether the recorded name begins with server and share.

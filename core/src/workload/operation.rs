@@ -1,5 +1,7 @@
 //! One line of `ops.jsonl`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{is_false, is_zero};
@@ -9,7 +11,8 @@ use crate::{
     ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
     rpc::Call,
     smb2::{
-        Command, Dialect, FileId, HeaderFlags, LeaseState, NtStatus, OplockLevel, Quirks, Request,
+        Command, CreateOptions, Dialect, FileId, HeaderFlags, LeaseState, NtStatus, OplockLevel,
+        Quirks, Request,
     },
 };
 
@@ -63,7 +66,8 @@ pub struct Operation {
     /// What was asked, or what happened.
     #[serde(rename = "do")]
     pub action: Action,
-    /// Name of the file it works on, where the request does not say it: for people.
+    /// Path of the file it works on, where the request does not say it: for people. Of a CREATE by the number of a
+    /// file the path that the file had, by which a run opens it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The open that a CREATE makes, or that another command uses.
@@ -106,6 +110,30 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// The path of what a CREATE opened by its number, as far as compiling found it: numbers are the recorded
+    /// server's. [MS-SMB2] 2.2.13, FILE_OPEN_BY_FILE_ID.
+    #[must_use]
+    pub fn path_by_id(&self) -> Option<&str> {
+        let Action::Request(Request::Create(create)) = &self.action else {
+            return None;
+        };
+        let options = create.create_options;
+        let path = self.path.as_deref();
+        path.filter(|_| options.contains(CreateOptions::OPEN_BY_FILE_ID))
+    }
+
+    /// The path that a CREATE opens: what its name says, of the version that it asks for, or [`Operation::path_by_id`].
+    #[must_use]
+    pub fn created_path(&self) -> Option<Cow<'_, str>> {
+        let Action::Request(Request::Create(create)) = &self.action else {
+            return None;
+        };
+        let by_id = self.path_by_id().map(Cow::Borrowed);
+        by_id
+            .or_else(|| create.versioned_name())
+            .or_else(|| Some(create.name.to_lossy()))
+    }
+
     /// One that says nothing yet.
     #[must_use]
     pub fn blank() -> Self {

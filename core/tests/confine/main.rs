@@ -277,6 +277,29 @@ fn without_confinement_names_go_where_they_lead() {
     );
 }
 
+/// The number of a file is that of the recorded server; its path is not, and is confined as any other.
+#[test]
+fn what_was_opened_by_its_number_is_opened_by_its_path() {
+    let by_id = |id, path: Option<&str>| {
+        let mut line = create(id, "\u{1234}\0\0\0", &json!({}));
+        line["do"]["request"]["CREATE"]["options"] = "0x2040".into();
+        line["path"] = path.into();
+        line
+    };
+    let mut lines = set_up("\\\\10.1.0.9\\data");
+    lines.push(by_id(3, Some("d\\f.txt")));
+    lines.push(by_id(4, Some("..\\f.txt")));
+    lines.push(by_id(5, None));
+    let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
+    assert_eq!(ran.refused(), [(4, Refusal::Name), (5, Refusal::Name)]);
+    assert_eq!(ran.names(), ["mine\\r\\d\\f.txt"]);
+    let options = ran.requests.iter().filter_map(|request| match request {
+        Request::Create(create) => Some(create.create_options.bits()),
+        _ => None,
+    });
+    assert_eq!(options.collect::<Vec<_>>(), [0x40]);
+}
+
 #[test]
 fn a_share_of_another_kind_is_refused_and_no_breach() {
     for (recorded, now) in [

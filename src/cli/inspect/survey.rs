@@ -236,7 +236,9 @@ impl Survey {
             return known;
         }
         let path = match &op.action {
-            Action::Request(Request::Create(create)) => create.name.to_string(),
+            Action::Request(Request::Create(create)) if op.path_by_id().is_none() => {
+                create.name.to_string()
+            }
             _ => op.path.clone()?,
         };
         let tree = op.tree?.index();

@@ -502,7 +502,7 @@ fn a_stream_that_is_made_brings_its_file() {
             Some(open),
             json!({"name": name, "access": "0x2", "share": "rwd", "disposition": "create"}),
         );
-        story.namespace.created_at(asked.0.id, times);
+        story.namespace.created_at(asked.0.id, times, None);
         story.gets(&asked, &opened(2, 0x20, 0));
     }
     story.refused("none:s", "create", "0x1", NtStatus::NOT_A_DIRECTORY);
@@ -543,4 +543,57 @@ fn an_open_that_cannot_be_reclaimed_tells_nothing_of_its_name() {
     let (entries, coverage) = story.end();
     assert_eq!(entries.len(), 1);
     assert!(coverage.problems.is_empty(), "{coverage:?}");
+}
+
+#[test]
+fn what_is_opened_by_its_number_is_what_an_answer_gave_that_number() {
+    let mut story = Story::new();
+    let by_id = |story: &mut Story, open: u32, number: u64| {
+        let name = Name::from_wire(&number.to_le_bytes());
+        let asked = story.asks(
+            "CREATE",
+            Some(open),
+            json!({"name": name, "access": "0x1", "share": "rwd", "disposition": "open",
+                   "options": "0x2000"}),
+        );
+        story.gets(&asked, &opened(1, 0x20, 100));
+        story.namespace.path_by_id(&asked.0)
+    };
+    story.open("f", 0);
+    story.query(0, FileInfoClass::INTERNAL, &0x11_u64.to_le_bytes());
+    story.open("g", 1);
+    let id = [[9; 8], 0x12_u64.to_le_bytes(), [0; 8]].concat();
+    story.query(1, FileInfoClass::ID, &id);
+    story.create("d", 2, "open", opened(1, 0x10, 0));
+    let asked = story.asks(
+        "QUERY_DIRECTORY",
+        Some(2),
+        json!({"file_information_class": 60, "pattern": "*", "output_buffer_length": 4096}),
+    );
+    let mut writer = DirectoryWriter::new(FileInfoClass::ID_EXTD_DIRECTORY, 4096).unwrap();
+    let mut entry = DirectoryEntry {
+        attributes: FileAttributes::ARCHIVE,
+        end_of_file: 100,
+        name: Name::from("h"),
+        ..DirectoryEntry::default()
+    };
+    entry.file_id_128.0[0] = 0x13;
+    assert!(writer.push(&entry));
+    let listing = writer.finish();
+    story
+        .namespace
+        .listed(&story.workload, &asked.0, asked.1, &listing);
+    for (open, number, path) in [
+        (3, 0x11, "f"),
+        (4, 0x12, "g"),
+        (5, 0x13, "d\\h"),
+        (6, 0x77, "unknown\\id-77"),
+        (7, 0x77, "unknown\\id-77"),
+    ] {
+        assert_eq!(by_id(&mut story, open, number).as_deref(), Some(path));
+    }
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let paths: Vec<&str> = entries.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(paths, ["d", "d\\h", "f", "g", "unknown", "unknown\\id-77"]);
 }
