@@ -33,7 +33,7 @@ pub use client::{ClientSecurity, EncryptPolicy, SigningPolicy};
 pub use conn::{Connection, Opened, Sealed, SessionBase, Verdict};
 pub use keys::{Cipher, Dialect, PreauthHash, Secret, SigningAlgorithm};
 pub use server::ServerSecurity;
-pub use wire::{Pdus, is_compressed, is_encrypted, is_smb1, pdus};
+pub use wire::{Pdus, binds, is_compressed, is_encrypted, is_smb1, pdus};
 
 /// Why bytes could not be sealed or opened.
 ///

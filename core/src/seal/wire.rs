@@ -134,6 +134,14 @@ impl Header {
     }
 }
 
+/// The session that a plain frame's first PDU asks to make its connection a channel of, if it is such a
+/// SESSION_SETUP request. [MS-SMB2] 2.2.5: SMB2_SESSION_FLAG_BINDING.
+#[must_use]
+pub fn binds(frame: &[u8]) -> Option<u64> {
+    let header = Header::read(frame).ok()?;
+    header.is_binding(frame).then_some(header.session_id)
+}
+
 fn magic(bytes: &[u8]) -> u32 {
     array_at(bytes, 0).map_or(0, u32::from_be_bytes)
 }

@@ -113,14 +113,6 @@ impl Conn {
     }
 }
 
-/// The session a frame's first PDU binds this connection to, if it is such a SESSION_SETUP.
-/// [MS-SMB2] 2.2.5: SMB2_SESSION_FLAG_BINDING.
-pub(super) fn binds(frame: &[u8]) -> Option<u64> {
-    let header = Header::decode(frame).ok()?;
-    let setup = header.command == Command::SESSION_SETUP && !header.is_response();
-    (setup && frame.get(66)? & 1 != 0).then_some(header.session_id.0)
-}
-
 const fn seal_of(verdict: Verdict) -> Seal {
     match verdict {
         Verdict::Encrypted => Seal::Encrypted,

@@ -305,7 +305,7 @@ where
 
     /// A SESSION_SETUP that binds a channel needs the keys of the session's first connection.
     fn lend_session(&mut self, conn: ConnId, frame: &Frame) {
-        let Some(wire_id) = super::conn::binds(&frame.bytes) else {
+        let Some(wire_id) = smbench_core::seal::binds(&frame.bytes) else {
             return;
         };
         let known = self
