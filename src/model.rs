@@ -28,6 +28,7 @@ pub(crate) fn model_of(
     let config = ServerConfig {
         pipes: recorded.pipes,
         directory_leases: recorded.directory_leases,
+        multi_channel: recorded.multi_channel,
         after_failed_create: recorded.after_failed_create,
         posix_delete: recorded.posix_delete,
         denials: recorded.denials,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use smbench_core::fscc::SetInfoPayload;
 use smbench_core::ids::{OpId, OpenRef, TreeRef};
 use smbench_core::smb2::{Capabilities, Command, Dialect, FileAttributes, NtStatus, Request};
-use smbench_core::workload::{Action, Operation, Tree, Workload};
+use smbench_core::workload::{Action, Connection, Operation, Tree, Workload};
 use smbench_sim::server::{AfterFailedCreate, Denial, PosixDelete, RecordedFunction, RecordedPipe};
 
 use crate::exit::Failure;
@@ -19,6 +19,8 @@ use crate::rights::Rights;
 pub(crate) struct Recorded {
     /// It said that it leases directories, or has done so.
     pub(crate) directory_leases: bool,
+    /// It said that sessions may have several channels, or nobody saw what it said.
+    pub(crate) multi_channel: bool,
     /// How it answers what is related to a CREATE that failed.
     pub(crate) after_failed_create: AfterFailedCreate,
     /// When a name goes that is deleted with POSIX semantics.
@@ -58,8 +60,10 @@ impl Recorded {
         }
         let mut told = workload.connections.iter().filter_map(|it| it.capabilities);
         let offered = told.any(|it| it.contains(Capabilities::DIRECTORY_LEASING));
+        let multi_channel = has_channels(&workload.connections);
         Ok(Self {
             directory_leases: offered || seen.leased_directory,
+            multi_channel,
             after_failed_create: if seen.closed > seen.same {
                 AfterFailedCreate::FileClosed
             } else {
@@ -95,6 +99,20 @@ pub(crate) fn newest_dialect(workload: &Workload) -> Dialect {
     let chosen = workload.connections.iter().filter_map(|it| it.dialect);
     let chosen = chosen.filter(|it| *it != Dialect::WILDCARD);
     chosen.max_by_key(|it| it.0).unwrap_or(Dialect::SMB_3_1_1)
+}
+
+/// Whether a server binds sessions to further connections: as those say that speak 3.x, else as servers do.
+fn has_channels(connections: &[Connection]) -> bool {
+    let speaks = |it: &&Connection| {
+        let dialect = it.dialect.unwrap_or_default();
+        dialect >= Dialect::SMB_3_0
+    };
+    let told = connections.iter().filter(speaks);
+    let told: Vec<_> = told.filter_map(|it| it.capabilities).collect();
+    told.is_empty()
+        || told
+            .iter()
+            .any(|it| it.contains(Capabilities::MULTI_CHANNEL))
 }
 
 /// What operations tell of the server's choices.
@@ -182,6 +200,7 @@ const POSIX_SEMANTICS: u32 = 0x2;
 
 #[cfg(test)]
 mod tests {
+    use smbench_core::ids::ClientId;
     use smbench_core::smb2::{
         CloseRequest, CreateRequest, FileInfoClass, InfoType, LeaseState, Name, QueryInfoRequest,
         SetInfoRequest,
@@ -281,6 +300,39 @@ mod tests {
                 seen.note_deleted(operation);
             }
             assert_eq!(seen.posix_delete == PosixDelete::AtOnce, at_once);
+        }
+    }
+
+    #[test]
+    fn what_3x_connections_are_told_says_whether_there_are_channels() {
+        let (one, many) = (Capabilities::LARGE_MTU, Capabilities::MULTI_CHANNEL);
+        for (connections, want) in [
+            (&[][..], true),
+            (&[(Some(Dialect::SMB_3_1_1), None)], true),
+            // Nobody speaks of channels on 2.x.
+            (&[(Some(Dialect::SMB_2_1), Some(one))], true),
+            (&[(Some(Dialect::SMB_3_0), Some(one))], false),
+            (
+                &[
+                    (Some(Dialect::SMB_3_0), Some(one)),
+                    (Some(Dialect::SMB_3_1_1), Some(many)),
+                ],
+                true,
+            ),
+        ] {
+            let connections: Vec<_> = connections
+                .iter()
+                .map(|(dialect, capabilities)| Connection {
+                    client: ClientId(0),
+                    from: String::new(),
+                    to: String::new(),
+                    at_us: 0,
+                    dialect: *dialect,
+                    capabilities: *capabilities,
+                    midstream: false,
+                })
+                .collect();
+            assert_eq!(has_channels(&connections), want, "{connections:?}");
         }
     }
 

@@ -278,16 +278,11 @@ fn what_cannot_be_read_again_is_compiled_once() {
 }
 
 /// Captures of which more differs: how many, and why.
-const KNOWN: [(&str, u64, &str); 3] = [
+const KNOWN: [(&str, u64, &str); 2] = [
     (
         "leases3_any_snap256",
         3,
         "its answers are cut before what they tell",
-    ),
-    (
-        "smbtorture_smb2.session",
-        60,
-        "its logins are the model's weak side, whole or cut",
     ),
     (
         "smbtorture_smb2.streams",

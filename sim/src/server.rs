@@ -10,6 +10,7 @@
 
 mod answer;
 mod auth;
+mod binding;
 mod breaks;
 mod caching;
 mod close;

@@ -156,6 +156,9 @@ fn server(args: &Args) -> Result<Server, Failure> {
         plants: plants.collect::<Result<_, _>>()?,
         seed: args.seed,
         services: true,
+        // Clients would look for further channels at addresses that they are told.
+        multi_channel: !args.listen.ip().is_unspecified(),
+        interfaces: vec![args.listen.ip()],
         limits: Limits {
             total_bytes: args.content_limit.saturating_mul(1 << 20),
             ..Limits::default()

@@ -8,8 +8,8 @@ use smbench_core::seal::spnego::{self, NegState, OID_NTLMSSP, Resp, Token};
 use smbench_core::smb2::NtStatus;
 use smbench_live::auth::REFUSE_WORKSTATION;
 
-use super::Server;
 use super::limits::Limit;
+use super::{ConnKey, Server};
 
 /// An authentication between its two legs.
 #[derive(Debug, Default)]
@@ -22,6 +22,22 @@ pub(super) struct Login {
     flags: u32,
 }
 
+/// Whose authentication a token belongs to: each channel of a session has its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leg {
+    pub(super) session: u64,
+    pub(super) conn: ConnKey,
+}
+
+/// Whom an authentication has shown.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Who {
+    /// Empty for an anonymous login.
+    pub(super) user: String,
+    pub(super) guest: bool,
+    pub(super) anonymous: bool,
+}
+
 /// What a token led to.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -29,6 +45,8 @@ pub(super) enum Step {
     Continue(Vec<u8>),
     /// Logged in; without key for guests and anonymous.
     Done {
+        /// Who that is.
+        who: Who,
         /// The last token to the client.
         token: Vec<u8>,
         /// The session key.
@@ -37,10 +55,10 @@ pub(super) enum Step {
 }
 
 impl Server {
-    /// Takes one security token of a session that authenticates.
-    pub(super) fn login_step(&mut self, id: u64, token: &[u8]) -> Result<Step, NtStatus> {
+    /// Takes one security token of a channel that authenticates.
+    pub(super) fn login_step(&mut self, leg: Leg, token: &[u8]) -> Result<Step, NtStatus> {
         if self.config.trusting {
-            return self.trust(id, token);
+            return self.trust(leg, token);
         }
         let parsed = spnego::parse(token);
         let inner = parsed.as_ref().and_then(Token::inner);
@@ -57,7 +75,7 @@ impl Server {
                     mech_types: Some(init.mech_types.to_vec()),
                     ..Login::default()
                 };
-                self.session_login(id, login)?;
+                self.channel(leg)?.login = Some(login);
                 Ok(Step::Continue(spnego::neg_token_resp(&Resp {
                     state: Some(NegState::AcceptIncomplete),
                     mech: Some(OID_NTLMSSP),
@@ -65,9 +83,9 @@ impl Server {
                 })))
             }
             (Some(parsed), Some(inner)) if ntlm::parse_negotiate(inner).is_ok() => {
-                self.challenge(id, &parsed, inner)
+                self.challenge(leg, &parsed, inner)
             }
-            (Some(parsed), Some(inner)) => self.authenticate(id, &parsed, inner),
+            (Some(parsed), Some(inner)) => self.authenticate(leg, &parsed, inner),
             _ => Err(NtStatus::INVALID_PARAMETER),
         }
     }
@@ -80,18 +98,11 @@ impl Server {
         Ok(())
     }
 
-    fn session_login(&mut self, id: u64, login: Login) -> Result<(), NtStatus> {
-        let session = self.sessions.get_mut(&id);
-        let session = session.ok_or(NtStatus::USER_SESSION_DELETED)?;
-        session.login = Some(login);
-        Ok(())
-    }
-
     /// A simulation's login: the token is who it says, or nobody. Two legs when it is NTLM's.
-    fn trust(&mut self, id: u64, token: &[u8]) -> Result<Step, NtStatus> {
+    fn trust(&mut self, leg: Leg, token: &[u8]) -> Result<Step, NtStatus> {
         let inner = spnego::parse(token).and_then(|parsed| parsed.inner());
         if inner.is_some_and(|inner| ntlm::parse_negotiate(inner).is_ok()) {
-            return self.login_negotiated(id, token);
+            return self.login_negotiated(leg, token);
         }
         let login = inner.and_then(|inner| ntlm::parse_authenticate(inner).ok());
         let refused = |it: &Authenticate<'_>| it.workstation == REFUSE_WORKSTATION;
@@ -100,22 +111,25 @@ impl Server {
         }
         let user = login.map(|message| message.user);
         let plain = || String::from_utf8_lossy(token).into_owned();
-        self.set_user(id, user.unwrap_or_else(plain), false, false)?;
         Ok(Step::Done {
+            who: Who {
+                user: user.unwrap_or_else(plain),
+                ..Who::default()
+            },
             token: Vec::new(),
             key: None,
         })
     }
 
-    fn login_negotiated(&mut self, id: u64, token: &[u8]) -> Result<Step, NtStatus> {
+    fn login_negotiated(&mut self, leg: Leg, token: &[u8]) -> Result<Step, NtStatus> {
         match spnego::parse(token).map(|parsed| (parsed, parsed.inner())) {
-            Some((parsed, Some(inner))) => self.challenge(id, &parsed, inner),
+            Some((parsed, Some(inner))) => self.challenge(leg, &parsed, inner),
             _ => Err(NtStatus::INVALID_PARAMETER),
         }
     }
 
     /// NEGOTIATE gives CHALLENGE. [MS-NLMP] 3.2.5.1.1.
-    fn challenge(&mut self, id: u64, outer: &Token<'_>, inner: &[u8]) -> Result<Step, NtStatus> {
+    fn challenge(&mut self, leg: Leg, outer: &Token<'_>, inner: &[u8]) -> Result<Step, NtStatus> {
         let negotiate = ntlm::parse_negotiate(inner).map_err(|_| NtStatus::INVALID_PARAMETER)?;
         self.check_token(inner)?;
         if let Token::Init(init) = outer {
@@ -132,9 +146,8 @@ impl Server {
             dns_name: &name.to_lowercase(),
             filetime: Some(filetime),
         });
-        let session = self.sessions.get_mut(&id);
-        let session = session.ok_or(NtStatus::USER_SESSION_DELETED)?;
-        let mut mech_types = session.login.take().and_then(|login| login.mech_types);
+        let channel = self.channel(leg)?;
+        let mut mech_types = channel.login.take().and_then(|login| login.mech_types);
         if let Token::Init(init) = outer {
             mech_types = Some(init.mech_types.to_vec());
         }
@@ -148,7 +161,7 @@ impl Server {
         } else {
             message.clone()
         };
-        session.login = Some(Login {
+        channel.login = Some(Login {
             challenge,
             negotiate: inner.to_vec(),
             challenge_message: message,
@@ -159,16 +172,21 @@ impl Server {
     }
 
     /// AUTHENTICATE ends it. [MS-NLMP] 3.2.5.1.2.
-    fn authenticate(&mut self, id: u64, outer: &Token<'_>, inner: &[u8]) -> Result<Step, NtStatus> {
+    fn authenticate(
+        &mut self,
+        leg: Leg,
+        outer: &Token<'_>,
+        inner: &[u8],
+    ) -> Result<Step, NtStatus> {
         let message = ntlm::parse_authenticate(inner).map_err(|_| NtStatus::INVALID_PARAMETER)?;
-        let session = self.sessions.get_mut(&id);
-        let login = session.and_then(|session| session.login.take());
+        let login = self.channel(leg)?.login.take();
         let login = login
             .filter(|login| !login.challenge_message.is_empty())
             .ok_or(NtStatus::INVALID_PARAMETER)?;
-        let key = self.judge(id, &message, &login, inner)?;
+        let (who, key) = self.judge(&message, &login, inner)?;
         let Some(mech_types) = login.mech_types else {
             return Ok(Step::Done {
+                who,
                 token: Vec::new(),
                 key,
             });
@@ -183,22 +201,24 @@ impl Server {
             mic: mic.as_ref().map(|mic| mic.as_slice()),
             ..Resp::default()
         });
-        Ok(Step::Done { token, key })
+        Ok(Step::Done { who, token, key })
     }
 
     fn judge(
-        &mut self,
-        id: u64,
+        &self,
         message: &Authenticate<'_>,
         login: &Login,
         raw: &[u8],
-    ) -> Result<Option<Secret>, NtStatus> {
+    ) -> Result<(Who, Option<Secret>), NtStatus> {
         if message.is_anonymous() {
             if !self.config.guest_ok {
                 return Err(NtStatus::ACCESS_DENIED);
             }
-            self.set_user(id, String::new(), false, true)?;
-            return Ok(None);
+            let who = Who {
+                anonymous: true,
+                ..Who::default()
+            };
+            return Ok((who, None));
         }
         let known = |user: &&(String, Secret)| user.0.eq_ignore_ascii_case(&message.user);
         let Some((user, password)) = self.config.users.iter().find(known).cloned() else {
@@ -206,8 +226,12 @@ impl Server {
                 return Err(NtStatus::LOGON_FAILURE);
             }
             // Samba's *map to guest = Bad User*.
-            self.set_user(id, "guest".to_owned(), true, false)?;
-            return Ok(None);
+            let who = Who {
+                user: "guest".to_owned(),
+                guest: true,
+                anonymous: false,
+            };
+            return Ok((who, None));
         };
         let password = std::str::from_utf8(password.expose());
         let password = password.map_err(|_| NtStatus::LOGON_FAILURE)?;
@@ -217,22 +241,10 @@ impl Server {
         if ntlm::check_mic(&key, parts.0, parts.1, raw, message) == MicVerdict::Invalid {
             return Err(NtStatus::INVALID_PARAMETER);
         }
-        self.set_user(id, user, false, false)?;
-        Ok(Some(key))
-    }
-
-    fn set_user(
-        &mut self,
-        id: u64,
-        user: String,
-        guest: bool,
-        anonymous: bool,
-    ) -> Result<(), NtStatus> {
-        let session = self.sessions.get_mut(&id);
-        let session = session.ok_or(NtStatus::USER_SESSION_DELETED)?;
-        session.user = user;
-        session.guest = guest;
-        session.anonymous = anonymous;
-        Ok(())
+        let who = Who {
+            user,
+            ..Who::default()
+        };
+        Ok((who, Some(key)))
     }
 }

@@ -12,6 +12,7 @@ use super::caching::Holder;
 use super::fs::StreamId;
 use super::leases::{H, LeaseId, NONE, R, W};
 use super::open::OpenId;
+use super::session::Session;
 use super::waiting::Timer;
 use super::{ConnKey, Plant, Server};
 
@@ -45,7 +46,10 @@ impl Server {
         } else {
             OplockLevel::NONE
         };
-        let (conn, session) = (open.conn, open.session);
+        // As Samba: the oldest channel hears it. [MS-SMB2] 3.3.4.6
+        let session = open.session;
+        let channel = self.sessions.get(&session);
+        let conn = channel.and_then(Session::first_channel).or(open.conn);
         if open.oplock == OplockLevel::LEVEL_II {
             open.oplock = OplockLevel::NONE; // [MS-SMB2] 3.3.4.6: not acknowledged
         } else {
@@ -117,7 +121,7 @@ impl Server {
         }
         let clients = (id.client, ConnKey(0))..=(id.client, ConnKey(u64::MAX));
         let oldest = self.clients.range(clients).find_map(|(_, key)| {
-            let valid = |id: &&u64| self.sessions.get(id).is_some_and(|it| it.valid);
+            let valid = |id: &&u64| self.sessions.get(id).is_some_and(|it| it.is_on(*key));
             let session = self.conns.get(key)?.sessions.iter().find(valid)?;
             Some((*key, *session))
         });

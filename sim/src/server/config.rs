@@ -1,6 +1,7 @@
 //! What a model server is told at its start.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
 use smbench_core::{seal::Secret, smb2::Dialect};
 
@@ -119,6 +120,11 @@ pub struct ServerConfig {
     pub leases: bool,
     /// Whether leases of directories are granted, on dialects 3.x to clients that know them.
     pub directory_leases: bool,
+    /// Whether sessions may have several channels, on dialects 3.x. [MS-SMB2] 3.3.1.5
+    /// `IsMultiChannelCapable`.
+    pub multi_channel: bool,
+    /// Addresses under which it tells clients that they find it. [MS-SMB2] 3.3.5.15.11.
+    pub interfaces: Vec<IpAddr>,
     /// How what is related to a failed CREATE is answered.
     pub after_failed_create: AfterFailedCreate,
     /// When a name goes that is deleted with POSIX semantics.
@@ -166,6 +172,8 @@ impl Default for ServerConfig {
             max_dialect: Dialect::SMB_3_1_1,
             leases: true,
             directory_leases: true,
+            multi_channel: true,
+            interfaces: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             after_failed_create: AfterFailedCreate::default(),
             posix_delete: PosixDelete::default(),
             break_timeout_ms: 30_000,

@@ -3,7 +3,49 @@
 use std::collections::BTreeSet;
 
 use smbench_core::seal::ServerSecurity;
-use smbench_core::smb2::{Capabilities, Dialect, Guid, SecurityMode};
+use smbench_core::smb2::{
+    Capabilities, Cipher, Dialect, Guid, NegotiateContext, NegotiateResponse, SecurityMode,
+    SigningAlgorithm,
+};
+
+/// What a connection has negotiated that all channels of a session have to have in common.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Terms {
+    pub(super) dialect: Dialect,
+    pub(super) cipher: Option<Cipher>,
+    pub(super) signing: SigningAlgorithm,
+    pub(super) client: Guid,
+}
+
+impl Terms {
+    /// What a NEGOTIATE response to that client says. [MS-SMB2] 3.2.5.2.
+    pub(super) fn of(response: &NegotiateResponse, client: Guid) -> Self {
+        let dialect = response.dialect_revision;
+        let encrypts = response.capabilities.contains(Capabilities::ENCRYPTION);
+        let mut terms = Self {
+            dialect,
+            cipher: encrypts.then_some(Cipher::AES_128_CCM),
+            signing: if dialect >= Dialect::SMB_3_0 && dialect != Dialect::WILDCARD {
+                SigningAlgorithm::AES_CMAC
+            } else {
+                SigningAlgorithm::HMAC_SHA256
+            },
+            client,
+        };
+        for context in &response.contexts {
+            match context {
+                NegotiateContext::Encryption { ciphers } => {
+                    terms.cipher = ciphers.first().copied().filter(|it| *it != Cipher(0));
+                }
+                NegotiateContext::Signing { algorithms } => {
+                    terms.signing = algorithms.first().copied().unwrap_or(terms.signing);
+                }
+                _ => {}
+            }
+        }
+        terms
+    }
+}
 
 /// A connection.
 #[derive(Debug)]
@@ -18,6 +60,7 @@ pub(super) struct Conn {
     /// Dialects the client offered, for VALIDATE_NEGOTIATE_INFO.
     pub(super) client_dialects: Vec<Dialect>,
     pub(super) server_capabilities: Capabilities,
+    pub(super) terms: Terms,
     pub(super) max_io: u32,
     /// A session was set up here.
     pub(super) logged_in: bool,
@@ -27,7 +70,7 @@ pub(super) struct Conn {
     pub(super) pending: usize,
     /// Bytes of them.
     pub(super) pending_bytes: usize,
-    /// Sessions set up here, unfinished ones too.
+    /// Sessions that it is a channel of, unfinished ones too.
     pub(super) sessions: BTreeSet<u64>,
     /// Opens of these sessions.
     pub(super) opens: usize,
@@ -48,6 +91,7 @@ impl Conn {
             client_mode: SecurityMode::empty(),
             client_dialects: Vec::new(),
             server_capabilities: Capabilities::empty(),
+            terms: Terms::default(),
             max_io: 65_536,
             logged_in: false,
             queued: 0,

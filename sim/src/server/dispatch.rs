@@ -74,6 +74,7 @@ impl Server {
             return;
         }
         let trusting = self.config.trusting;
+        self.lend_keys(key, frame);
         let Some(conn) = self.conns.get_mut(&key) else {
             return;
         };
@@ -267,7 +268,7 @@ impl Server {
             return Ok(cx);
         }
         let session = self.sessions.get(&cx.session);
-        let session = session.filter(|session| session.valid && session.conn == chain.conn);
+        let session = session.filter(|session| session.is_on(chain.conn));
         let Some(session) = session else {
             // As Samba: what is related to a request without session is malformed.
             chain.inherited = Some(NtStatus::INVALID_PARAMETER);

@@ -1,5 +1,7 @@
 //! IOCTL. [MS-SMB2] 3.3.5.15, [MS-FSCC] 2.3.
 
+use std::net::IpAddr;
+
 use smbench_core::smb2::{
     AccessMask, Dialect, FileAttributes, FileId, Fsctl, IoctlFlags, IoctlRequest, IoctlResponse,
     NtStatus, SecurityMode,
@@ -98,15 +100,29 @@ impl Server {
         Ok(out.0)
     }
 
-    /// One IPv4 interface, 127.0.0.1. [MS-SMB2] 2.2.32.5.
+    /// Interfaces of 1 Gbit/s, one an address. [MS-SMB2] 2.2.32.5.
     fn interfaces(&self, cx: &Cx) -> Result<Vec<u8>, NtStatus> {
         let conn = self.conns.get(&cx.conn);
         if conn.is_none_or(|conn| conn.dialect() < Dialect::SMB_3_0) {
             return Err(NtStatus::INVALID_DEVICE_REQUEST);
         }
         let mut out = Out::default();
-        out.u32(0).u32(1).u32(0).u32(0).u64(1_000_000_000);
-        out.u16(2).u16(0).bytes(&[127, 0, 0, 1]).zeros(120);
+        let last = self.config.interfaces.len();
+        for (address, number) in self.config.interfaces.iter().zip(1_u32..) {
+            let next = if len_of(number) == last {
+                0
+            } else {
+                INTERFACE_LEN
+            };
+            out.u32(next).u32(number).u32(0).u32(0).u64(1_000_000_000);
+            match address {
+                IpAddr::V4(it) => out.u16(2).u16(0).bytes(&it.octets()).zeros(120),
+                IpAddr::V6(it) => {
+                    out.u16(23).u16(0).u32(0).bytes(&it.octets());
+                    out.u32(0).zeros(100)
+                }
+            };
+        }
         Ok(out.0)
     }
 
@@ -215,6 +231,8 @@ impl Server {
     }
 }
 
+/// Bytes of one NETWORK_INTERFACE_INFO. [MS-SMB2] 2.2.32.5.
+const INTERFACE_LEN: u32 = 152;
 /// DFS, file system, named pipe, network file system. [MS-FSCC] 2.3.
 const DEVICES: [u32; 4] = [6, 9, 17, 20];
 

@@ -20,6 +20,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Bytes of the tokens that a login keeps until its next leg.
     pub token_bytes: usize,
+    /// Channels of one session, unfinished ones too. [MS-SMB2] 3.3.5.5.3: Windows has 32.
+    pub channels_per_session: usize,
     /// Tree connects of one session.
     pub trees_per_session: usize,
     /// Opens at a time, disconnected durable ones too; shared.
@@ -64,6 +66,7 @@ impl Default for Limits {
             connections: 20_000,
             sessions: 40_000,
             token_bytes: 4_096,
+            channels_per_session: 32,
             trees_per_session: 1_024,
             opens: 200_000,
             disconnected: 20_000,
@@ -94,6 +97,8 @@ pub enum Limit {
     Sessions,
     /// [`Limits::token_bytes`].
     Tokens,
+    /// [`Limits::channels_per_session`].
+    Channels,
     /// [`Limits::trees_per_session`].
     Trees,
     /// [`Limits::opens`].
@@ -130,6 +135,7 @@ impl Limit {
             Self::Connections => "too many connections",
             Self::Sessions => "too many sessions",
             Self::Tokens => "a login with too long a token",
+            Self::Channels => "too many channels of a session",
             Self::Trees => "too many tree connects of a session",
             Self::Opens => "too many opens",
             Self::Disconnected => "too many durable opens without a client",

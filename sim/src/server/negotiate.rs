@@ -8,6 +8,7 @@ use smbench_core::smb2::{
 };
 
 use super::answer::{Answer, Cx, Handled, Stop};
+use super::conn::Terms;
 use super::{ConnKey, Server};
 
 impl Server {
@@ -61,6 +62,9 @@ impl Server {
         let is_3x = dialect >= Dialect::SMB_3_0 && dialect != Dialect::WILDCARD;
         if is_3x && self.config.leases && self.config.directory_leases {
             capabilities |= client & Capabilities::DIRECTORY_LEASING;
+        }
+        if is_3x && self.config.multi_channel {
+            capabilities |= client & Capabilities::MULTI_CHANNEL;
         }
         // [MS-SMB2] 3.3.5.4: 3.1.1 says it in a context.
         if is_3x && dialect != Dialect::SMB_3_1_1 {
@@ -118,6 +122,7 @@ impl Server {
         let conn = self.conns.get_mut(&cx.conn).ok_or(Stop::Hangup)?;
         conn.dialect = Some(dialect);
         conn.server_capabilities = response.capabilities;
+        conn.terms = Terms::of(&response, body.client_guid);
         conn.max_io = response.max_read_size;
         let mut answer = Answer::ok(response);
         answer.bulk = token;

@@ -25,7 +25,7 @@ pub(super) struct Open {
     pub(super) volatile: u64,
     /// Goes up from open to open: which came first.
     pub(super) number: u64,
-    /// None while a durable open waits to be reclaimed.
+    /// A channel of its session; none while a durable open waits to be reclaimed.
     pub(super) conn: Option<ConnKey>,
     pub(super) session: u64,
     pub(super) tree: u32,
@@ -75,6 +75,11 @@ impl Open {
         } else {
             self.stream
         }
+    }
+
+    /// Whether the client that sends a request holds it: on the same connection, or on another channel.
+    pub(super) fn is_of(&self, cx: &Cx) -> bool {
+        self.conn == Some(cx.conn) || self.conn.is_some() && self.session == cx.session
     }
 }
 
@@ -202,7 +207,7 @@ impl Server {
         let open = self.opens.get(&file.persistent);
         let mine = open.filter(|open| {
             open.volatile == file.volatile
-                && open.conn == Some(cx.conn)
+                && open.conn.is_some()
                 && open.session == cx.session
                 && (open.tree == cx.tree || cx.tree == 0)
         });

@@ -237,7 +237,7 @@ impl Server {
     fn check_parent(&self, cx: &Cx, parent: NodeId) -> Result<(), NtStatus> {
         let deletes = self.opens_of(parent).into_iter().any(|id| {
             let open = self.opens.get(&id);
-            open.is_some_and(|open| open.conn == Some(cx.conn) && open.may(AccessMask::DELETE))
+            open.is_some_and(|open| open.is_of(cx) && open.may(AccessMask::DELETE))
         });
         if deletes {
             return Err(NtStatus::SHARING_VIOLATION);
@@ -298,7 +298,7 @@ impl Server {
         }
         let own = |id: &OpenId| {
             let open = self.opens.get(id);
-            open.is_some_and(|open| open.conn == Some(cx.conn))
+            open.is_some_and(|open| open.is_of(cx))
         };
         if !taken.posix && self.opens_by(target).iter().any(own) {
             return Err(NtStatus::ACCESS_DENIED);

@@ -19,7 +19,7 @@ impl Server {
                 return (!waits).then(|| format!("{id:?} is nobody's, and will not be closed"));
             };
             let session = self.sessions.get(&open.session);
-            let lives = session.filter(|session| session.conn == conn && session.valid);
+            let lives = session.filter(|session| session.is_on(conn));
             let Some(session) = lives else {
                 return Some(format!("{id:?} has outlived its session"));
             };

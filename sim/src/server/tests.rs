@@ -1,6 +1,7 @@
 //! Tests of the model server, through a client that speaks the codec.
 
 mod basics;
+mod binding;
 mod client;
 mod denials;
 mod files;

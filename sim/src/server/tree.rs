@@ -72,7 +72,7 @@ impl Server {
             self.close_open(open);
         }
         self.services.end(cx.session, Some(cx.tree));
-        self.cancel_session(cx.conn, cx.session, Some(cx.tree));
+        self.cancel_session(cx.session, Some(cx.tree));
         if let Some(session) = self.sessions.get_mut(&cx.session) {
             session.trees.remove(&cx.tree);
         }

@@ -147,9 +147,12 @@ impl Server {
         }
     }
 
-    /// Ends what waits in a session of a connection, or in a tree of it, that ends.
-    pub(super) fn cancel_session(&mut self, conn: ConnKey, session: u64, tree: Option<u32>) {
-        for id in self.waiting.of_conn(conn) {
+    /// Ends what waits on any channel of a session, or in a tree of it, that ends.
+    pub(super) fn cancel_session(&mut self, session: u64, tree: Option<u32>) {
+        let channels = self.sessions.get(&session).map(|it| it.channels.keys());
+        let channels: Vec<ConnKey> = channels.into_iter().flatten().copied().collect();
+        let waiting = channels.iter().flat_map(|it| self.waiting.of_conn(*it));
+        for id in waiting.collect::<Vec<_>>() {
             let belongs = |waiting: &Waiting| waiting.chain.belongs(session, tree);
             if self.waiting.get(id).is_some_and(belongs) {
                 self.finish(id, Err(NtStatus::CANCELLED.into()));

@@ -10,7 +10,7 @@ use super::client::{Client, Net, create};
 use crate::server::{Server, ServerConfig, ServerOutput, ShareConfig};
 
 /// Sends one request through a client's seal and gives the unsealed answer.
-fn sealed(
+pub(super) fn sealed(
     server: &mut Server,
     seal: &mut ClientSecurity,
     client: &mut Client,
@@ -33,15 +33,15 @@ fn sealed(
 }
 
 /// Who logs in, and what its client can do.
-struct Who {
+pub(super) struct Who {
     /// None for an anonymous login.
-    user: Option<&'static str>,
-    password: &'static str,
-    dialect: Dialect,
-    encrypts: bool,
+    pub(super) user: Option<&'static str>,
+    pub(super) password: &'static str,
+    pub(super) dialect: Dialect,
+    pub(super) encrypts: bool,
 }
 
-const ALICE: Who = Who {
+pub(super) const ALICE: Who = Who {
     user: Some("alice"),
     password: "right",
     dialect: Dialect::SMB_3_1_1,
@@ -49,7 +49,7 @@ const ALICE: Who = Who {
 };
 
 /// A connection to `server`, and the seal of its client.
-fn arrive(server: &mut Server) -> (ClientSecurity, Client) {
+pub(super) fn arrive(server: &mut Server) -> (ClientSecurity, Client) {
     let (sign, encrypt) = (SigningPolicy::IfRequired, EncryptPolicy::IfRequired);
     let client = Client {
         conn: server.connect(LogicalTime::ZERO),
@@ -60,13 +60,23 @@ fn arrive(server: &mut Server) -> (ClientSecurity, Client) {
     (ClientSecurity::new(sign, encrypt, 1), client)
 }
 
-/// Logs in with NTLM in SPNEGO; the status of the last leg.
+/// Negotiates, and logs in with NTLM in SPNEGO; the status of the last leg.
 fn log_in(
     server: &mut Server,
     seal: &mut ClientSecurity,
     client: &mut Client,
     who: &Who,
 ) -> NtStatus {
+    negotiate(server, seal, client, who);
+    authenticate(server, seal, client, who, SessionSetupFlags::empty())
+}
+
+pub(super) fn negotiate(
+    server: &mut Server,
+    seal: &mut ClientSecurity,
+    client: &mut Client,
+    who: &Who,
+) {
     let mut contexts = Vec::new();
     if who.dialect == Dialect::SMB_3_1_1 {
         contexts.push(NegotiateContext::PreauthIntegrity {
@@ -88,6 +98,16 @@ fn log_in(
         ..NegotiateRequest::default()
     };
     sealed(server, seal, client, negotiate.into(), &[]);
+}
+
+/// Logs in where that is done, or binds a channel; the status of the last leg.
+pub(super) fn authenticate(
+    server: &mut Server,
+    seal: &mut ClientSecurity,
+    client: &mut Client,
+    who: &Who,
+    how: SessionSetupFlags,
+) -> NtStatus {
     let wanted = flags::UNICODE
         | flags::SIGN
         | flags::NTLM
@@ -98,6 +118,7 @@ fn log_in(
     let hello = ntlm::build_negotiate(wanted);
     let token = spnego::neg_token_init(&[OID_NTLMSSP], &hello);
     let setup = |len: usize| SessionSetupRequest {
+        flags: how,
         security_mode: SecurityMode::SIGNING_ENABLED,
         security_buffer_length: u16::try_from(len).unwrap(),
         ..SessionSetupRequest::default()
@@ -134,7 +155,7 @@ fn log_in(
     sealed(server, seal, client, body, &token).0.nt_status()
 }
 
-fn with_alice() -> ServerConfig {
+pub(super) fn with_alice() -> ServerConfig {
     ServerConfig {
         shares: vec![ShareConfig::disk("share")],
         users: vec![("alice".into(), Secret::new(b"right"))],
@@ -144,7 +165,11 @@ fn with_alice() -> ServerConfig {
 }
 
 /// Connects a tree in whatever way the session asks for.
-fn connect(server: &mut Server, seal: &mut ClientSecurity, client: &mut Client) -> NtStatus {
+pub(super) fn connect(
+    server: &mut Server,
+    seal: &mut ClientSecurity,
+    client: &mut Client,
+) -> NtStatus {
     let body = TreeConnectRequest {
         path: "\\\\s\\share".into(),
         ..TreeConnectRequest::default()

@@ -43,7 +43,10 @@ impl Server {
             let (opens, watches) = conns.get(key).copied().unwrap_or_default();
             assert_eq!((conn.opens, conn.watches), (opens, watches), "{key:?}");
             assert_eq!(conn.pending, self.waiting.of_conn(*key).len(), "{key:?}");
-            let own = self.sessions.iter().filter(|(_, it)| it.conn == *key);
+            let own = self
+                .sessions
+                .iter()
+                .filter(|(_, it)| it.channels.contains_key(key));
             assert!(conn.sessions.iter().eq(own.map(|(id, _)| id)), "{key:?}");
         }
         for (stream, file) in &self.files {
