@@ -175,8 +175,13 @@ impl Names {
 
     /// The parts of a range that show the beginning and are not known yet: start to end.
     pub(super) fn unknown(&self, file: usize, start: u64, end: u64) -> Vec<(u64, u64)> {
-        let Some((known, _)) = self.beginning(file) else {
+        let Some((known, entry)) = self.beginning(file) else {
             return Vec::new();
+        };
+        let end = if known.sized {
+            end.min(entry.size)
+        } else {
+            end
         };
         let written = known.written.range(..end).map(|(from, to)| (*from, *to));
         let written = written.filter(|(_, to)| *to > start);

@@ -171,6 +171,25 @@ fn reads_show_what_was_not_written() {
     );
 }
 
+/// What a WRITE behind the end left as a hole was not there, whatever was in front of it.
+#[test]
+fn reads_of_what_has_grown_show_what_was_in_front_of_the_end() {
+    let mut names = names();
+    let file = names.found(&place("f"), &proof(0, 1, 2));
+    names.write(file, 90, 100);
+    assert_eq!(names.unknown(file, 0, 100), [(0, 10)]);
+    assert_eq!(names.unknown(file, 5, 95), [(5, 10)]);
+    assert_eq!(names.unknown(file, 20, 95), []);
+    // Where nobody told the size, what is read may have been there.
+    let bare = Proof {
+        size: None,
+        ..proof(1, 3, 4)
+    };
+    let other = names.found(&place("g"), &bare);
+    names.write(other, 90, 100);
+    assert_eq!(names.unknown(other, 0, 100), [(0, 90)]);
+}
+
 #[test]
 fn contradictions_are_counted_with_their_first_operation() {
     let mut names = names();
