@@ -14,12 +14,14 @@
 //! | `told` | answers of QUERY_INFO, QUERY_DIRECTORY, CREATE and CLOSE |
 //! | `numbers` | numbers of files, and what is opened by them |
 //! | `unseen` | folders that are not empty, though nobody showed what is in them |
+//! | `ranges` | sets of ranges of bytes |
 //! | `spent` | what all that may cost |
 
 mod files;
 mod names;
 mod numbers;
 mod place;
+mod ranges;
 mod slots;
 mod spent;
 #[cfg(test)]
@@ -83,6 +85,7 @@ impl Namespace {
             Action::Request(Request::Write(it)) => {
                 let end = it.offset.saturating_add(it.length.into());
                 self.names.write(file, it.offset, end);
+                self.names.made_up(file, it.offset, end, op.cut);
             }
             Action::Request(Request::Ioctl(it)) if CHANGING.contains(&it.ctl_code) => {
                 self.names.write(file, 0, u64::MAX);

@@ -10,6 +10,7 @@ use smbench_core::workload::{DataRef, Entry, EntryKind, Extent};
 use super::{
     names::{Names, Proof},
     place::Place,
+    ranges,
 };
 use crate::map::Map;
 
@@ -33,6 +34,8 @@ pub(super) struct File {
     pub(super) opens: u32,
     /// Ranges that the recording changed: start to end, apart from each other.
     pub(super) written: BTreeMap<u64, u64>,
+    /// Ranges that WRITEs changed of which the data was not captured.
+    pub(super) made_up: BTreeMap<u64, u64>,
     /// Content of the beginning that READs showed: apart from each other, by offset.
     pub(super) content: BTreeMap<u64, DataRef>,
     /// The recording changed something about it.
@@ -160,17 +163,26 @@ impl Names {
         let Some(written) = self.files.get_mut(file).map(|file| &mut file.written) else {
             return;
         };
-        let (mut start, mut end) = (start, end);
-        while let Some((&from, &to)) = written.range(..=end).next_back()
-            && to >= start
-        {
-            written.remove(&from);
-            start = start.min(from);
-            end = end.max(to);
+        ranges::add(written, start, end);
+    }
+
+    /// Notes whether a WRITE has the bytes that were written then: of one that was cut, zeros stand for them.
+    pub(super) fn made_up(&mut self, file: usize, start: u64, end: u64, made_up: bool) {
+        let file = self.real(file);
+        let Some(known) = self.files.get_mut(file) else {
+            return;
+        };
+        if made_up {
+            ranges::add(&mut known.made_up, start, end);
+        } else {
+            ranges::remove(&mut known.made_up, start, end);
         }
-        if start < end {
-            written.insert(start, end);
-        }
+    }
+
+    /// Whether a range has bytes in it that are made up.
+    pub(super) fn is_made_up(&self, file: usize, start: u64, end: u64) -> bool {
+        let known = self.files.get(self.real(file));
+        known.is_some_and(|known| ranges::touches(&known.made_up, start, end))
     }
 
     /// The parts of a range that show the beginning and are not known yet: start to end.

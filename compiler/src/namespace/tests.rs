@@ -191,6 +191,19 @@ fn reads_of_what_has_grown_show_what_was_in_front_of_the_end() {
 }
 
 #[test]
+fn what_cut_writes_wrote_is_not_known() {
+    let mut names = names();
+    let file = names.found(&place("f"), &proof(0, 1, 2));
+    names.made_up(file, 0, 100, true);
+    assert!(names.is_made_up(file, 99, 200));
+    assert!(!names.is_made_up(file, 100, 200));
+    // Written again, and captured.
+    names.made_up(file, 0, 50, false);
+    assert!(!names.is_made_up(file, 0, 50));
+    assert!(names.is_made_up(file, 0, 51));
+}
+
+#[test]
 fn contradictions_are_counted_with_their_first_operation() {
     let mut names = names();
     names.made(&place("a"), &proof(0, 1, 2));

@@ -256,6 +256,16 @@ impl Namespace {
             .collect()
     }
 
+    /// Whether a READ of so many bytes shows what a WRITE put there whose data was not captured.
+    pub(crate) fn is_made_up(&self, op: &Operation, len: usize) -> bool {
+        let (Some(file), Action::Request(Request::Read(read))) = (self.file(op), &op.action) else {
+            return false;
+        };
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        let end = read.offset.saturating_add(len);
+        self.names.is_made_up(file, read.offset, end)
+    }
+
     /// A READ showed such a part.
     pub(crate) fn showed(&mut self, op: &Operation, offset: u64, data: DataRef) {
         if let Some(file) = self.file(op) {
