@@ -12,42 +12,16 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 use support::cli::{Scratch, capture};
+use support::own::{self, without_its_beginning};
 
-/// A capture (pcap, little-endian) without its first 40 % of packets.
-fn without_its_beginning(path: &Path) -> Vec<u8> {
-    let bytes = fs::read(path).unwrap();
-    let mut packets = Vec::new();
-    let mut at = 24;
-    while let Some(head) = bytes.get(at..at + 16) {
-        let len = u32::from_le_bytes(head[8..12].try_into().unwrap()) as usize;
-        packets.push(&bytes[at..at + 16 + len]);
-        at += 16 + len;
-    }
-    let skipped = packets.len() * 2 / 5;
-    let mut cut = bytes[..24].to_vec();
-    packets[skipped..]
-        .iter()
-        .for_each(|packet| cut.extend_from_slice(packet));
-    cut
-}
-
-/// Compiles what is left, with the keys that lie beside it, and simulates it.
+/// Compiles what is left of a capture, and simulates it.
 fn simulated(scratch: &Scratch, path: &Path) -> (Value, Value) {
-    scratch.file("cut.pcap", without_its_beginning(path));
-    let keys = path.with_extension("keys.json").display().to_string();
-    let keys: &[&str] = if Path::new(&keys).exists() {
-        &["--keys", &keys]
-    } else {
-        &[]
-    };
-    let args = ["compile", "cut.pcap", "-o", "w", "--force", "--json"];
-    let compiled = scratch.run(args.iter().chain(keys));
-    let compiled = compiled.expect(0).json();
+    let compiled = own::compiled(scratch, path);
     let ran = scratch.run(["sim", "w", "--speed", "max", "--json"]);
     (compiled, ran.json())
 }
@@ -182,44 +156,10 @@ fn requests_alone_are_all_sent() {
 /// Of each capture of our own, without its beginning, nearly all is sent and compared, and hardly any differs.
 #[test]
 fn our_captures_replay_without_their_beginning() {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures/own");
-    let mut captures: Vec<PathBuf> = Vec::new();
-    for folder in ["office", "scenario", "smbclient", "torture"] {
-        for entry in fs::read_dir(own.join(folder)).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|end| end == "pcap") {
-                captures.push(path);
-            }
-        }
-    }
-    captures.sort();
-    println!("{} captures", captures.len());
-    for path in &captures {
+    for path in own::captures() {
         let scratch = Scratch::new();
-        let name = path.file_name().unwrap().to_string_lossy();
-        let (_, told) = simulated(&scratch, path);
-        let number = |key: &str| told[key].as_u64().unwrap();
-        let (answers, compared) = (number("with_answer"), number("compared"));
-        let differ = compared - number("matched");
-        let (captured, sent) = (
-            number("captured"),
-            number("issued") - number("reconstructed"),
-        );
-        println!(
-            "{name}: {sent} of {captured} sent, {compared} of {answers} compared, {differ} differ"
-        );
-        assert!(
-            captured > 0 && sent * 100 >= captured * 95,
-            "{name}: {sent} of {captured} sent"
-        );
-        assert!(
-            compared * 10 >= answers * 9,
-            "{name}: {compared} of {answers} compared"
-        );
-        assert!(
-            differ * 100 <= compared,
-            "{name}: {differ} of {compared} differ"
-        );
+        let (_, told) = simulated(&scratch, &path);
+        own::judge(&path.file_name().unwrap().to_string_lossy(), &told);
     }
 }
 

@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod cli;
+pub mod own;
 pub mod samba;
 pub mod smb;
 pub mod watched;

@@ -1,17 +1,19 @@
 //! Channels: a session on more than one connection. [MS-SMB2] 3.3.5.5, 3.3.5.5.3, 3.3.7.1.
 //!
-//! | a SESSION_SETUP that binds                              | is refused with         |
-//! |---------------------------------------------------------|-------------------------|
-//! | to a session that there is not                          | USER_SESSION_DELETED    |
-//! | where the session signs with GMAC and the channel would not | REQUEST_OUT_OF_SEQUENCE |
-//! | where the channel would sign with GMAC and the session does not | NOT_SUPPORTED   |
-//! | where there is but one channel, or on 2.x               | REQUEST_NOT_ACCEPTED    |
-//! | on another dialect or cipher, or unsigned               | INVALID_PARAMETER       |
-//! | of another client                                       | USER_SESSION_DELETED    |
-//! | before the session's own authentication is over         | REQUEST_NOT_ACCEPTED    |
-//! | of a guest or an anonymous user                         | NOT_SUPPORTED           |
-//! | where the connection is a channel already               | REQUEST_NOT_ACCEPTED    |
-//! | as another user, or with a wrong signature              | ACCESS_DENIED           |
+//! | a SESSION_SETUP that binds                                       | is refused with         |
+//! |------------------------------------------------------------------|-------------------------|
+//! | to a session that there is not                                   | USER_SESSION_DELETED    |
+//! | where the session signs with GMAC, and the channel would not     | REQUEST_OUT_OF_SEQUENCE |
+//! | where the channel would sign with GMAC, and the session does not | NOT_SUPPORTED           |
+//! | on 2.x, or where sessions have one channel                       | REQUEST_NOT_ACCEPTED    |
+//! | on another dialect or cipher, or unsigned                        | INVALID_PARAMETER       |
+//! | of another client                                                | USER_SESSION_DELETED    |
+//! | before the session's own authentication is over                  | REQUEST_NOT_ACCEPTED    |
+//! | of a guest or an anonymous user                                  | NOT_SUPPORTED           |
+//! | on the connection that the session began on                      | REQUEST_NOT_ACCEPTED    |
+//! | on another one that is a channel already                         | ACCESS_DENIED           |
+//! | as another user, or with a wrong signature                       | ACCESS_DENIED           |
+//! | as the 33rd channel                                              | INSUFFICIENT_RESOURCES  |
 //!
 //! The specification does not say in which order they are looked at, nor what becomes of signing algorithms:
 //! here it is as with Windows and Samba. A binding that fails leaves the session as it was.
@@ -92,6 +94,11 @@ impl Server {
             return Err(NtStatus::NOT_SUPPORTED);
         }
         match session.channels.get(&leg.conn) {
+            // As Windows and Samba, which check the signature with the channel's key where there is one: a
+            // client signs a binding with the session's.
+            Some(channel) if channel.valid && leg.conn != session.began_on => {
+                Err(NtStatus::ACCESS_DENIED)
+            }
             Some(channel) if channel.valid => Err(NtStatus::REQUEST_NOT_ACCEPTED),
             channel => Ok(channel.is_none()),
         }

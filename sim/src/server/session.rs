@@ -20,6 +20,8 @@ use super::{ConnKey, Server};
 pub(super) struct Session {
     /// What the connection that it began on has negotiated.
     pub(super) terms: Terms,
+    /// That connection: its channel's signing key is the session's.
+    pub(super) began_on: ConnKey,
     /// `Session.ChannelList`, with those that are being bound. [MS-SMB2] 3.3.1.8.
     pub(super) channels: BTreeMap<ConnKey, Channel>,
     /// Authentication has succeeded.
@@ -132,6 +134,7 @@ impl Server {
         }
         let session = Session {
             terms: conn.terms,
+            began_on: cx.conn,
             channels: BTreeMap::from([(cx.conn, Channel::default())]),
             valid: false,
             user: String::new(),

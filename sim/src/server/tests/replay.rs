@@ -494,7 +494,7 @@ const CAPTURES: [(&str, usize, &str); 20] = [
     ("torture/smbtorture_smb2.connect.pcap", 0, ""),
     (
         "torture/smbtorture_smb2.session.pcap",
-        19,
+        17,
         "wrong passwords and signatures (this server trusts), ACLs",
     ),
     ("torture/smbtorture_smb2.credits.pcap", 0, ""),
