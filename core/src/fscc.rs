@@ -7,6 +7,7 @@ pub mod directory;
 pub mod file_info;
 pub mod fs_info;
 pub mod notify;
+pub mod reparse;
 pub mod set_info;
 mod upcase;
 pub(crate) mod wire;
@@ -22,5 +23,6 @@ pub use fs_info::{
     FsVolumeInfo,
 };
 pub use notify::{NotifyAction, NotifyRecord};
+pub use reparse::{ReparseHead, SymbolicLink, SymlinkError};
 pub use set_info::{EaEntry, RenameInfo, SetInfoPayload};
 pub use upcase::upcase;
