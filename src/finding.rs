@@ -149,6 +149,8 @@ fn is_environment(command: Command, recorded: NtStatus, seen: NtStatus) -> bool 
             true
         }
         Command::TREE_CONNECT => seen == NtStatus::BAD_NETWORK_NAME,
+        // Another namespace of DFS, or none. [MS-DFSC] 3.2.4.1
+        Command::CREATE => (recorded == NOT_COVERED) != (seen == NOT_COVERED),
         _ => false,
     }
 }
@@ -158,6 +160,7 @@ pub(crate) fn is_of_service(op: RecordedOp) -> bool {
     op.on_pipe && !matches!(op.command, Command::TREE_CONNECT | Command::TREE_DISCONNECT)
 }
 
+const NOT_COVERED: NtStatus = NtStatus::PATH_NOT_COVERED;
 /// What a server says to whom it does not let.
 const DENIALS: [NtStatus; 3] = [
     NtStatus::ACCESS_DENIED,

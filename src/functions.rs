@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use smbench_core::confine::created_path;
 use smbench_core::function::Function;
 use smbench_core::ids::OpenRef;
 use smbench_core::smb2::Request;
@@ -27,7 +28,7 @@ impl Functions {
             return Ok(());
         };
         if let (Request::Create(_), Some(open)) = (request, operation.open) {
-            let path = operation.created_path().unwrap_or_default();
+            let path = created_path(operation).unwrap_or_default();
             self.paths.insert(open, path.trim_matches('\\').to_owned());
         }
         let function = Function::of(request);

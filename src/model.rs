@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use smbench_compiler::folder::FolderError;
 use smbench_compiler::prepare::{Stretch, stretches, synthetic};
 use smbench_core::engine;
-use smbench_core::workload::{Entry, EntryKind, Workload};
+use smbench_core::workload::{Entry, EntryKind, Link, Workload};
 use smbench_sim::server::{Limits, Plant, Server, ServerConfig, ShareConfig};
 
 use crate::exit::{Failure, OrFail};
@@ -25,7 +25,7 @@ pub(crate) fn model_of(
         .iter()
         .any(|it| it.is_answered && !it.is_modelled);
     let recorded = Recorded::of(loaded, asks_more)?;
-    let config = ServerConfig {
+    let mut config = ServerConfig {
         pipes: recorded.pipes,
         directory_leases: recorded.directory_leases,
         multi_channel: recorded.multi_channel,
@@ -36,6 +36,9 @@ pub(crate) fn model_of(
         plants: plants.iter().copied().collect(),
         ..config_of(loaded.workload(), seed)
     };
+    for share in &mut config.shares {
+        share.is_dfs = recorded.dfs_shares.contains(&share.name.to_lowercase());
+    }
     loaded.check_content()?;
     let mut server = Server::new(config);
     for entry in &loaded.namespace {
@@ -51,7 +54,13 @@ pub(crate) fn model_without_data(
     namespace: &[Entry],
     seed: u64,
 ) -> Result<Server, Failure> {
-    let mut server = Server::new(config_of(workload, seed));
+    let mut config = config_of(workload, seed);
+    for share in &mut config.shares {
+        let here = |entry: &&Entry| entry.share.eq_ignore_ascii_case(&share.name);
+        let mut links = namespace.iter().filter(here).map(|entry| &entry.link);
+        share.is_dfs = links.any(|link| *link == Some(Link::Dfs));
+    }
+    let mut server = Server::new(config);
     for entry in namespace {
         put(&mut server, entry, std::iter::empty())?;
     }
@@ -92,6 +101,21 @@ fn shares_of(workload: &Workload) -> Vec<ShareConfig> {
 }
 
 fn put(
+    server: &mut Server,
+    entry: &Entry,
+    content: impl Iterator<Item = Result<(u64, Vec<u8>), FolderError>>,
+) -> Result<(), Failure> {
+    let context = || format!("cannot load {} into the model server", entry.path);
+    put_content(server, entry, content)?;
+    match &entry.link {
+        Some(link) => server
+            .put_link(&entry.share, &entry.path, link)
+            .or_environment(context()),
+        None => Ok(()),
+    }
+}
+
+fn put_content(
     server: &mut Server,
     entry: &Entry,
     content: impl Iterator<Item = Result<(u64, Vec<u8>), FolderError>>,

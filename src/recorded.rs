@@ -1,7 +1,8 @@
 //! What the recorded server was like, where the protocol leaves servers a choice: the model server is like it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use smbench_core::confine::is_dfs;
 use smbench_core::fscc::SetInfoPayload;
 use smbench_core::ids::{OpId, OpenRef, TreeRef};
 use smbench_core::smb2::{Capabilities, Command, Dialect, FileAttributes, NtStatus, Request};
@@ -31,6 +32,8 @@ pub(crate) struct Recorded {
     pub(crate) pipes: Vec<RecordedPipe>,
     /// What it answered to what the model does not compute.
     pub(crate) functions: Vec<RecordedFunction>,
+    /// Its shares that are namespaces of DFS, in lower case: clients named things there with server and share.
+    pub(crate) dfs_shares: BTreeSet<String>,
 }
 
 impl Recorded {
@@ -47,7 +50,7 @@ impl Recorded {
         if asks_more || has_pipes || tells(&ASKED) {
             for operation in loaded.operations()? {
                 let operation = operation?;
-                seen.note(&operation);
+                seen.note(workload, &operation);
                 seen.note_deleted(&operation);
                 rights.note(workload, &operation);
                 said.note(loaded, &operation)?;
@@ -55,7 +58,7 @@ impl Recorded {
             }
         } else if tells(&RELATED) || unknown_capabilities(workload) && tells(&LEASED) {
             for outline in loaded.outlines()? {
-                seen.note(&outline?);
+                seen.note(workload, &outline?);
             }
         }
         let mut told = workload.connections.iter().filter_map(|it| it.capabilities);
@@ -73,6 +76,7 @@ impl Recorded {
             denials: rights.denials(),
             pipes: said.pipes,
             functions: functions.answers,
+            dfs_shares: seen.dfs_shares,
         })
     }
 }
@@ -91,7 +95,8 @@ const ASKED: [&str; 4] = [
     "C0000022",
     "\"file_info_class\":64",
 ];
-const RELATED: [&str; 1] = ["\"related\""];
+/// Something is related to what is before it, or SMB2_FLAGS_DFS_OPERATIONS, with and without that of a replay.
+const RELATED: [&str; 3] = ["\"related\"", "\"0x100000", "\"0x300000"];
 const LEASED: [&str; 1] = ["\"lease\""];
 
 /// The newest dialect that the recorded server chose: what it has beyond that nobody saw.
@@ -129,10 +134,16 @@ struct Seen {
     deleted: BTreeMap<(Option<TreeRef>, String), OpenRef>,
     /// When the name of such a file goes, as far as somebody asked for it.
     posix_delete: PosixDelete,
+    dfs_shares: BTreeSet<String>,
 }
 
 impl Seen {
-    fn note(&mut self, operation: &Operation) {
+    fn note(&mut self, workload: &Workload, operation: &Operation) {
+        if operation.cmd == Command::CREATE && is_dfs(operation) {
+            let tree = operation.tree.and_then(|it| workload.trees.get(it.index()));
+            self.dfs_shares
+                .extend(tree.map(|it| it.share().to_lowercase()));
+        }
         let Some(expect) = &operation.expect else {
             return;
         };
@@ -202,8 +213,8 @@ const POSIX_SEMANTICS: u32 = 0x2;
 mod tests {
     use smbench_core::ids::ClientId;
     use smbench_core::smb2::{
-        CloseRequest, CreateRequest, FileInfoClass, InfoType, LeaseState, Name, QueryInfoRequest,
-        SetInfoRequest,
+        CloseRequest, CreateRequest, FileInfoClass, HeaderFlags, InfoType, LeaseState, Name,
+        QueryInfoRequest, SetInfoRequest,
     };
     use smbench_core::workload::{Compound, Expect, LeaseGrant};
 
@@ -245,7 +256,7 @@ mod tests {
             answered(CreateRequest::default(), (6, 0), NtStatus::SUCCESS),
             query((6, 1), NtStatus::FILE_CLOSED),
         ] {
-            seen.note(&operation);
+            seen.note(&Workload::default(), &operation);
         }
         assert_eq!((seen.closed, seen.same), (2, 1));
     }
@@ -352,8 +363,33 @@ mod tests {
                 epoch: 1,
             });
             let mut seen = Seen::default();
-            seen.note(&operation);
+            seen.note(&Workload::default(), &operation);
             assert_eq!(seen.leased_directory, leased, "{attributes:?} {state:?}");
         }
+    }
+
+    #[test]
+    fn names_with_server_and_share_tell_a_namespace_of_dfs() {
+        let tree = |path: &str| Tree {
+            session: Default::default(),
+            path: path.to_owned(),
+            share_type: 1,
+            wire_id: Default::default(),
+            inferred: false,
+        };
+        let workload = Workload {
+            trees: vec![tree("\\\\dom\\Files"), tree("\\\\dom\\plain")],
+            ..Workload::default()
+        };
+        let mut seen = Seen::default();
+        for (at, flags) in [(0, HeaderFlags::DFS), (1, HeaderFlags::empty())] {
+            let operation = Operation {
+                flags,
+                tree: Some(TreeRef(at)),
+                ..answered(CreateRequest::default(), (0, 0), NtStatus::SUCCESS)
+            };
+            seen.note(&workload, &operation);
+        }
+        assert_eq!(seen.dfs_shares, BTreeSet::from(["files".to_owned()]));
     }
 }

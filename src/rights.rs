@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use smbench_core::confine::created_path;
 use smbench_core::ids::{OpId, OpenRef};
 use smbench_core::smb2::{
     AccessMask, Command, CreateDisposition, CreateOptions, CreateRequest, FileAttributes,
-    FileInfoClass, HeaderFlags, InfoType, NtStatus, Request,
+    FileInfoClass, InfoType, NtStatus, Request,
 };
 use smbench_core::workload::{Action, Expect, Operation, Workload};
 use smbench_sim::server::{Denial, Denied};
@@ -112,13 +113,12 @@ impl Rights {
         let user = workload
             .principals
             .get(usize::try_from(session.principal).ok()?)?;
-        let dfs = operation.flags.contains(HeaderFlags::DFS);
-        if !tree.holds_files() || dfs || operation.reclaims.is_some() {
+        if !tree.holds_files() || operation.reclaims.is_some() {
             return None;
         }
         let key = Key {
             share: tree.share().to_lowercase(),
-            path: create.versioned_name()?.trim_matches('\\').to_lowercase(),
+            path: created_path(operation)?.trim_matches('\\').to_lowercase(),
             user: user_of(&user.name),
             what: Denied::Create(create.desired_access.without_generic()),
         };

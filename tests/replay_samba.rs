@@ -80,13 +80,17 @@ impl Bench {
 
     /// Replays onto a freshly prepared root; exit code and summary.
     fn replay(&self, work: &Path, journal: &str, extra: &[&str]) -> (i32, Value) {
+        self.replay_as(work, journal, extra, &["--prepare"])
+    }
+
+    /// Replays onto a root as `how` says.
+    fn replay_as(&self, work: &Path, journal: &str, extra: &[&str], how: &[&str]) -> (i32, Value) {
         let server = format!("{}:{}", self.server.host(), self.server.port());
         let passwords = self.path("passwords");
         let journal = self.path(journal);
         let mut args: Vec<&std::ffi::OsStr> = vec![
             "replay".as_ref(),
             work.as_ref(),
-            "--prepare".as_ref(),
             "--server".as_ref(),
             server.as_ref(),
             "--share".as_ref(),
@@ -99,6 +103,7 @@ impl Bench {
             "--journal".as_ref(),
             journal.as_ref(),
         ];
+        args.extend(how.iter().map(|arg| -> &std::ffi::OsStr { arg.as_ref() }));
         args.extend(extra.iter().map(|arg| -> &std::ffi::OsStr { arg.as_ref() }));
         json(&args)
     }
@@ -207,4 +212,82 @@ fn the_order_across_clients_is_kept_at_full_speed() {
     let (code, found) = json(&["diff".as_ref(), a.as_ref(), b.as_ref(), "--json".as_ref()]);
     assert_eq!((code, &found["same"]), (1, &Value::Bool(false)), "{found}");
     assert!(!found["causes"].as_array().unwrap().is_empty(), "{found}");
+}
+
+/// Names that begin with server and share go out without, to a share that is none of DFS. What is at a
+/// link is then not there, which tells of no server; where the share has that link, all is as recorded.
+#[test]
+fn names_of_dfs_replay_as_recorded() {
+    let options = Options {
+        extra: vec!["msdfs root = yes".to_owned()],
+        ..Options::default()
+    };
+    let bench = Bench::start("dfs", options);
+    let work = bench.compile("trials/B12_dfs.pcap");
+    let user = bench.server.user().to_owned();
+    let extra = ["--user", user.as_str()];
+    let (code, found) = bench.replay(&work, "without", &extra);
+    let differ = found["divergences"].as_array().unwrap();
+    let not_there = |it: &Value| it["recorded"] == "STATUS_PATH_NOT_COVERED";
+    assert!(differ.iter().all(not_there), "{found:#}");
+    assert_eq!(
+        (code, &found["verdict"]),
+        (0, &"environment".into()),
+        "{found:#}"
+    );
+    assert_eq!(
+        (&found["issued"], &found["matched"]),
+        (&13.into(), &12.into())
+    );
+    bench.rerun("without");
+
+    // Links of DFS are made on the server alone. [MS-DFSC] 3.2.4.1
+    let data = bench.server.share_folder("data");
+    let root = ["--user", user.as_str(), "--root", "dfs"];
+    let (code, _) = bench.replay(&work, "prepared", &root);
+    assert_eq!(code, 0);
+    std::fs::remove_file(data.join("dfs/y.txt")).unwrap();
+    std::os::unix::fs::symlink("msdfs:elsewhere\\share", data.join("dfs/link")).unwrap();
+    let (code, found) = bench.replay_as(&work, "with", &root, &["--reuse-root"]);
+    assert_eq!(
+        (code, &found["verdict"]),
+        (0, &"as_recorded".into()),
+        "{found:#}"
+    );
+    assert_eq!(
+        (&found["compared"], &found["matched"]),
+        (&13.into(), &13.into())
+    );
+}
+
+/// Samba follows links itself and has no reparse points: `prepare` says that they were not made.
+#[test]
+fn links_that_a_server_does_not_make_are_named() {
+    let bench = Bench::start("links", Options::default());
+    let work = bench.compile("trials/B34_symlink_errors.pcap");
+    let user = bench.server.user().to_owned();
+    let server = format!("{}:{}", bench.server.host(), bench.server.port());
+    let passwords = bench.path("passwords");
+    let journal = bench.path("prepared");
+    let (code, found) = json(&[
+        "prepare".as_ref(),
+        work.as_ref(),
+        "--server".as_ref(),
+        server.as_ref(),
+        "--share".as_ref(),
+        "data".as_ref(),
+        "--user".as_ref(),
+        user.as_ref(),
+        "--password-file".as_ref(),
+        passwords.as_ref(),
+        "--json".as_ref(),
+        "--journal".as_ref(),
+        journal.as_ref(),
+    ]);
+    assert_eq!(code, 0, "{found:#}");
+    let unmade = found["unmade_links"].as_array().unwrap();
+    let paths: Vec<&Value> = unmade.iter().map(|it| &it["path"]).collect();
+    assert_eq!(paths, ["link", "link2"], "{found:#}");
+    let refused = |it: &Value| it["why"].as_str().unwrap().contains("the server answered");
+    assert!(unmade.iter().all(refused), "{found:#}");
 }

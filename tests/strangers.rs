@@ -163,3 +163,40 @@ fn previous_versions_are_there_and_enumerated_as_recorded() {
         (&told["verdict"], (17, 2))
     );
 }
+
+/// Symbolic links stop who does not ask for them; with their namespace alone, and in a slice too.
+#[test]
+fn links_are_answered_as_recorded() {
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &trial("B34_symlink_errors.pcap"));
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    assert_eq!(told["compared"], 15);
+    scratch
+        .run(["slice", "w", "-o", "s", "--path", "link2"])
+        .expect(0);
+    let told = scratch.run(["sim", "s", "--speed", "max", "--json"]).json();
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    scratch
+        .run(["anonymize", "w", "-o", "a", "--seed", "1"])
+        .expect(0);
+    let told = scratch.run(["sim", "a", "--speed", "max", "--json"]).json();
+    assert_eq!(told["compared"], 15, "{told:#}");
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+}
+
+/// Names begin with server and share, and one is at a link of DFS.
+#[test]
+fn names_of_dfs_are_answered_as_recorded() {
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &trial("B12_dfs.pcap"));
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    assert_eq!(
+        (&told["issued"], &told["compared"]),
+        (&13.into(), &13.into())
+    );
+    scratch
+        .run(["anonymize", "w", "-o", "a", "--seed", "1"])
+        .expect(0);
+    let told = scratch.run(["sim", "a", "--speed", "max", "--json"]).json();
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+}

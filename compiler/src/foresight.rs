@@ -15,6 +15,7 @@ mod trees;
 use std::collections::{BTreeMap, BTreeSet};
 
 use smbench_core::{
+    confine::created_path,
     fscc::SetInfoPayload,
     ids::{OpenRef, TreeRef},
     smb2::{
@@ -248,17 +249,17 @@ impl Seer {
         open: Option<OpenRef>,
         status: NtStatus,
     ) {
-        let Some(name) = create.versioned_name() else {
+        let Some(path) = created_path(operation) else {
             return;
         };
         let attempt = Attempt {
             at: self.at,
             frame: operation.frame,
-            name: name.clone().into_owned(),
+            name: path.clone().into_owned(),
             access: create.desired_access.without_generic(),
             share: create.share_access,
         };
-        let path = (share, name.trim_matches('\\').to_lowercase());
+        let path = (share, path.trim_matches('\\').to_lowercase());
         let attempts = self.by_path.entry(path.clone()).or_default();
         match (status, open) {
             (NtStatus::SUCCESS, Some(open)) => {

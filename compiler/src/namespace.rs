@@ -11,6 +11,7 @@
 //! | `names` | what is at which name, and what proves that |
 //! | `files` | kind, size, attributes, times and content |
 //! | `place` | how requests spell names, and which are not taken |
+//! | `links` | where names lead elsewhere |
 //! | `told` | answers of QUERY_INFO, QUERY_DIRECTORY, CREATE and CLOSE |
 //! | `numbers` | numbers of files, and what is opened by them |
 //! | `unseen` | folders that are not empty, though nobody showed what is in them |
@@ -18,6 +19,7 @@
 //! | `spent` | what all that may cost |
 
 mod files;
+mod links;
 mod names;
 mod numbers;
 mod place;
@@ -32,11 +34,12 @@ mod unseen;
 use std::{borrow::Cow, collections::BTreeSet};
 
 use smbench_core::{
-    fscc::SetInfoPayload,
+    confine::created_path,
+    fscc::{SetInfoPayload, SymlinkError},
     ids::{ConnId, OpId, OpenRef},
     smb2::{
         ContextTag, CreateContext, CreateDisposition, CreateOptions, CreateRequest, FileAttributes,
-        Fsctl, HeaderFlags, NtStatus, ReadRequest, Request, SetInfoRequest,
+        Fsctl, NtStatus, ReadRequest, Request, SetInfoRequest,
     },
     workload::{Action, Coverage, Entry, Expect, Operation, Times, Workload},
 };
@@ -75,6 +78,8 @@ pub(crate) struct Namespace {
     /// The times that the CREATE that is being answered told, and the number of its file.
     times: Option<(OpId, Times, Option<u64>)>,
     numbers: Numbers,
+    /// What the CREATE that is being answered stopped on.
+    stopped: Option<(OpId, SymlinkError)>,
 }
 
 impl Namespace {
@@ -143,6 +148,7 @@ impl Namespace {
             // A member of a compound did not know its file when it was sent.
             Request::Write(_) if success => self.asked(op),
             Request::SetInfo(set) => self.set_info(op, span, set, expect.status),
+            Request::Ioctl(it) if success && RELINKING.contains(&it.ctl_code) => self.relinked(op),
             Request::QueryDirectory(query) if expect.status == NtStatus::NO_SUCH_FILE => {
                 self.no_such_file(op, span, query);
             }
@@ -180,6 +186,7 @@ impl Namespace {
             let kind = "namespace entries".to_owned();
             coverage.inferred.insert(kind, count);
         }
+        links::count(&entries, coverage);
         for (problem, (count, first)) in problems {
             let problem = format!("namespace: {problem} (first: operation {})", first.0);
             coverage.problems.insert(problem, count);
@@ -251,12 +258,11 @@ impl Namespace {
         }
         // Zeros stand for what was not captured.
         let whole = |name: &Cow<'_, str>| !op.cut || !name.contains('\0');
-        let name = create.versioned_name();
+        let name = created_path(op);
         let Some(name) = name.filter(whole) else {
             return self.names.problem("name of another kind, or cut", op.id);
         };
-        let dfs = op.flags.contains(HeaderFlags::DFS);
-        let Some(place) = self.names.place(share, &name, dfs, op.id) else {
+        let Some(place) = self.names.place(share, &name, false, op.id) else {
             return;
         };
         let attributes = expect.attributes.map(FileAttributes::from_bits_retain);
@@ -275,6 +281,9 @@ impl Namespace {
                 // It was looked for by its id: the open is gone, not the name.
                 return; // [MS-SMB2] 3.3.5.9.7
             }
+            if expect.status == NtStatus::STOPPED_ON_SYMLINK {
+                return self.stopped(op, create, &place, &proof);
+            }
             return self.refused(&place, create, &mut proof, expect.status);
         };
         let file = match expect.action {
@@ -288,6 +297,7 @@ impl Namespace {
                 file
             }
         };
+        self.passed(file, create, op.id);
         self.names.opened(file);
         if let Some((.., Some(number))) = told {
             self.numbered(file, number);
@@ -321,6 +331,7 @@ impl Namespace {
                 self.names.missing(place, proof);
             }
             NtStatus::OBJECT_PATH_NOT_FOUND => self.names.no_path(place, proof),
+            NtStatus::PATH_NOT_COVERED => self.names.uncovered(place, proof.op),
             NtStatus::OBJECT_NAME_COLLISION => {
                 // A file is in the way of a folder, too.
                 proof.likely_folder = wants_folder;
@@ -448,6 +459,8 @@ const DURABLE: [ContextTag; 2] = [ContextTag::DHNQ, ContextTag::DH2Q];
 // CreateAction, [MS-SMB2] 2.2.14
 const OPENED: u32 = 1;
 const CREATED: u32 = 2;
+/// Functions that make and remove links.
+const RELINKING: [Fsctl; 2] = [Fsctl::SET_REPARSE_POINT, Fsctl::DELETE_REPARSE_POINT];
 /// Functions that change content without a WRITE.
 const CHANGING: [Fsctl; 6] = [
     Fsctl::SET_ZERO_DATA,

@@ -9,6 +9,7 @@
 //! Attributes and times come last, of folders after what is in them: writing would change times, and
 //! read-only files could not be written.
 
+mod links;
 mod mark;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ use thiserror::Error;
 
 use crate::offer::all_dialects;
 
+pub use self::links::{UnmadeLink, WhyUnmade};
 pub use self::mark::{MARK, make_folders, read_marks, write_marks};
 
 /// A share to prepare: where it is, and the folder below which everything is put.
@@ -62,6 +64,10 @@ pub struct Preparation {
     pub bytes: u64,
     /// Entries that a client cannot make, by what they are.
     pub not_made: BTreeMap<&'static str, u64>,
+    /// The operations that make links, and of which share and path: a server may refuse them.
+    pub links: BTreeMap<OpId, (String, String)>,
+    /// Links that it does not make.
+    pub unmade: Vec<UnmadeLink>,
 }
 
 /// Credits that each request asks for: the data of a READ may be written back by one WRITE, which costs as
@@ -206,9 +212,15 @@ pub fn prepare(
         // Folders before what is in them, files before their streams.
         sorted.sort_by_key(|entry| (entry.kind == EntryKind::Stream, entry.path.to_lowercase()));
         let mut made: BTreeSet<String> = BTreeSet::new();
+        let links = builder.take_links(&mut sorted);
         for entry in &sorted {
             builder.missing_folders(&place.root, &entry.path, &mut made);
             builder.entry(&place.root, entry, &mut made);
+        }
+        // Last, so that nothing leads through one.
+        for (entry, link) in links {
+            builder.missing_folders(&place.root, &entry.path, &mut made);
+            builder.link(&place.root, entry, link);
         }
         for entry in sorted.iter().rev() {
             builder.dress(&place.root, entry);

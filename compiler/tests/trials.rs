@@ -4,6 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     missing_docs,
     reason = "a failed test is a panic"
 )]
@@ -24,7 +25,7 @@ use smbench_compiler::{
 };
 use smbench_core::{
     smb2::Command,
-    workload::{Entry, Operation, Workload},
+    workload::{Entry, Link, Operation, Symlink, Workload},
 };
 
 struct Compiled {
@@ -215,4 +216,56 @@ fn what_is_opened_by_its_number_has_a_path() {
     assert_eq!(paths, ["unknown", path]);
     let mut problems = it.problems().into_keys();
     assert!(!problems.any(|it| it.starts_with("namespace")));
+}
+
+/// The error data of one tells where it leads, FSCTL_GET_REPARSE_POINT that of the other.
+#[test]
+fn links_are_known_to_the_namespace() {
+    let it = compiled("B34_symlink_errors.pcap");
+    assert_eq!(it.problems(), BTreeMap::new());
+    let dest = Link::Symlink(Symlink {
+        target: Some("dest".to_owned()),
+        print: None,
+        relative: true,
+    });
+    let links = it.entries.iter().map(|it| (it.path.as_str(), &it.link));
+    let expected = [
+        ("link", &Some(dest.clone())),
+        ("link2", &Some(dest.clone())),
+    ];
+    assert_eq!(links.collect::<Vec<_>>(), expected);
+    // A folder of before has no links, and one that is written has them again.
+    let line = serde_json::to_string(&it.entries[0]).unwrap();
+    assert_eq!(serde_json::from_str::<Entry>(&line).unwrap(), it.entries[0]);
+    let old = r#"{"share":"s","path":"p","kind":"file","seen_by":0}"#;
+    assert_eq!(serde_json::from_str::<Entry>(old).unwrap().link, None);
+}
+
+#[test]
+fn names_of_dfs_are_below_their_share_and_links_are_known() {
+    let it = compiled("B12_dfs.pcap");
+    assert_eq!(it.problems(), BTreeMap::new());
+    let entries = it.entries.iter().map(|it| (it.path.as_str(), &it.link));
+    assert_eq!(entries.collect::<Vec<_>>(), [("link", &Some(Link::Dfs))]);
+}
+
+/// Where links lead is renamed as names are.
+#[test]
+fn where_links_lead_is_anonymized() {
+    with_folder("B34_symlink_errors.pcap", |folder| {
+        let out = folder.with_extension("anonymous");
+        anonymize(folder, &out, &Seed::from_number(1)).unwrap();
+        let reader = FolderReader::open(&out).unwrap();
+        let entries: Vec<Entry> = reader.namespace().unwrap().map(Result::unwrap).collect();
+        let targets: Vec<String> = entries
+            .iter()
+            .map(|it| match &it.link {
+                Some(Link::Symlink(it)) => it.target.clone().unwrap(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(targets[0], targets[1]);
+        assert_ne!(targets[0], "dest");
+        fs::remove_dir_all(&out).unwrap();
+    });
 }

@@ -24,12 +24,14 @@ use crate::ids::OpId;
 
 pub use self::{
     gate::{Breach, Gate},
-    name::{MAX_DEPTH, MAX_UNITS, NameError, RecordedName},
+    name::{MAX_DEPTH, MAX_UNITS, NameError, RecordedName, below_share},
+    plan::{created_path, is_dfs},
+    reach::is_inner_link,
     said::{Said, Words},
 };
 pub(crate) use self::{
     gate::{NO_FILE, NO_SESSION, NO_TREE},
-    plan::{Confined, Ground, confine, is_dfs},
+    plan::{Confined, Ground, confine},
 };
 
 /// What a run may send. The default sends all that was recorded: runs on a model, and journals from

@@ -76,8 +76,10 @@ impl Function {
     }
 }
 
-const MODELLED_FSCTLS: [Fsctl; 14] = [
+const MODELLED_FSCTLS: [Fsctl; 16] = [
+    Fsctl::SET_REPARSE_POINT,
     Fsctl::GET_REPARSE_POINT,
+    Fsctl::DELETE_REPARSE_POINT,
     Fsctl::CREATE_OR_GET_OBJECT_ID,
     Fsctl::SET_SPARSE,
     Fsctl::QUERY_ALLOCATED_RANGES,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    namespace::{Entry, EntryKind, Extent, Times},
+    namespace::{Entry, EntryKind, Extent, Link, Symlink, Times},
     operation::{
         Action, BreakNotice, Compound, DataRef, Disconnect, Edge, Expect, LeaseGrant, Operation,
         Rule,

@@ -43,6 +43,7 @@ mod query_info;
 mod ranges;
 mod recorded;
 mod rename;
+mod reparse;
 mod rw;
 mod security;
 mod services;
@@ -63,7 +64,8 @@ use thiserror::Error;
 
 use smbench_core::ids::LogicalTime;
 use smbench_core::smb2::version::is_previous_version;
-use smbench_core::smb2::{Command, Guid};
+use smbench_core::smb2::{Command, Guid, NtStatus};
+use smbench_core::workload::Link;
 
 pub use self::config::{
     AfterFailedCreate, PosixDelete, SeedEntry, ServerConfig, ShareConfig, ShareKind,
@@ -177,6 +179,7 @@ struct Share {
     kind: ShareKind,
     encrypt: bool,
     read_only: bool,
+    is_dfs: bool,
     root: NodeId,
 }
 
@@ -276,6 +279,7 @@ impl Server {
             kind: share.kind,
             encrypt: share.encrypt,
             read_only: share.read_only,
+            is_dfs: share.is_dfs,
             root,
         });
         for entry in share.files {
@@ -333,6 +337,28 @@ impl Server {
             Ok(())
         });
         put.and_then(|put| put).map_err(|_| bad())
+    }
+
+    /// Makes a link of a file or directory that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`SeedError`] when nothing is there.
+    pub fn put_link(&mut self, share: &str, path: &str, link: &Link) -> Result<(), SeedError> {
+        let root = self.disk_root(share).ok_or_else(|| SeedError::NoShare {
+            share: share.to_owned(),
+        })?;
+        let found = Path::parse(path).and_then(|path| self.fs.find(root, &path.parts));
+        let put = match found {
+            Ok(Found::Node(child)) => {
+                let buffer = reparse::buffer_of(link);
+                self.fs.set_reparse(child.node, Some(buffer))
+            }
+            _ => Err(NtStatus::OBJECT_NAME_NOT_FOUND),
+        };
+        put.map_err(|_| SeedError::BadPath {
+            path: path.to_owned(),
+        })
     }
 
     /// As [`Self::put_file`], of `size` bytes that are read from `source` as they are needed; it is

@@ -9,6 +9,7 @@ use smbench_core::confine::{Gate, Policy};
 use smbench_core::engine::{Plan, RunConfig, Speed};
 use smbench_core::event::Divergence;
 use smbench_core::frame::Digest;
+use smbench_core::ids::OpId;
 use smbench_core::smb2::NtStatus;
 
 use crate::cli::TimeoutArg;
@@ -53,6 +54,16 @@ pub(crate) struct Prepared {
     pub(crate) issued: u64,
     /// Where its journal is.
     pub(crate) journal: String,
+    /// Links that were not made.
+    pub(crate) unmade_links: Vec<Unmade>,
+}
+
+/// A link that was not made: an ordinary file or folder is there, and of a link of DFS nothing.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Unmade {
+    share: String,
+    path: String,
+    why: String,
 }
 
 impl Prepared {
@@ -65,7 +76,26 @@ impl Prepared {
         }
         words
     }
+
+    /// What was not made, for people: how many, why, and a few by name.
+    pub(crate) fn unmade(&self) -> Vec<String> {
+        let links = &self.unmade_links;
+        if links.is_empty() {
+            return Vec::new();
+        }
+        let shown = links.iter().take(SHOWN);
+        let shown = shown.map(|it| format!("  {}\\{}: {}", it.share, it.path, it.why));
+        let more = links.len().checked_sub(SHOWN).filter(|more| *more > 0);
+        let more = more.map(|more| format!("  and {more} more: --json has all"));
+        std::iter::once(format!("{} links were not made", links.len()))
+            .chain(shown)
+            .chain(more)
+            .collect()
+    }
 }
+
+/// Links that are named.
+const SHOWN: usize = 10;
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = Loaded::open(&args.dir)?;
@@ -75,6 +105,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         report::json(&prepared)?;
     } else {
         say!("{}", prepared.words());
+        for line in prepared.unmade() {
+            say!("{line}");
+        }
         say!(
             "next: smbench replay {} with the same --server, --share and --root",
             args.dir.display()
@@ -107,6 +140,8 @@ pub(crate) fn on(
         entries,
         bytes,
         not_made,
+        links,
+        unmade,
     } = preparation;
     let attachments = attachments(&workload, &operations)?;
     let users = target.known_users(loaded.workload());
@@ -144,13 +179,27 @@ pub(crate) fn on(
         recording: None,
     })?;
     outcome.refuse_interrupted()?;
-    refuse_divergence(&outcome, &operations, target)?;
+    refuse_divergence(&outcome, &operations, &links, target)?;
+    let unmade = unmade.into_iter().map(|it| Unmade {
+        share: it.share,
+        path: it.path,
+        why: it.why.words().to_owned(),
+    });
+    let refused = outcome.tally.first.iter().filter_map(|(op, divergence)| {
+        let (share, path) = links.get(op)?.clone();
+        let why = match divergence {
+            Divergence::Status { seen, .. } => format!("the server answered {seen}"),
+            other => other.to_string(),
+        };
+        Some(Unmade { share, path, why })
+    });
     Ok(Prepared {
         root: target.root.clone(),
         entries,
         bytes,
         not_made,
         issued: outcome.summary.issued,
+        unmade_links: unmade.chain(refused).collect(),
         journal: outcome.summary.journal,
     })
 }
@@ -181,13 +230,18 @@ fn attachments(
     ])
 }
 
-/// A preparation that did not go as planned is a failure, explained by its first divergence.
+/// A preparation that did not go as planned is a failure, explained by its first divergence. That a server
+/// does not make links is none.
 fn refuse_divergence(
     outcome: &LiveOutcome,
     operations: &[smbench_core::workload::Operation],
+    links: &BTreeMap<OpId, (String, String)>,
     target: &Target,
 ) -> Result<(), Failure> {
-    let Some((op, divergence)) = outcome.tally.first.first() else {
+    let is_answer = |divergence: &Divergence| matches!(divergence, Divergence::Status { .. });
+    let mut diverged = outcome.tally.first.iter();
+    let first = diverged.find(|(op, it)| !(links.contains_key(op) && is_answer(it)));
+    let Some((op, divergence)) = first else {
         return Ok(());
     };
     let operation = operations.get(op.index());

@@ -205,6 +205,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         };
         let prepared = prepare::on(&loaded, &target, args.run.timeout, &record)?;
         note!("{}", prepared.words());
+        for line in prepared.unmade() {
+            note!("{line}");
+        }
     }
     let credentials = target.known_users(workload);
     identity::foretell(workload, &credentials);

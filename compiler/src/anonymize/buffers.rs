@@ -348,7 +348,7 @@ impl Scrub {
     }
 
     /// `\??\C:\folder`, `\??\UNC\server\share`, or a path.
-    fn any_path(&mut self, path: &str) -> String {
+    pub(super) fn any_path(&mut self, path: &str) -> String {
         for lead in ["\\??\\UNC\\", "\\\\"] {
             if let Some(rest) = path.strip_prefix(lead) {
                 let made: String = rest

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use smbench_core::{
+    confine::created_path,
     frame::Digest,
     fscc::{RenameInfo, SetInfoPayload},
     ids::{OpId, OpenRef},
-    smb2::{Fsctl, HeaderFlags, IoctlInput, IoctlRequest, Request, SetInfoRequest},
+    smb2::{Fsctl, IoctlInput, IoctlRequest, Request, SetInfoRequest},
     workload::{Action, DataRef, Entry, Extent, Operation},
 };
 
@@ -55,7 +56,7 @@ impl<'a> Bulk<'a> {
             return Ok(());
         };
         if let Request::Create(create) = request {
-            let path = op.created_path();
+            let path = created_path(op);
             self.created(op, &path.unwrap_or_else(|| create.name.to_lossy()));
             return Ok(());
         }
@@ -221,12 +222,9 @@ impl<'a> Bulk<'a> {
         })
     }
 
-    fn created(&mut self, op: &Operation, name: &str) {
+    fn created(&mut self, op: &Operation, path: &str) {
         let Some(open) = op.open else { return };
-        let mut path = name.trim_matches('\\');
-        if op.flags.contains(HeaderFlags::DFS) {
-            path = path.splitn(3, '\\').nth(2).unwrap_or_default();
-        }
+        let path = path.trim_matches('\\');
         let share = self.tables.share(op.tree);
         let file = self.content.file(share, path);
         self.opens.insert(open, file);

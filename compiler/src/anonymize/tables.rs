@@ -6,8 +6,8 @@ use smbench_core::{
     ids::TreeRef,
     smb2::{SessionId, TreeId},
     workload::{
-        CaptureFile, Client, Connection, Coverage, Entry, EntryKind, InferredOpen, Principal,
-        Provenance, Session, Times, Tree, Workload,
+        CaptureFile, Client, Connection, Coverage, Entry, EntryKind, InferredOpen, Link, Principal,
+        Provenance, Session, Symlink, Times, Tree, Workload,
     },
 };
 
@@ -200,6 +200,7 @@ impl Scrub {
             attributes: _,
             times,
             content: _,
+            link,
             seen_by: _,
         } = entry;
         if let Some(Times {
@@ -218,6 +219,18 @@ impl Scrub {
         }
         *share = self.share(share);
         *path = self.path(path);
+        match link {
+            Some(Link::Symlink(Symlink {
+                target,
+                print,
+                relative: _,
+            })) => {
+                for path in [target, print].into_iter().flatten() {
+                    *path = self.any_path(path);
+                }
+            }
+            Some(Link::Dfs) | None => {}
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What final responses say.
 
 use smbench_core::{
+    fscc::SymlinkError,
     function::Function,
     ids::{OpId, TreeRef},
     smb2::{
@@ -60,15 +61,23 @@ impl Dissector {
                 }
             }
             Response::Write(it) => expect.count = Some(it.count),
-            Response::Ioctl(it) => {
+            Response::Ioctl(it) if it.ctl_code == Fsctl::SRV_REQUEST_RESUME_KEY => {
                 // [MS-SMB2] 2.2.32.3
-                if let Some(key) = it.output.first_chunk::<24>()
-                    && self.asks_for_key(pending.op)
-                {
+                if let Some(key) = it.output.first_chunk::<24>() {
                     self.state.resume_keys.insert(*key, pending.op);
                 }
+            }
+            Response::Ioctl(it) => {
+                self.namespace_told(pending.op, |namespace, op, _| {
+                    namespace.controlled(op, &it.output);
+                });
                 self.keep_output(pending.op, piece, &it.output, expect);
             }
+            Response::Error(it) => match SymlinkError::decode(&it) {
+                Ok(Some(error)) => self.namespace.stopped_by(pending.op, error),
+                Ok(None) => {}
+                Err(_) => self.problem("error data that does not parse"),
+            },
             Response::QueryDirectory(it) => {
                 self.namespace_lists(pending.op, &it.output, expect.status);
                 self.keep_output(pending.op, piece, &it.output, expect);
@@ -132,22 +141,22 @@ impl Dissector {
             Command::SESSION_SETUP => {
                 !status.is_error() || status == NtStatus::MORE_PROCESSING_REQUIRED
             }
+            Command::CREATE if status == NtStatus::STOPPED_ON_SYMLINK => true,
             Command::NEGOTIATE | Command::TREE_CONNECT | Command::CREATE | Command::WRITE => {
                 !status.is_error()
             }
             Command::READ | Command::QUERY_DIRECTORY => !status.is_error() && !status.is_warning(),
-            Command::IOCTL => self.asks_for_key(op) && !status.is_error(),
+            Command::IOCTL => {
+                let action = self.live.get(op).map(|op| &op.action);
+                matches!(action, Some(Action::Request(Request::Ioctl(it)))
+                    if TELLING.contains(&it.ctl_code))
+                    && !status.is_error()
+            }
             // What does not fit is cut. [MS-SMB2] 3.3.5.20.1
             Command::QUERY_INFO if status == NtStatus::BUFFER_OVERFLOW => self.is_awaited(op),
             Command::QUERY_INFO | Command::CLOSE => !status.is_error() && self.is_awaited(op),
             _ => false,
         }
-    }
-
-    fn asks_for_key(&self, op: OpId) -> bool {
-        let action = self.live.get(op).map(|op| &op.action);
-        matches!(action, Some(Action::Request(Request::Ioctl(it)))
-            if it.ctl_code == Fsctl::SRV_REQUEST_RESUME_KEY)
     }
 
     /// Whether the namespace waits for an answer.
@@ -289,6 +298,12 @@ impl Dissector {
     }
 }
 
+/// FSCTLs whose answers tell what later requests use, or of links.
+const TELLING: [Fsctl; 3] = [
+    Fsctl::SRV_REQUEST_RESUME_KEY,
+    Fsctl::GET_REPARSE_POINT,
+    Fsctl::DFS_GET_REFERRALS,
+];
 /// End of FileId in a CREATE response. [MS-SMB2] 2.2.14.
 const FIXED_CREATE: usize = 64 + 80;
 

@@ -49,6 +49,10 @@ fn as_captured(mut body: Response, bytes: &[u8]) -> Option<Response> {
         Response::OplockBreak(_) => OPLOCK_BREAK_END,
         Response::LeaseBreakNotification(_) => LEASE_BREAK_END,
         Response::Opaque(_) => return None,
+        Response::Error(it) => {
+            it.data.truncate(bytes.len().saturating_sub(ERROR_DATA_AT));
+            0
+        }
         _ => 0,
     };
     (bytes.len() >= needed).then_some(body)
@@ -92,6 +96,8 @@ const LEASE_BREAK_END: usize = 64 + 44;
 // Where offsets of buffers stand. [MS-SMB2] 2.2.32, 2.2.34, 2.2.38
 const IOCTL_OUTPUT: usize = 64 + 32;
 const OUTPUT: usize = 64 + 2;
+/// Where the data of an ERROR response begins. [MS-SMB2] 2.2.2
+const ERROR_DATA_AT: usize = 64 + 8;
 
 #[cfg(test)]
 mod tests {

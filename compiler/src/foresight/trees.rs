@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use smbench_core::{
+    confine::{below_share, is_dfs},
     ids::TreeRef,
     smb2::{Command, Request},
     workload::{Operation, Tree, Workload},
@@ -32,7 +33,8 @@ impl Trees {
         if let (Request::Create(create), true) = (request, found)
             && let Some(name) = create.name.as_text()
         {
-            let name = name.trim_matches('\\').to_lowercase();
+            let name = below_share(name, is_dfs(operation));
+            let name = name.trim_end_matches('\\').to_lowercase();
             let names = self.names.entry(tree).or_default();
             if names.len() < NAMES && !name.is_empty() {
                 names.insert(name);

@@ -31,6 +31,8 @@ pub(super) struct File {
     pub(super) leaving: bool,
     /// The recording made it.
     pub(super) made: bool,
+    /// What answers tell of a link here tells nothing about the beginning, or it is none.
+    pub(super) relinked: bool,
     pub(super) opens: u32,
     /// Ranges that the recording changed: start to end, apart from each other.
     pub(super) written: BTreeMap<u64, u64>,

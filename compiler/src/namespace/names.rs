@@ -15,6 +15,7 @@ use smbench_core::{
 
 use super::{
     files::{File, Files},
+    links::Uncovered,
     place::{Place, odd_name, odd_path},
     slots::Slots,
     spent::{Spent, cost},
@@ -79,6 +80,7 @@ pub(super) struct Names {
     initial: Map<(usize, String), usize>,
     /// Folders that could not be deleted for what is in them, which nobody showed.
     pub(super) filled: BTreeMap<usize, OpId>,
+    pub(super) uncovered: Uncovered,
     problems: Problems,
     pub(super) spent: Spent,
 }
@@ -100,6 +102,11 @@ impl Names {
             self.slots.push(Slots::default());
         }
         number
+    }
+
+    /// Number of a share that is known by that name in lower case.
+    pub(super) fn number_of(&self, name: &str) -> Option<usize> {
+        self.share_numbers.get(name).copied()
     }
 
     /// Share of a file.
@@ -129,7 +136,7 @@ impl Names {
         self.takes(odd_name(name), name, op)
     }
 
-    fn takes(&mut self, odd: Option<&'static str>, name: &str, op: OpId) -> bool {
+    pub(super) fn takes(&mut self, odd: Option<&'static str>, name: &str, op: OpId) -> bool {
         self.spent.tell(name);
         let odd = odd.or(self.spent.is_full().then_some(TOO_MANY));
         if let Some(odd) = odd {
@@ -381,6 +388,7 @@ impl Names {
 
     /// Everything that was there, folders before what is in them, and what did not fit.
     pub(super) fn finish(mut self) -> (Vec<Entry>, Problems) {
+        self.find_uncovered();
         self.files.give_content(&mut self.entries);
         self.fill_folders();
         let mut entries: Vec<Entry> = self.entries.into_iter().flatten().collect();
@@ -417,7 +425,7 @@ impl Names {
         }
     }
 
-    fn slot(&self, place: &Place) -> Option<Slot> {
+    pub(super) fn slot(&self, place: &Place) -> Option<Slot> {
         self.slots.get(place.share)?.get(&place.key)
     }
 
@@ -514,6 +522,7 @@ impl Names {
             attributes: None,
             times: None,
             content: Vec::new(),
+            link: None,
             seen_by: proof.op,
         }));
         let file = self.files.add(File {

@@ -1,7 +1,7 @@
 //! Names of files, as requests spell them.
 
 use memchr::{memchr, memrchr};
-use smbench_core::fscc::upcase;
+use smbench_core::{confine::below_share, fscc::upcase};
 
 /// What is wrong with a path, for the namespace: it would lead elsewhere when it is made, or no server
 /// keeps such a name, and what is above it would take more than all that a capture holds.
@@ -60,13 +60,9 @@ impl Place {
         }
     }
 
-    /// The place that a request names. With `dfs` the path begins with server
-    /// and share. [MS-SMB2] 3.3.5.9
-    pub(super) fn of(share: usize, name: &str, dfs: bool) -> Option<Self> {
-        let mut name = name.trim_matches('\\');
-        if dfs {
-            name = name.splitn(3, '\\').nth(2).unwrap_or_default();
-        }
+    /// The place that a request names. With `is_dfs` the path begins with server and share.
+    pub(super) fn of(share: usize, name: &str, is_dfs: bool) -> Option<Self> {
+        let name = below_share(name, is_dfs).trim_end_matches('\\');
         let folder = last_name(name);
         let colon = memchr(b':', name.get(folder..)?.as_bytes()).map(|at| at + folder);
         let Some(colon) = colon else {

@@ -15,6 +15,7 @@ use smbench_core::{
 
 use super::{
     Namespace, is_directory,
+    links::tag_of,
     names::Proof,
     numbers::{number_in, number_of_id},
     place::Inside,
@@ -99,10 +100,13 @@ impl Namespace {
                 };
                 known(proof, it.attributes, times, it.end_of_file)
             }),
-            FileInfoClass::ATTRIBUTE_TAG => AttributeTagInfo::decode(output).map(|it| Proof {
-                directory: Some(is_directory(it.attributes)),
-                attributes: Some(it.attributes.bits()),
-                ..proof
+            FileInfoClass::ATTRIBUTE_TAG => AttributeTagInfo::decode(output).map(|it| {
+                self.tagged(op, it.reparse_tag);
+                Proof {
+                    directory: Some(is_directory(it.attributes)),
+                    attributes: Some(it.attributes.bits()),
+                    ..proof
+                }
             }),
             _ => return,
         };
@@ -200,12 +204,16 @@ impl Namespace {
                         continue;
                     }
                     let place = inside.place(name);
-                    if above_is_known && !place.is_stream() {
+                    let file = if above_is_known && !place.is_stream() {
                         self.names.found_inside(place, &proof)
                     } else {
                         above_is_known = !place.is_stream();
                         self.names.found(place, &proof)
+                    };
+                    if let Some(tag) = tag_of(&entry) {
+                        self.names.tagged(file, tag, op.id);
                     }
+                    file
                 }
                 None => {
                     self.names.problem("name that is not UTF-16", op.id);

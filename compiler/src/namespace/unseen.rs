@@ -69,6 +69,7 @@ impl Names {
                 attributes: None,
                 times: None,
                 content: Vec::new(),
+                link: None,
                 seen_by: op,
             }));
         }

@@ -2,10 +2,11 @@
 
 mod record;
 
-use std::{borrow::Cow, mem, num::NonZeroU32, sync::Arc};
+use std::{mem, num::NonZeroU32, sync::Arc};
 
 use memchr::memrchr;
 use smbench_core::{
+    confine::created_path,
     fscc::upcase,
     ids::OpenRef,
     smb2::{Command, InfoType, LeaseState, NtStatus, OplockLevel, Request},
@@ -156,8 +157,7 @@ impl Names {
         let answered = op.reconstructed || op.expect.is_some();
         match &op.action {
             Action::Request(Request::Create(create)) => {
-                let by_id = op.path_by_id().map(Cow::Borrowed);
-                let Some(path) = by_id.or_else(|| create.versioned_name()) else {
+                let Some(path) = created_path(op) else {
                     return Facts::default();
                 };
                 // What goes on keeps its name, whatever the request says. [MS-SMB2] 3.3.5.9.7

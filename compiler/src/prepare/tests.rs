@@ -1,5 +1,7 @@
 //! What a preparation asks for, in which order.
 
+use smbench_core::workload::{Link, Symlink};
+
 use super::*;
 
 #[test]
@@ -23,6 +25,7 @@ fn entry(path: &str, kind: EntryKind, size: u64) -> Entry {
         attributes: None,
         times: None,
         content: Vec::new(),
+        link: None,
         seen_by: OpId(0),
     }
 }
@@ -142,6 +145,7 @@ fn builds_folders_before_files_and_fills_around_known_content() {
         attributes: None,
         times: None,
         content: Vec::new(),
+        link: None,
         seen_by: OpId(0),
     };
     let mut file = entry("a\\b\\c.txt", EntryKind::File, 70_000);
@@ -254,5 +258,68 @@ fn nothing_is_made_where_an_entry_names_no_share_that_can_be() {
         let mut other = entry("x", EntryKind::File, 0);
         other.share = share.to_owned();
         prepare(&[other], &places(), b"").unwrap();
+    }
+}
+
+#[test]
+fn links_are_made_last_and_only_where_they_go_down() {
+    let link = |path: &str, target: Option<&str>, relative| {
+        let mut entry = entry(path, EntryKind::File, 0);
+        entry.link = Some(Link::Symlink(Symlink {
+            target: target.map(str::to_owned),
+            print: None,
+            relative,
+        }));
+        entry
+    };
+    let mut dfs = entry("dfs", EntryKind::Directory, 0);
+    dfs.link = Some(Link::Dfs);
+    let mut folder = link("a\\folder", Some("d"), true);
+    folder.kind = EntryKind::Directory;
+    let entries = [
+        link("a\\link", Some("x\\y"), true),
+        folder,
+        link("absolute", Some("\\??\\C:\\x"), false),
+        dfs,
+        link("full", Some("x"), true),
+        entry("full\\f", EntryKind::File, 0),
+        link("unknown", None, true),
+        link("up", Some("..\\x"), true),
+        entry("z", EntryKind::File, 0),
+    ];
+    let out = prepare(&entries, &places(), b"").unwrap();
+    let asked = asked(&out);
+    let made = [
+        "create run1\\a",
+        "create run1\\a\\folder",
+        "create run1\\a\\link",
+    ];
+    assert_eq!(
+        asked.iter().rev().take(3).rev().collect::<Vec<_>>(),
+        made.iter().collect::<Vec<_>>()
+    );
+    assert!(!asked.iter().any(|it| it.contains("dfs")), "{asked:?}");
+    assert!(
+        asked.contains(&"create run1\\up".to_owned()),
+        "an ordinary file"
+    );
+    let unmade = out.unmade.iter().map(|it| (it.path.as_str(), it.why));
+    assert_eq!(
+        unmade.collect::<Vec<_>>(),
+        [
+            ("absolute", WhyUnmade::Outside),
+            ("dfs", WhyUnmade::Dfs),
+            ("full", WhyUnmade::Full),
+            ("unknown", WhyUnmade::Unknown),
+            ("up", WhyUnmade::Outside),
+        ]
+    );
+    let links: Vec<&str> = out.links.values().map(|(_, path)| path.as_str()).collect();
+    assert_eq!(links, ["a\\folder", "a\\link"]);
+    for op in out.links.keys() {
+        let Action::Request(Request::Ioctl(set)) = &out.operations[op.index()].action else {
+            panic!("{op:?}");
+        };
+        assert!(smbench_core::confine::is_inner_link(&set.input));
     }
 }

@@ -5,11 +5,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use smbench_core::{
+    confine::created_path,
     fscc::SetInfoPayload,
     ids::{ClientId, ConnId, OpId, OpenRef, PrincipalRef, SessionRef, TreeRef},
-    smb2::{
-        ChangeNotifyFlags, Command, ContextData, CreateOptions, HeaderFlags, NtStatus, Request,
-    },
+    smb2::{ChangeNotifyFlags, Command, ContextData, CreateOptions, NtStatus, Request},
     workload::{Action, BreakNotice, Edge, Operation, Rule, Workload},
 };
 
@@ -242,14 +241,9 @@ pub(super) fn key_of(share: &str, path: &str) -> String {
     format!("{share}\\{}", path.trim_matches('\\')).to_lowercase()
 }
 
-/// The path below its share that a CREATE names; with DFS it begins with server and share.
-/// [MS-SMB2] 3.3.5.9
-fn path_of(op: &Operation, name: &str) -> String {
-    let text = name.trim_matches('\\');
-    let text = match op.flags.contains(HeaderFlags::DFS) {
-        true => text.splitn(3, '\\').nth(2).unwrap_or_default(),
-        false => text,
-    };
+/// The path below its share that a CREATE names.
+fn path_of(path: &str) -> String {
+    let text = path.trim_end_matches('\\');
     // file:stream:$TYPE; the unnamed stream is the file itself. [MS-FSCC] 2.1.5
     let folder = text.rfind('\\').map_or(0, |at| at + 1);
     let Some((file, stream)) = text.get(folder..).and_then(|name| name.split_once(':')) else {
@@ -320,12 +314,10 @@ impl Reader<'_> {
             .tree
             .and_then(|tree| self.workload.trees.get(tree.index()));
         let share = share.map_or("", |tree| tree.share());
-        if let Action::Request(Request::Create(_)) = &op.action {
-            let path = match op.path_by_id() {
-                Some(path) => path.to_owned(),
-                None => path_of(op, &op.created_path().unwrap_or_default()),
-            };
-            let key = key_of(share, &path);
+        if let Action::Request(Request::Create(create)) = &op.action {
+            let path = created_path(op);
+            let path = path.unwrap_or_else(|| create.name.to_string().into());
+            let key = key_of(share, &path_of(&path));
             let name = self.index.names.intern(&key, self.matcher);
             line.name = Some(name);
             if let Some(open) = op.open {

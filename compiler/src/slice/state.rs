@@ -269,6 +269,16 @@ impl Initial {
             let kind = "reads of what operations left out wrote".to_owned();
             initial.unmet.insert(kind, seen.unread);
         }
+        // Without that a link is taken to be where the whole name ends that met it.
+        let links = found.iter().filter(|(_, entry)| entry.link.is_some());
+        let links: BTreeSet<String> = links.map(|(key, _)| key.clone()).collect();
+        found.retain(|key, entry| {
+            let mut above = parent_of(key);
+            while let Some(folder) = above.filter(|folder| !links.contains(*folder)) {
+                above = parent_of(folder);
+            }
+            above.is_none() || entry.link.is_none()
+        });
         initial.entries = found.into_values().collect();
         initial.entries.sort_by_cached_key(|entry| {
             // A folder's name and a separator sort before everything that goes on otherwise.
@@ -285,6 +295,8 @@ fn supplement(told: &mut Entry, known: &Entry, changed: bool) -> bool {
     told.path.clone_from(&known.path);
     if !changed {
         told.times = told.times.or(known.times);
+        // Answers in a workload do not say where a link leads.
+        told.link = known.link.clone().or(told.link.take());
     }
     if changed {
         return told.kind == known.kind && told.size == known.size;

@@ -55,8 +55,7 @@ impl<'a> RecordedName<'a> {
     ///
     /// As [`Self::of`].
     pub fn of_text(text: &'a str, is_dfs: bool) -> Result<Self, NameError> {
-        let path = if is_dfs { without_prefix(text) } else { text };
-        let path = path.trim_start_matches('\\');
+        let path = below_share(text, is_dfs);
         let units = path.chars().map(char::len_utf16).sum();
         if units > MAX_UNITS {
             return Err(NameError::TooLong { units });
@@ -93,6 +92,20 @@ impl<'a> RecordedName<'a> {
     }
 }
 
+/// What the name of a CREATE says below its share, without leading separators. `is_dfs`: the request
+/// has SMB2_FLAGS_DFS_OPERATIONS, so that server and share come first, which some clients put behind
+/// a separator; those two alone name the share's top. [MS-SMB2] 2.2.13, 3.2.4.3. Names in other
+/// requests are relative to the share, whatever their flags say. [MS-SMB2] 2.2.1.1
+#[must_use]
+pub fn below_share(text: &str, is_dfs: bool) -> &str {
+    let text = text.trim_start_matches('\\');
+    if !is_dfs {
+        return text;
+    }
+    let path = text.splitn(3, '\\').nth(2).unwrap_or_default();
+    path.trim_start_matches('\\')
+}
+
 /// `path` below `root`, wherever it leads.
 pub(super) fn join<'a>(root: &str, path: &'a str) -> Cow<'a, str> {
     match path.trim_start_matches('\\') {
@@ -116,13 +129,6 @@ pub(super) fn is_pattern_inside(pattern: &Name) -> bool {
 /// Whether `part` names a folder or file of its own, under every reading.
 pub(super) fn goes_down(part: &str) -> bool {
     !part.contains(|letter| LOOKALIKES.contains(&letter)) && meaning(part) == Step::Down
-}
-
-/// What follows server and share.
-fn without_prefix(text: &str) -> &str {
-    let rest = text.trim_start_matches('\\');
-    let mut parts = rest.splitn(3, '\\');
-    parts.nth(2).unwrap_or_default() // `server\share` alone names the share's top
 }
 
 /// Walks down the components. Each is taken for the least that some server may take it for.
@@ -301,7 +307,14 @@ mod tests {
     fn dfs_names_lose_server_and_share() {
         let of = |text| RecordedName::of_text(text, true).map(|name| name.below("r").into_owned());
         assert_eq!(of("srv\\share\\a\\b").as_deref(), Ok("r\\a\\b"));
+        assert_eq!(
+            of("\\srv\\share\\a").as_deref(),
+            Ok("r\\a"),
+            "a leading separator"
+        );
         assert_eq!(of("\\srv\\share").as_deref(), Ok("r"));
+        assert_eq!(of("srv").as_deref(), Ok("r"));
+        assert_eq!(of("srv\\share\\\\a").as_deref(), Ok("r\\a"));
         assert_eq!(of("srv\\share\\..\\b"), Err(NameError::Outside));
         assert_eq!(
             of("..\\..\\a").as_deref(),

@@ -1,9 +1,11 @@
 //! Confines a recorded request before the run, or refuses it and says why.
 
+use std::borrow::Cow;
+
 use super::{
     Pipes, Policy, Refusal,
     gate::is_stream,
-    name::{RecordedName, is_pattern_inside, join},
+    name::{RecordedName, below_share, is_pattern_inside, join},
     reach::{self, Control, SetClass},
 };
 use crate::{
@@ -11,9 +13,9 @@ use crate::{
     rpc::{Call, query},
     smb2::{
         ContextData, CreateOptions, CreateRequest, FileId, InfoType, IoctlRequest, Name, Request,
-        SessionId, SetInfoRequest,
+        SessionId, SetInfoRequest, version::previous_version,
     },
-    workload::{Operation, ShareKind},
+    workload::{Action, Operation, ShareKind},
 };
 
 /// Where a request is to be carried out.
@@ -120,8 +122,25 @@ fn name_what_it_found(op: &Operation, request: &mut Request) -> bool {
     true
 }
 
-/// Whether the recorded name begins with server and share.
-pub(crate) fn is_dfs(op: &Operation) -> bool {
+/// The path below its share that a CREATE opens: what its name says, or what [`Operation::path_by_id`] tells, with the
+/// token of the version that it asks for in front; none of what is not UTF-16.
+#[must_use]
+pub fn created_path(op: &Operation) -> Option<Cow<'_, str>> {
+    let Action::Request(Request::Create(create)) = &op.action else {
+        return None;
+    };
+    if let Some(path) = op.path_by_id() {
+        return Some(Cow::Borrowed(path));
+    }
+    let path = below_share(create.name.as_text()?, is_dfs(op));
+    let version = previous_version(path, create.version_time());
+    Some(version.map_or(Cow::Borrowed(path), Cow::Owned))
+}
+
+/// Whether the name of a CREATE begins with server and share: a client says so where the share is one
+/// of DFS. [MS-SMB2] 3.2.4.3
+#[must_use]
+pub fn is_dfs(op: &Operation) -> bool {
     op.flags.contains(crate::smb2::HeaderFlags::DFS)
 }
 

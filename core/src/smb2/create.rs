@@ -1,11 +1,7 @@
 //! CREATE. [MS-SMB2] 2.2.13, 2.2.14.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use zerocopy::little_endian::{U16, U32, U64};
-
-use super::version::previous_version;
 
 use super::create_context::{ContextData, CreateContext, Side, decode_list, encode_list};
 use super::error::WireError;
@@ -195,20 +191,12 @@ fn put_contexts(list: &[CreateContext], side: Side, out: &mut Writer<'_>) {
 
 impl CreateRequest {
     /// FILETIME of the previous version that a context asks for. [MS-SMB2] 2.2.13.2.7.
-    fn version_time(&self) -> Option<u64> {
+    #[must_use]
+    pub fn version_time(&self) -> Option<u64> {
         self.contexts.iter().find_map(|it| match &it.data {
             ContextData::Timewarp(it) => Some(it.timestamp),
             _ => None,
         })
-    }
-
-    /// Its name as text, with the token of the [previous version](previous_version) that it asks for as the first
-    /// name; none of what is not UTF-16.
-    #[must_use]
-    pub fn versioned_name(&self) -> Option<Cow<'_, str>> {
-        let name = self.name.as_text()?;
-        let version = previous_version(name, self.version_time());
-        Some(version.map_or(Cow::Borrowed(name), Cow::Owned))
     }
 
     pub(crate) fn decode(pdu: &Source<'_>) -> Result<Self, WireError> {

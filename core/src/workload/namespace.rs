@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DataRef, is_zero};
-use crate::ids::OpId;
+use crate::{fscc::SymbolicLink, ids::OpId};
 
 /// One line of `namespace.jsonl`: something that existed when the recording began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,8 +26,59 @@ pub struct Entry {
     /// Content that reads showed, by ascending offset; the rest is synthetic.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub content: Vec<Extent>,
+    /// Where it leads, when it is a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
     /// The operation that proves it.
     pub seen_by: OpId,
+}
+
+/// Where something leads that a CREATE does not open unless it asks for the link itself.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// A symbolic link: clients go on elsewhere. [MS-SMB2] 2.2.2.2.1
+    Symlink(Symlink),
+    /// A link of a namespace of DFS: what is at and below it is on another share. [MS-DFSC] 3.2.4.1
+    Dfs,
+}
+
+/// A symbolic link.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Symlink {
+    /// Where it leads, as the server follows it; none where no answer told that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The same as people see it, where that is another text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<String>,
+    /// It is relative to the folder that the link is in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relative: bool,
+}
+
+impl From<&SymbolicLink> for Symlink {
+    fn from(link: &SymbolicLink) -> Self {
+        let target = link.substitute.to_lossy().into_owned();
+        let print = link.print.to_lossy().into_owned();
+        Self {
+            print: (print != target).then_some(print),
+            target: Some(target),
+            relative: link.relative,
+        }
+    }
+}
+
+impl From<&Symlink> for SymbolicLink {
+    /// A target that nobody knows is empty.
+    fn from(link: &Symlink) -> Self {
+        let target = link.target.as_deref().unwrap_or_default();
+        Self {
+            substitute: target.into(),
+            print: link.print.as_deref().unwrap_or(target).into(),
+            relative: link.relative,
+        }
+    }
 }
 
 /// Times of a file as FILETIMEs: 100 ns since 1601, 0 where not known. [MS-DTYP] 2.3.3.

@@ -1,7 +1,5 @@
 //! One line of `ops.jsonl`.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 use super::{is_false, is_zero};
@@ -120,18 +118,6 @@ impl Operation {
         let options = create.create_options;
         let path = self.path.as_deref();
         path.filter(|_| options.contains(CreateOptions::OPEN_BY_FILE_ID))
-    }
-
-    /// The path that a CREATE opens: what its name says, of the version that it asks for, or [`Operation::path_by_id`].
-    #[must_use]
-    pub fn created_path(&self) -> Option<Cow<'_, str>> {
-        let Action::Request(Request::Create(create)) = &self.action else {
-            return None;
-        };
-        let by_id = self.path_by_id().map(Cow::Borrowed);
-        by_id
-            .or_else(|| create.versioned_name())
-            .or_else(|| Some(create.name.to_lossy()))
     }
 
     /// One that says nothing yet.

@@ -38,6 +38,8 @@ pub(super) struct Cx {
     /// The open of the request before this one of a related compound.
     pub(super) previous: Option<FileId>,
     pub(super) related: bool,
+    /// The request has SMB2_FLAGS_DFS_OPERATIONS.
+    pub(super) is_dfs: bool,
     /// Set when the request has waited: its AsyncId.
     pub(super) waited: Option<AsyncId>,
 }
@@ -99,6 +101,8 @@ pub(super) enum Stop {
     Status(NtStatus),
     /// An error status with data. [MS-SMB2] 2.2.2.
     Data(NtStatus, Vec<u8>),
+    /// An error status with a body of its own.
+    Error(NtStatus, ErrorResponse),
     /// The request waits.
     Wait(Wait),
     /// There is no response to this request.

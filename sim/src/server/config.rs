@@ -70,6 +70,9 @@ pub struct ShareConfig {
     pub encrypt: bool,
     /// Whether writing is refused.
     pub read_only: bool,
+    /// Whether it is a namespace of DFS, so that names may begin with server and share. [MS-SMB2]
+    /// 3.3.1.6, Share.IsDfs.
+    pub is_dfs: bool,
     /// What is in it at the start.
     pub files: Vec<SeedEntry>,
 }

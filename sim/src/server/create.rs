@@ -1,7 +1,8 @@
 //! CREATE: what is asked, and where it leads. [MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1.
 
+use smbench_core::confine::below_share;
 use smbench_core::smb2::create_context::{DurableReconnect, DurableReconnectV2, DurableRequestV2};
-use smbench_core::smb2::version::is_previous_version;
+use smbench_core::smb2::version::previous_version;
 use smbench_core::smb2::{
     AccessMask, ContextData, ContextTag, CreateAction, CreateDisposition, CreateOptions,
     CreateRequest, Dialect, FileAttributes, ImpersonationLevel, Lease, NtStatus, OplockLevel,
@@ -109,15 +110,16 @@ impl Server {
         }
         let root = share.root;
         check_request(body)?;
-        let name = body.versioned_name();
-        let name = name.ok_or(NtStatus::OBJECT_NAME_INVALID)?;
-        let path = Path::parse(&name)?;
-        if is_previous_version(&name) {
+        let name = self.name_in_share(cx, body)?;
+        let version = previous_version(name, body.version_time());
+        let path = Path::parse(version.as_deref().unwrap_or(name))?;
+        if version.is_some() {
             self.check_version(root, &path, body)?;
         }
         if path.names_data && body.create_options.contains(CreateOptions::DIRECTORY_FILE) {
             return Err(NtStatus::NOT_A_DIRECTORY.into());
         }
+        self.check_links(cx, body, root, &path)?;
         let found = self.fs.find(root, &path.parts)?;
         let oplock = self.effective_oplock(cx, body, &asked);
         let access = self.effective_access(cx, body, &found)?;
@@ -139,6 +141,25 @@ impl Server {
             }
             Found::Free { parent, name } => self.create_new(cx, &want, parent, &name),
         }
+    }
+
+    /// What a CREATE names below its share: where that is one of DFS and the request says so, the name
+    /// begins with server and share. [MS-SMB2] 3.3.5.9, [MS-DFSC] 3.2.4.1. No such name is empty: as
+    /// Windows.
+    pub(super) fn name_in_share<'a>(
+        &self,
+        cx: &Cx,
+        body: &'a CreateRequest,
+    ) -> Result<&'a str, NtStatus> {
+        let text = body.name.as_text().ok_or(NtStatus::OBJECT_NAME_INVALID)?;
+        let share = self.shares.get(cx.share);
+        if !cx.is_dfs || !share.is_some_and(|share| share.is_dfs) {
+            return Ok(text);
+        }
+        if text.is_empty() {
+            return Err(NtStatus::INVALID_PARAMETER);
+        }
+        Ok(below_share(text, true))
     }
 
     /// Leases need dialect 2.1 and a lease context. [MS-SMB2] 3.3.5.9.

@@ -65,7 +65,7 @@ impl Server {
         }
         let (path, asked, open) = match &req.body {
             Request::Create(body) => {
-                let Some(path) = body.name.as_text() else {
+                let Ok(path) = self.name_in_share(cx, body) else {
                     return Ok(());
                 };
                 let path = path.trim_matches('\\').to_owned();

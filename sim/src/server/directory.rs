@@ -249,6 +249,11 @@ impl Scan {
 fn entry(fs: &Fs, name: &str, node: NodeId, index: u32) -> Option<DirectoryEntry> {
     let found = fs.node(node).ok()?;
     let times = found.times;
+    // [MS-FSCC] 2.4.8: of a reparse point its tag.
+    let eas = match found.reparse_tag() {
+        0 => super::file_info::ea_size(&found.eas),
+        tag => tag,
+    };
     let mut file_id_128 = Guid::default();
     if let Some(low) = file_id_128.0.first_chunk_mut() {
         *low = node.to_le_bytes();
@@ -270,7 +275,8 @@ fn entry(fs: &Fs, name: &str, node: NodeId, index: u32) -> Option<DirectoryEntry
         end_of_file: if is_dir { 0 } else { found.data.size() },
         allocation_size: if is_dir { 0 } else { fs.allocation(node, node) },
         attributes: found.reported_attributes(),
-        ea_size: super::file_info::ea_size(&found.eas),
+        ea_size: eas,
+        reparse_tag: found.reparse_tag(),
         short_name,
         file_id: node,
         file_id_128,

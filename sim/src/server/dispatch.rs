@@ -245,6 +245,7 @@ impl Server {
             share: 0,
             previous: chain.previous,
             related,
+            is_dfs: req.header.flags.contains(HeaderFlags::DFS),
             waited: chain.async_id,
         };
         let command = req.header.command;
@@ -318,6 +319,7 @@ impl Server {
                 };
                 Answer::with(status, body)
             }
+            Err(Stop::Error(status, body)) => Answer::with(status, body),
             Err(Stop::Silent) => return,
             Err(Stop::Hangup) => {
                 chain.hangup = true;

@@ -135,7 +135,7 @@ impl Server {
             if (key != Some(lease.key) || lease.client != client) && !anyone {
                 return Err(NtStatus::OBJECT_NAME_NOT_FOUND.into());
             }
-            let name = body.name.to_lossy();
+            let name = self.name_in_share(cx, body).unwrap_or_default();
             if !name.eq_ignore_ascii_case(&self.open_path(id)) && !anyone {
                 return Err(NtStatus::INVALID_PARAMETER.into());
             }

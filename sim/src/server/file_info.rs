@@ -75,7 +75,8 @@ impl Server {
                 out.u32(found.reported_attributes().bits()).u32(0);
             }
             FileInfoClass::ATTRIBUTE_TAG => {
-                out.u32(found.reported_attributes().bits()).u32(0);
+                out.u32(found.reported_attributes().bits())
+                    .u32(found.reparse_tag());
             }
             FileInfoClass::ID => {
                 out.u64(super::create_reply::VOLUME_ID).u64(node).u64(0);

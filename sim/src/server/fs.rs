@@ -74,6 +74,8 @@ pub(super) struct Node {
     pub(super) eas: Vec<(Vec<u8>, Vec<u8>)>,
     /// Security descriptor as it was set.
     pub(super) security: Option<Vec<u8>>,
+    /// The buffer of its reparse point. [MS-FSCC] 2.1.2
+    pub(super) reparse: Option<Vec<u8>>,
 }
 
 impl Node {
@@ -89,7 +91,10 @@ impl Node {
     /// Bytes of its extended attributes and its security descriptor.
     fn extras(&self) -> u64 {
         let security = self.security.as_ref().map_or(0, Vec::len);
-        len64(security).saturating_add(super::file_info::ea_size(&self.eas).into())
+        let reparse = self.reparse.as_ref().map_or(0, Vec::len);
+        len64(security)
+            .saturating_add(len64(reparse))
+            .saturating_add(super::file_info::ea_size(&self.eas).into())
     }
 
     /// Bytes of what it is beside its content.
@@ -111,7 +116,11 @@ impl Node {
         let mut attributes = self.attributes;
         if self.is_dir() {
             attributes.insert(FileAttributes::DIRECTORY);
-        } else if attributes.is_empty() {
+        }
+        if self.reparse.is_some() {
+            attributes.insert(FileAttributes::REPARSE_POINT);
+        }
+        if attributes.is_empty() {
             attributes = FileAttributes::NORMAL;
         }
         attributes
@@ -139,6 +148,8 @@ pub(super) struct Fs {
     total: u64,
     /// What names, attributes and tables take.
     around: u64,
+    /// Reparse points there are.
+    reparse_points: usize,
 }
 
 impl Fs {
@@ -186,6 +197,39 @@ impl Fs {
         let after = node.extras();
         self.recount(before, after);
         Ok(())
+    }
+
+    /// Gives a file a reparse point, or takes it.
+    pub(super) fn set_reparse(
+        &mut self,
+        id: NodeId,
+        reparse: Option<Vec<u8>>,
+    ) -> Result<(), NtStatus> {
+        let node = self.node_mut(id)?;
+        let before = node.extras();
+        let had = usize::from(node.reparse.is_some());
+        let has = usize::from(reparse.is_some());
+        node.reparse = reparse;
+        let after = node.extras();
+        self.recount(before, after);
+        self.reparse_points = self.reparse_points.saturating_sub(had).saturating_add(has);
+        Ok(())
+    }
+
+    /// The first reparse point on the way, and how many of the names lead to it.
+    pub(super) fn reparse_on(&self, root: NodeId, parts: &[String]) -> Option<(NodeId, usize)> {
+        if self.reparse_points == 0 {
+            return None;
+        }
+        let mut at = root;
+        for (index, part) in parts.iter().enumerate() {
+            let children = self.nodes.get(&at)?.children.as_ref()?;
+            at = children.get(&fold(part))?.node;
+            if self.nodes.get(&at)?.reparse.is_some() {
+                return Some((at, index.saturating_add(1)));
+            }
+        }
+        None
     }
 
     pub(super) fn node(&self, id: NodeId) -> Result<&Node, NtStatus> {
@@ -236,6 +280,7 @@ impl Fs {
             times,
             eas: Vec::new(),
             security: None,
+            reparse: None,
         };
         self.recount(0, node.cost());
         self.nodes.insert(id, node);
@@ -437,6 +482,8 @@ impl Fs {
         let stored = named.fold(node.data.stored(), u64::saturating_add);
         self.total = self.total.saturating_sub(stored);
         self.recount(node.cost(), 0);
+        let links = usize::from(node.reparse.is_some());
+        self.reparse_points = self.reparse_points.saturating_sub(links);
         for stream in &node.named {
             self.owners.remove(&stream.id);
         }

@@ -61,7 +61,9 @@ impl Server {
             }
             Fsctl::GET_COMPRESSION => vec![0, 0],
             Fsctl::SET_COMPRESSION if u16_at(&body.input, 0) == Some(0) => Vec::new(),
-            Fsctl::GET_REPARSE_POINT => return Err(NtStatus::NOT_A_REPARSE_POINT.into()),
+            Fsctl::GET_REPARSE_POINT => return self.get_reparse(id, body),
+            Fsctl::SET_REPARSE_POINT => self.set_reparse(id, &body.input)?,
+            Fsctl::DELETE_REPARSE_POINT => self.delete_reparse(id, &body.input)?,
             _ => return Err(NtStatus::INVALID_DEVICE_REQUEST.into()),
         };
         respond(body, file_id, output)

@@ -197,6 +197,7 @@ impl Server {
         }
         let share = self.shares.get(cx.share);
         let share = share.ok_or(NtStatus::NETWORK_NAME_DELETED)?;
+        self.check_target(share.root, &path.parts)?;
         Ok(match self.fs.find(share.root, &path.parts)? {
             Found::Free { parent, name } => Target {
                 parent,

@@ -7,6 +7,7 @@ mod denials;
 mod files;
 mod floods;
 mod functions;
+mod hardlinks;
 mod hostile;
 mod links;
 mod login;

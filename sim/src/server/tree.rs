@@ -1,8 +1,8 @@
 //! TREE_CONNECT and TREE_DISCONNECT. [MS-SMB2] 3.3.5.7, 3.3.5.8.
 
 use smbench_core::smb2::{
-    AccessMask, NtStatus, ShareFlags, ShareType, TreeConnectRequest, TreeConnectResponse,
-    TreeDisconnectResponse, TreeId,
+    AccessMask, NtStatus, ShareCapabilities, ShareFlags, ShareType, TreeConnectRequest,
+    TreeConnectResponse, TreeDisconnectResponse, TreeId,
 };
 
 use super::answer::{Answer, Cx, Handled};
@@ -44,6 +44,9 @@ impl Server {
         }
         let mut share_flags = ShareFlags::empty();
         share_flags.set(ShareFlags::ENCRYPT_DATA, share.encrypt);
+        share_flags.set(ShareFlags::DFS, share.is_dfs);
+        let mut capabilities = ShareCapabilities::empty();
+        capabilities.set(ShareCapabilities::DFS, share.is_dfs);
         let mut maximal_access = FULL_ACCESS;
         if share.read_only {
             maximal_access = READ_ONLY_ACCESS;
@@ -60,8 +63,8 @@ impl Server {
         let mut answer = Answer::ok(TreeConnectResponse {
             share_type,
             share_flags,
+            capabilities,
             maximal_access,
-            ..TreeConnectResponse::default()
         });
         answer.tree = Some(TreeId(id));
         Ok(answer)

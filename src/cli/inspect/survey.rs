@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use smbench_core::confine::{below_share, is_dfs};
 use smbench_core::ids::{OpId, OpenRef};
 use smbench_core::smb2::{Command, NtStatus, OplockLevel, Request};
 use smbench_core::workload::{Action, BreakNotice, Expect, Operation, Rule, Workload};
@@ -237,7 +238,7 @@ impl Survey {
         }
         let path = match &op.action {
             Action::Request(Request::Create(create)) if op.path_by_id().is_none() => {
-                create.name.to_string()
+                below_share(&create.name.to_string(), is_dfs(op)).to_owned()
             }
             _ => op.path.clone()?,
         };

@@ -3,10 +3,16 @@
 use serde_json::{Value, json};
 use smbench_core::{
     frame::Digest,
-    fscc::{AllInfo, BasicInfo, DirectoryEntry, DirectoryWriter, StandardInfo, StreamInfo},
+    fscc::{
+        AllInfo, BasicInfo, DirectoryEntry, DirectoryWriter, StandardInfo, StreamInfo,
+        SymbolicLink, SymlinkError,
+    },
     ids::{ConnId, OpenRef},
     smb2::{FileAttributes, FileInfoClass, Name, NtStatus},
-    workload::{Coverage, DataRef, Entry, EntryKind, Expect, Operation, Times, Tree, Workload},
+    workload::{
+        Coverage, DataRef, Entry, EntryKind, Expect, Link, Operation, Symlink, Times, Tree,
+        Workload,
+    },
 };
 
 use super::super::Namespace;
@@ -596,4 +602,216 @@ fn what_is_opened_by_its_number_is_what_an_answer_gave_that_number() {
     assert!(coverage.problems.is_empty(), "{coverage:?}");
     let paths: Vec<&str> = entries.iter().map(|it| it.path.as_str()).collect();
     assert_eq!(paths, ["d", "d\\h", "f", "g", "unknown", "unknown\\id-77"]);
+}
+
+impl Story {
+    /// A CREATE that stops on a link, and what it is told of it.
+    fn stops(&mut self, path: &str, told: Option<(u16, &str)>) {
+        let asked = self.asks(
+            "CREATE",
+            None,
+            json!({"name": path, "access": "0x1", "share": "rwd", "disposition": "open"}),
+        );
+        if let Some((unparsed_bytes, target)) = told {
+            let link = SymbolicLink {
+                substitute: target.into(),
+                print: target.into(),
+                relative: true,
+            };
+            let error = SymlinkError {
+                unparsed_bytes,
+                link,
+            };
+            self.namespace.stopped_by(asked.0.id, error);
+        }
+        self.gets(&asked, &said(NtStatus::STOPPED_ON_SYMLINK));
+    }
+
+    fn controls(&mut self, open: Option<u32>, function: &str, input: &[u8], output: &[u8]) {
+        let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
+        let request = json!({"ctl_code": function, "input": hex, "flags": "0x1"});
+        let asked = self.asks("IOCTL", open, request);
+        self.namespace.controlled(&asked.0, output);
+        self.gets(&asked, &said(NtStatus::SUCCESS));
+    }
+
+    fn opens_itself(&mut self, path: &str, open: u32, action: u32) {
+        let asked = self.asks(
+            "CREATE",
+            Some(open),
+            json!({"name": path, "access": "0x1", "share": "rwd", "disposition": "open_if",
+                   "options": "0x200000"}),
+        );
+        self.gets(&asked, &opened(action, 0x400, 0));
+    }
+}
+
+fn symlink(target: Option<&str>) -> Option<Link> {
+    Some(Link::Symlink(Symlink {
+        target: target.map(str::to_owned),
+        print: None,
+        relative: target.is_some(),
+    }))
+}
+
+fn reparse(target: &str) -> Vec<u8> {
+    let link = SymbolicLink {
+        substitute: target.into(),
+        print: target.into(),
+        relative: true,
+    };
+    link.encode()
+}
+
+fn links(entries: &[Entry]) -> Vec<(&str, EntryKind, &Option<Link>)> {
+    let links = entries.iter();
+    links
+        .map(|it| (it.path.as_str(), it.kind, &it.link))
+        .collect()
+}
+
+#[test]
+fn where_a_create_stops_a_link_is() {
+    let mut story = Story::new();
+    story.stops("d\\folder\\x\\y", Some((8, "..\\z")));
+    story.stops("d\\file", Some((0, "z")));
+    story.stops("untold", None);
+    // What is not told of a link that is known says nothing.
+    story.stops("d\\folder\\w", None);
+    let (entries, coverage) = story.end();
+    assert_eq!(
+        links(&entries),
+        [
+            ("d", EntryKind::Directory, &None),
+            ("d\\file", EntryKind::File, &symlink(Some("z"))),
+            ("d\\folder", EntryKind::Directory, &symlink(Some("..\\z"))),
+            ("untold", EntryKind::File, &symlink(None)),
+        ]
+    );
+    assert_eq!(coverage.inferred["links whose target was not told"], 1);
+    assert_eq!(coverage.problems, Default::default());
+}
+
+#[test]
+fn reparse_points_tell_links_and_what_the_recording_made_was_none() {
+    let mut story = Story::new();
+    story.opens_itself("old", 0, 1);
+    story.controls(Some(0), "GET_REPARSE_POINT", &[], &reparse("a"));
+    story.opens_itself("cut", 1, 1);
+    story.controls(Some(1), "GET_REPARSE_POINT", &[], &reparse("a")[..9]);
+    story.opens_itself("new", 2, 2);
+    story.controls(Some(2), "SET_REPARSE_POINT", &reparse("a"), &[]);
+    story.controls(Some(2), "GET_REPARSE_POINT", &[], &reparse("a"));
+    story.opens_itself("plain", 3, 1);
+    story.controls(Some(3), "SET_REPARSE_POINT", &reparse("a"), &[]);
+    story.stops("plain", Some((0, "a")));
+    // A mount point is followed by the server itself.
+    story.opens_itself("mount", 4, 1);
+    story.controls(
+        Some(4),
+        "GET_REPARSE_POINT",
+        &[],
+        &[3, 0, 0, 0xa0, 0, 0, 0, 0],
+    );
+    // What is opened without asking for a link is none.
+    story.stops("odd", Some((0, "a")));
+    story.open("odd", 5);
+    let (entries, coverage) = story.end();
+    assert_eq!(
+        links(&entries),
+        [
+            ("cut", EntryKind::File, &symlink(None)),
+            ("mount", EntryKind::File, &None),
+            ("odd", EntryKind::File, &None),
+            ("old", EntryKind::File, &symlink(Some("a"))),
+            ("plain", EntryKind::File, &None),
+        ]
+    );
+    let problems: Vec<&String> = coverage.problems.keys().collect();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("link that was opened as if it were none"));
+}
+
+#[test]
+fn tags_tell_links_and_not_where_they_lead() {
+    let mut story = Story::new();
+    story.create("", 0, "open", opened(1, 0x10, 0));
+    let mut writer = DirectoryWriter::new(FileInfoClass::FULL_DIRECTORY, 4096).unwrap();
+    for (name, attributes, ea_size) in [
+        ("dedup", 0x400, 0x8000_0013),
+        ("dfs", 0x410, 0x8000_000a),
+        ("eas", 0x20, 0xa000_000c),
+        ("link", 0x400, 0xa000_000c),
+    ] {
+        let entry = DirectoryEntry {
+            name: Name::from(name),
+            attributes: FileAttributes::from_bits_retain(attributes),
+            ea_size,
+            ..DirectoryEntry::default()
+        };
+        assert!(writer.push(&entry));
+    }
+    let asked = story.asks(
+        "QUERY_DIRECTORY",
+        Some(0),
+        json!({"file_information_class": 2, "pattern": "*", "output_buffer_length": 4096}),
+    );
+    let listing = writer.finish();
+    story
+        .namespace
+        .listed(&story.workload, &asked.0, asked.1, &listing);
+    story.gets(&asked, &said(NtStatus::SUCCESS));
+    let (entries, _) = story.end();
+    let found: Vec<_> = links(&entries)
+        .into_iter()
+        .filter(|it| !it.0.is_empty())
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("dedup", EntryKind::File, &None),
+            ("dfs", EntryKind::Directory, &Some(Link::Dfs)),
+            ("eas", EntryKind::File, &None),
+            ("link", EntryKind::File, &symlink(None)),
+        ]
+    );
+}
+
+#[test]
+fn links_of_dfs_are_where_nothing_else_was_seen() {
+    let not_covered = NtStatus::PATH_NOT_COVERED;
+    let mut story = Story::new();
+    story.open("team\\plan", 0);
+    story.refused("team\\link\\x\\y", "open", "0x0", not_covered);
+    story.refused("team\\link\\z", "open", "0x0", not_covered);
+    story.refused("other", "open", "0x0", not_covered);
+    // A referral says where; its share is one that is known.
+    let referral = |path: &str, consumed: usize| {
+        let words = [2 * u16::try_from(consumed).unwrap(), 1, 2, 0, 4, 34, 0, 0];
+        let response: Vec<u8> = words.iter().flat_map(|it| it.to_le_bytes()).collect();
+        let input = [&[4, 0][..], &Name::from(path).to_wire()].concat();
+        (input, response)
+    };
+    for (path, consumed) in [
+        ("\\dom\\data\\far\\link\\f", "\\dom\\data\\far\\link".len()),
+        ("\\dom\\elsewhere\\link", "\\dom\\elsewhere\\link".len()),
+    ] {
+        let (input, response) = referral(path, consumed);
+        story.controls(None, "DFS_GET_REFERRALS", &input, &response);
+    }
+    story.refused("far\\link\\f", "open", "0x0", not_covered);
+    let (entries, coverage) = story.end();
+    let dfs = &Some(Link::Dfs);
+    assert_eq!(
+        links(&entries),
+        [
+            ("far", EntryKind::Directory, &None),
+            ("far\\link", EntryKind::Directory, dfs),
+            ("other", EntryKind::Directory, dfs),
+            ("team", EntryKind::Directory, &None),
+            ("team\\link", EntryKind::Directory, dfs),
+            ("team\\plan", EntryKind::File, &None),
+        ]
+    );
+    assert_eq!(coverage.problems, Default::default());
 }

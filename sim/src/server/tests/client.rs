@@ -106,6 +106,13 @@ impl Net {
             client_guid: Guid(guid),
             dialects: vec![dialect],
             capabilities,
+            contexts: match dialect {
+                Dialect::SMB_3_1_1 => vec![NegotiateContext::PreauthIntegrity {
+                    hash_algorithms: vec![HashAlgorithm::SHA_512],
+                    salt: vec![1; 32],
+                }],
+                _ => Vec::new(),
+            },
             ..NegotiateRequest::default()
         };
         self.call(&mut client, body).ok();
