@@ -58,18 +58,23 @@ impl Bench {
     }
 
     fn compile(&self, capture: &str) -> PathBuf {
+        let passwords = self.path("passwords");
+        self.compile_with(capture, &["--password-file".as_ref(), passwords.as_ref()])
+    }
+
+    fn compile_with(&self, capture: &str, extra: &[&std::ffi::OsStr]) -> PathBuf {
         let work = self.path("work");
         let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
-        let passwords = self.path("passwords");
-        let (code, found) = json(&[
+        let capture = captures.join(capture);
+        let mut args: Vec<&std::ffi::OsStr> = vec![
             "compile".as_ref(),
-            captures.join(capture).as_ref(),
+            capture.as_ref(),
             "-o".as_ref(),
             work.as_ref(),
-            "--password-file".as_ref(),
-            passwords.as_ref(),
             "--json".as_ref(),
-        ]);
+        ];
+        args.extend(extra);
+        let (code, found) = json(&args);
         assert_eq!(code, 0, "{found}");
         assert_eq!(
             found["reencoded_exact"], found["reencoded_total"],
@@ -223,7 +228,7 @@ fn names_of_dfs_replay_as_recorded() {
         ..Options::default()
     };
     let bench = Bench::start("dfs", options);
-    let work = bench.compile("trials/B12_dfs.pcap");
+    let work = bench.compile_with("trials/B12_dfs.pcap", &[]);
     let user = bench.server.user().to_owned();
     let extra = ["--user", user.as_str()];
     let (code, found) = bench.replay(&work, "without", &extra);
@@ -242,12 +247,12 @@ fn names_of_dfs_replay_as_recorded() {
     bench.rerun("without");
 
     // Links of DFS are made on the server alone. [MS-DFSC] 3.2.4.1
-    let data = bench.server.share_folder("data");
+    let made = bench.server.share_folder("data").join("dfs/r");
     let root = ["--user", user.as_str(), "--root", "dfs"];
     let (code, _) = bench.replay(&work, "prepared", &root);
     assert_eq!(code, 0);
-    std::fs::remove_file(data.join("dfs/y.txt")).unwrap();
-    std::os::unix::fs::symlink("msdfs:elsewhere\\share", data.join("dfs/link")).unwrap();
+    std::fs::remove_file(made.join("y.txt")).unwrap();
+    std::os::unix::fs::symlink("msdfs:elsewhere\\share", made.join("link")).unwrap();
     let (code, found) = bench.replay_as(&work, "with", &root, &["--reuse-root"]);
     assert_eq!(
         (code, &found["verdict"]),
@@ -264,7 +269,7 @@ fn names_of_dfs_replay_as_recorded() {
 #[test]
 fn links_that_a_server_does_not_make_are_named() {
     let bench = Bench::start("links", Options::default());
-    let work = bench.compile("trials/B34_symlink_errors.pcap");
+    let work = bench.compile_with("trials/B34_symlink_errors.pcap", &[]);
     let user = bench.server.user().to_owned();
     let server = format!("{}:{}", bench.server.host(), bench.server.port());
     let passwords = bench.path("passwords");
