@@ -395,6 +395,31 @@ fn every_capture_comes_back() {
     assert!(names.len() >= 8);
 }
 
+/// What the model tells of links is what is known of them.
+#[test]
+fn links_and_names_of_dfs_come_back() {
+    for capture in ["B34_symlink_errors.pcap", "B12_dfs.pcap"] {
+        let scratch = Scratch::new();
+        let path = support::cli::capture(&format!("trials/{capture}"));
+        let path = path.to_str().unwrap();
+        scratch.run(["compile", path, "-o", "w"]).expect(0);
+        // The recorded server gives new files other attributes than the model does.
+        turn(&scratch, "w", "again", 1, &[]);
+        let differ = two_turns(&scratch, "again", 2, &[]);
+        assert!(differ.is_empty(), "{capture}: {differ:#?}");
+        let [before, after] = ["w", "again"].map(|folder| {
+            let text = fs::read_to_string(scratch.path(folder).join("namespace.jsonl")).unwrap();
+            let lines = text
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let link = |line: Value| (line["path"].clone(), line["link"].clone());
+            lines.map(link).collect::<Vec<_>>()
+        });
+        assert_eq!(before, after, "{capture}");
+        assert!(before.iter().any(|(_, link)| !link.is_null()), "{capture}");
+    }
+}
+
 /// Each seed has latencies, cuts of segments and sequence numbers of its own.
 fn over_seeds(capture: &str) {
     let scratch = Scratch::new();

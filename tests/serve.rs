@@ -189,3 +189,37 @@ fn a_server_without_descriptors_lets_strangers_go_for_clients() {
     server.kill().unwrap();
     server.wait().unwrap();
 }
+
+/// Links are made where a server has such, and those that are not are named.
+#[test]
+fn links_are_prepared_and_replay_as_recorded() {
+    let server = ModelServer::start(["--share", "data"]);
+    let scratch = Scratch::new();
+    for (capture, verdict, unmade) in [
+        ("B34_symlink_errors", "as_recorded", &[][..]),
+        ("B12_dfs", "environment", &["link"][..]),
+    ] {
+        let path = support::cli::capture(&format!("trials/{capture}.pcap"));
+        let path = path.to_str().unwrap();
+        scratch.run(["compile", path, "-o", capture]).expect(0);
+        let onto = [
+            "--server",
+            &server.address,
+            "--share",
+            "data",
+            "--root",
+            capture,
+        ];
+        let prepare = [&["prepare", capture, "--json"][..], &onto].concat();
+        let told = scratch.run(&prepare).expect(0).json();
+        let links = told["unmade_links"].as_array().unwrap();
+        let links: Vec<&str> = links
+            .iter()
+            .map(|it| it["path"].as_str().unwrap())
+            .collect();
+        assert_eq!(links, unmade, "{told:#}");
+        let replay = ["replay", capture, "--speed", "max", "--json"];
+        let told = scratch.run([&replay[..], &onto].concat()).expect(0).json();
+        assert_eq!(told["verdict"], verdict, "{told:#}");
+    }
+}
