@@ -243,6 +243,21 @@ mod tests {
         );
     }
 
+    /// Links of DFS are not made with files: another namespace has others.
+    #[test]
+    fn a_link_of_dfs_that_is_not_there_is_the_environment() {
+        let not_covered = NtStatus::PATH_NOT_COVERED;
+        for (recorded, seen) in [
+            (not_covered, NtStatus::OBJECT_PATH_NOT_FOUND),
+            (NtStatus::SUCCESS, not_covered),
+        ] {
+            let differs = status(recorded, seen);
+            let kind = |command| Kind::of(&differs, op(command, false));
+            assert_eq!(kind(Command::CREATE), Kind::Environment);
+            assert_eq!(kind(Command::SET_INFO), Kind::AnotherAnswer);
+        }
+    }
+
     #[test]
     fn fewer_bytes_are_lost_data_and_more_are_another_answer() {
         let size = |recorded, seen| Divergence::Size { recorded, seen };

@@ -312,7 +312,9 @@ const UNDEFINED: u32 = 0x0ce0_fe00;
 
 #[cfg(test)]
 mod tests {
-    use smbench_core::smb2::{CloseRequest, InfoClass, ReadRequest, SetInfoRequest, WriteRequest};
+    use smbench_core::smb2::{
+        CloseRequest, HeaderFlags, InfoClass, ReadRequest, SetInfoRequest, WriteRequest,
+    };
     use smbench_core::workload::{Principal, Session, Tree};
 
     use super::*;
@@ -483,5 +485,32 @@ mod tests {
         story.asks(write(), 3, FINE);
         story.asks(CloseRequest::default(), 3, FINE);
         assert_eq!(story.told(), []);
+    }
+
+    /// A name of DFS is that of the file below its share.
+    #[test]
+    fn names_of_dfs_are_names_below_the_share() {
+        let mut story = Story::new();
+        let create = CreateRequest {
+            name: "dom\\Data\\Team\\f".into(),
+            desired_access: AccessMask::READ_DATA,
+            create_disposition: CreateDisposition::OPEN,
+            ..CreateRequest::default()
+        };
+        let operation = Operation {
+            cmd: Command::CREATE,
+            flags: HeaderFlags::DFS,
+            session: Some(Default::default()),
+            tree: Some(Default::default()),
+            action: Action::Request(create.into()),
+            expect: Some(Expect {
+                status: DENIED,
+                ..Expect::default()
+            }),
+            ..Operation::blank()
+        };
+        story.rights.note(&story.workload, &operation);
+        let told: Vec<String> = story.told().into_iter().map(|(path, ..)| path).collect();
+        assert_eq!(told, ["team\\f"]);
     }
 }
