@@ -17,7 +17,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use support::cli::{Scratch, capture};
-use support::own::{self, without_its_beginning};
+use support::own::{self, without, without_its_beginning};
 
 /// Compiles what is left of a capture, and simulates it.
 fn simulated(scratch: &Scratch, path: &Path) -> (Value, Value) {
@@ -160,6 +160,63 @@ fn our_captures_replay_without_their_beginning() {
         let scratch = Scratch::new();
         let (_, told) = simulated(&scratch, &path);
         own::judge(&path.file_name().unwrap().to_string_lossy(), &told);
+    }
+}
+
+/// Without its first 10 % of packets: what compiling tells, and operations as lines.
+fn cut_early(scratch: &Scratch, name: &str) -> (Value, Vec<Value>) {
+    scratch.file("cut.pcap", without(&capture(name), 10));
+    let compiled = scratch.run(["compile", "cut.pcap", "-o", "w", "--json"]);
+    let compiled = compiled.expect(0).json();
+    let lines = fs::read_to_string(scratch.path("w/ops.jsonl")).unwrap();
+    let lines = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    (compiled, lines.collect())
+}
+
+fn replays_as_recorded(scratch: &Scratch) {
+    let ran = scratch.run(["sim", "w", "--speed", "max", "--json"]);
+    let told = ran.expect(0).json();
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    assert_eq!(told["compared"], told["with_answer"], "{told:#}");
+}
+
+/// Of a login whose second leg is the first thing captured the first one is put before it.
+#[test]
+fn a_login_that_had_begun_goes_on() {
+    let scratch = Scratch::new();
+    let (_, lines) = cut_early(&scratch, "smbclient_dialect_SMB3_11.pcap");
+    let commands: Vec<_> = lines[..3].iter().map(|it| it["cmd"].as_str()).collect();
+    assert_eq!(
+        commands,
+        [
+            Some("NEGOTIATE"),
+            Some("SESSION_SETUP"),
+            Some("SESSION_SETUP")
+        ]
+    );
+    let made: Vec<_> = lines[..3].iter().map(|it| &it["reconstructed"]).collect();
+    assert_eq!(made, [&true.into(), &true.into(), &Value::Null]);
+    assert_eq!(lines[1]["session"], lines[2]["session"]);
+    replays_as_recorded(&scratch);
+}
+
+/// VALIDATE_NEGOTIATE_INFO says what the NEGOTIATE was, and a server ends a connection where it was not.
+#[test]
+fn what_a_client_says_it_offered_is_offered() {
+    for (name, dialects) in [
+        ("smbclient_dialect_SMB2_02.pcap", &["2.0.2"][..]),
+        ("smbclient_dialect_SMB3_00.pcap", &["2.0.2", "2.1", "3.0"]),
+    ] {
+        let scratch = Scratch::new();
+        let (compiled, lines) = cut_early(&scratch, name);
+        let offers = &compiled["inferred"]["offers of connections that were not captured"];
+        assert_eq!(offers, 1, "{compiled:#}");
+        assert_eq!(lines[0]["reconstructed"], true);
+        let offered = &lines[0]["do"]["request"]["NEGOTIATE"]["dialects"];
+        assert_eq!(*offered, serde_json::json!(dialects));
+        replays_as_recorded(&scratch);
     }
 }
 

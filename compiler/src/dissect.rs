@@ -45,7 +45,7 @@ use crate::{
     allowance::Allowance,
     capture::{CaptureEvent, ConnInfo, Direction, FrameInfo, FrameKind},
     folder::FolderError,
-    foresight::{Foreseen, Midway, TreeKey},
+    foresight::{Foreseen, Midway, Offer, TreeKey},
     map::Map,
     namespace::Namespace,
     order::Table,
@@ -98,6 +98,7 @@ pub(crate) struct Dissector {
     foreseen: Option<Vec<Foreseen>>,
     /// Paths of trees that nobody saw connected.
     foreseen_trees: BTreeMap<TreeKey, String>,
+    foreseen_offers: BTreeMap<usize, Offer>,
     /// The first thing that could not be written; nothing is done after it.
     failure: Option<FolderError>,
 }
@@ -127,6 +128,7 @@ impl Dissector {
             midway: Midway::default(),
             foreseen: None,
             foreseen_trees: BTreeMap::new(),
+            foreseen_offers: BTreeMap::new(),
             failure: None,
         }
     }

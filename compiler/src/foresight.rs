@@ -7,6 +7,7 @@
 //! |-------------------------------------------------------|---------------------------------------------------------|
 //! | a range is unlocked that nobody was seen to lock      | the open had locked it                                  |
 //! | a lock is not granted, and such a range is in its way | both opens are of one file                              |
+//! | VALIDATE_NEGOTIATE_INFO on a connection whose NEGOTIATE nobody saw | that is what the client had offered ([MS-SMB2] 2.2.31.4) |
 //! | names of a tree that nobody saw connected are used in the one share of the server that somebody was seen to connect to | the tree is of that share |
 //! | SHARING_VIOLATION, and no open that was seen explains it, until an unseen open is closed | that open is of this file; what it did and allowed lets through what was let through |
 
@@ -19,8 +20,8 @@ use smbench_core::{
     fscc::SetInfoPayload,
     ids::{OpenRef, TreeRef},
     smb2::{
-        AccessMask, CreateRequest, FileId, LockElement, LockFlags, NtStatus, Request, SessionId,
-        SetInfoRequest, ShareAccess, TreeId,
+        AccessMask, Capabilities, CreateRequest, Dialect, FileId, Guid, LockElement, LockFlags,
+        NtStatus, Request, SecurityMode, SessionId, SetInfoRequest, ShareAccess, TreeId,
     },
     workload::{Action, Operation, Workload},
 };
@@ -49,13 +50,24 @@ pub struct Midway {
     pub(crate) unseen: Vec<Unseen>,
     /// Whether there are trees that nobody saw connected.
     pub(crate) has_trees: bool,
+    /// What clients say that they offered where nobody saw it, by connection.
+    pub(crate) offers: BTreeMap<usize, Offer>,
+}
+
+/// What a client offered when it negotiated.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    pub(crate) capabilities: Capabilities,
+    pub(crate) client: Guid,
+    pub(crate) security_mode: SecurityMode,
+    pub(crate) dialects: Vec<Dialect>,
 }
 
 impl Midway {
     /// Whether nothing was open before the capture began, as far as it tells.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.unseen.is_empty() && !self.has_trees
+        self.unseen.is_empty() && !self.has_trees && self.offers.is_empty()
     }
 }
 
@@ -80,6 +92,8 @@ pub struct Foresight {
     pub(crate) opens: Vec<Foreseen>,
     /// Paths of trees that nobody saw connected.
     pub(crate) trees: BTreeMap<TreeKey, String>,
+    /// What clients had offered, by connection.
+    pub(crate) offers: BTreeMap<usize, Offer>,
 }
 
 /// A tree by what the wire calls it: connection, session and tree.
@@ -105,13 +119,14 @@ impl Foresight {
             conns,
             opens,
             trees,
+            offers: midway.offers,
         })
     }
 
     /// Whether a second compilation would find no more than the first.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.opens.is_empty() && self.trees.is_empty()
+        self.opens.is_empty() && self.trees.is_empty() && self.offers.is_empty()
     }
 }
 

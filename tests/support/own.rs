@@ -32,6 +32,11 @@ pub fn captures() -> Vec<PathBuf> {
 
 /// A capture (pcap, little-endian) without its first 40 % of packets.
 pub fn without_its_beginning(path: &Path) -> Vec<u8> {
+    without(path, 40)
+}
+
+/// A capture without so many percent of its packets, from the first on.
+pub fn without(path: &Path, percent: usize) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
     let mut packets = Vec::new();
     let mut at = 24;
@@ -40,7 +45,7 @@ pub fn without_its_beginning(path: &Path) -> Vec<u8> {
         packets.push(&bytes[at..at + 16 + len]);
         at += 16 + len;
     }
-    let skipped = packets.len() * 2 / 5;
+    let skipped = packets.len() * percent / 100;
     let mut cut = bytes[..24].to_vec();
     packets[skipped..]
         .iter()

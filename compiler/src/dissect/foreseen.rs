@@ -15,6 +15,7 @@ impl Dissector {
     /// Knows the connections of what was open before the first of their packets comes.
     pub(crate) fn foresee(&mut self, foresight: Foresight) {
         self.foreseen_trees = foresight.trees;
+        self.foreseen_offers = foresight.offers;
         for info in &foresight.conns {
             self.connection(info);
         }

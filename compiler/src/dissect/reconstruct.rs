@@ -10,15 +10,19 @@ use smbench_core::{
     ids::{ConnId, OpId, OpenRef, SessionRef, TreeRef},
     smb2::{
         AccessMask, Body, Capabilities, Command, CreateAction, CreateDisposition, CreateOptions,
-        CreateRequest, FileAttributes, FileId, Fsctl, Guid, Header, HeaderFlags, Message, Name,
-        NtStatus, Request, SecurityMode, SessionId, SessionSetupRequest, ShareAccess, ShareType,
-        TreeConnectRequest, TreeId,
+        CreateRequest, Dialect, FileAttributes, FileId, Fsctl, Guid, Header, HeaderFlags,
+        IoctlInput, Message, Name, NtStatus, Request, SecurityMode, SessionId, SessionSetupFlags,
+        SessionSetupRequest, ShareAccess, ShareType, TreeConnectRequest, TreeId,
     },
     workload::{Action, Expect, Operation, Tree},
 };
 
 use super::{Dissector, Stamp, index, pdu::pieces};
-use crate::{WireSpan, foresight::Unseen, offer::all_dialects};
+use crate::{
+    WireSpan,
+    foresight::{Offer, Unseen},
+    offer::all_dialects,
+};
 
 /// Where a frame's next message belongs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,13 +87,19 @@ impl Dissector {
             },
         };
         self.negotiate(conn, stamp, place.session);
-        if header.command == Command::SESSION_SETUP || place.session.0 == 0 {
+        self.offer_of(conn, request);
+        if place.session.0 == 0 || binds(request) {
             return;
         }
+        // A SESSION_SETUP that names a session goes on with a login, or logs in again: either way one had begun.
         let session = self.log_in(conn, stamp, place.session);
         let plain = matches!(
             header.command,
-            Command::LOGOFF | Command::TREE_CONNECT | Command::ECHO | Command::CANCEL
+            Command::SESSION_SETUP
+                | Command::LOGOFF
+                | Command::TREE_CONNECT
+                | Command::ECHO
+                | Command::CANCEL
         );
         if plain || place.tree.0 == 0 || header.is_async() {
             return;
@@ -205,7 +215,10 @@ impl Dissector {
     }
 
     pub(super) fn negotiate(&mut self, conn: usize, stamp: Stamp, session: SessionId) {
-        let guid = self.client_of(conn, session);
+        let offer = self.foreseen_offers.get(&conn).cloned();
+        let offered = offer.as_ref().map(|offer| offer.client);
+        let guid = offered.filter(|guid| *guid != Guid::default());
+        let guid = guid.unwrap_or_else(|| self.client_of(conn, session));
         let Some(it) = self.conns.get_mut(conn) else {
             return;
         };
@@ -217,8 +230,39 @@ impl Dissector {
             | Capabilities::LARGE_MTU
             | Capabilities::DIRECTORY_LEASING
             | Capabilities::ENCRYPTION;
-        let request = all_dialects(guid, capabilities, b"smbench reconstructs");
+        let mut request = all_dialects(guid, capabilities, b"smbench reconstructs");
+        if let Some(offer) = offer {
+            request.capabilities = offer.capabilities;
+            request.client_guid = offer.client;
+            request.security_mode = offer.security_mode;
+            request.dialects = offer.dialects;
+            if !request.dialects.contains(&Dialect::SMB_3_1_1) {
+                request.contexts.clear();
+            }
+            self.infer("offers of connections that were not captured");
+        }
         self.put(conn, stamp, Request::Negotiate(request), |_| {});
+    }
+
+    /// Notes what a client says that it had offered. [MS-SMB2] 2.2.31.4.
+    fn offer_of(&mut self, conn: usize, request: &Request) {
+        let Request::Ioctl(ioctl) = request else {
+            return;
+        };
+        if let IoctlInput::ValidateNegotiate {
+            capabilities,
+            client_guid,
+            security_mode,
+            dialects,
+        } = IoctlInput::parse(ioctl.ctl_code, &ioctl.input)
+        {
+            self.midway.offers.entry(conn).or_insert(Offer {
+                capabilities,
+                client: client_guid,
+                security_mode,
+                dialects,
+            });
+        }
     }
 
     /// The ClientGuid of a connection: that of another where its session was set up, else its own. Programs of one
@@ -448,6 +492,14 @@ impl Opening {
             options,
             is_pipe: is_of_pipes(request),
         }
+    }
+}
+
+/// Whether a request makes its connection a channel of a session of another one.
+fn binds(request: &Request) -> bool {
+    match request {
+        Request::SessionSetup(setup) => setup.flags.contains(SessionSetupFlags::BINDING),
+        _ => false,
     }
 }
 
