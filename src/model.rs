@@ -73,6 +73,8 @@ fn config_of(workload: &Workload, seed: u64) -> ServerConfig {
         guest_ok: true,
         trusting: true,
         max_dialect: newest_dialect(workload),
+        // Who was not given them does not ask for them.
+        posix_extensions: true,
         seed,
         limits: Limits {
             // One client of a workload may have as many as it had; no other is to be kept from any.
@@ -134,13 +136,20 @@ fn put_content(
                     None
                 }
             });
+            // What is no stream and has a colon, or differs from another file in case alone, has its name by POSIX
+            // extensions.
+            let posix = entry.kind == EntryKind::File
+                && (entry.path.contains(RESERVED) || server.is_there(&entry.share, &entry.path));
             server
-                .put_parts(&entry.share, &entry.path, entry.size, parts)
+                .put_parts(&entry.share, &entry.path, posix, entry.size, parts)
                 .or_environment(context())?;
             failed.map_or(Ok(()), Err).or_environment(context())
         }
     }
 }
+
+/// Letters that no other names have. [MS-FSCC] 2.1.5
+const RESERVED: [char; 7] = [':', '"', '*', '<', '>', '?', '|'];
 
 /// What a preparation would write: what reads showed, synthetic bytes around it, of long gaps nothing.
 fn content(

@@ -118,6 +118,18 @@ fn renames_deletions_and_links_are_done_as_asked() {
     );
 }
 
+/// SMB 3.1.1 POSIX extensions: names with colons, whose case matters; level 0x64.
+#[test]
+fn posix_extensions_are_answered() {
+    let scratch = Scratch::new();
+    let told = simulated(&scratch, &trial("B6_posix.pcap"));
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    assert_eq!(
+        (&told["compared"], &told["matched"]),
+        (&15.into(), &15.into())
+    );
+}
+
 /// Names that Unicode folds and an upcase table does not are several files.
 #[test]
 fn names_are_compared_by_an_upcase_table() {

@@ -262,9 +262,11 @@ impl Namespace {
         let Some(name) = name.filter(whole) else {
             return self.names.problem("name of another kind, or cut", op.id);
         };
-        let Some(place) = self.names.place(share, &name, false, op.id) else {
-            return;
+        let place = match CreateContext::posix_mode(&create.contexts) {
+            Some(_) => self.names.posix_place(share, &name, op.id),
+            None => self.names.place(share, &name, false, op.id),
         };
+        let Some(place) = place else { return };
         let attributes = expect.attributes.map(FileAttributes::from_bits_retain);
         let told = self.times.take().filter(|(of, ..)| *of == op.id);
         let mut proof = Proof {

@@ -269,3 +269,12 @@ fn where_links_lead_is_anonymized() {
         fs::remove_dir_all(&out).unwrap();
     });
 }
+
+/// What was made there has a colon in its name, and was found by a listing of level 0x64.
+#[test]
+fn names_of_posix_extensions_are_read() {
+    let it = compiled("B6_posix.pcap");
+    let paths: Vec<&str> = it.entries.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(paths, [""]);
+    assert_eq!(it.problems(), BTreeMap::new());
+}

@@ -7,6 +7,7 @@ pub mod directory;
 pub mod file_info;
 pub mod fs_info;
 pub mod notify;
+pub mod posix;
 pub mod reparse;
 pub mod set_info;
 mod upcase;
@@ -23,6 +24,7 @@ pub use fs_info::{
     FsVolumeInfo,
 };
 pub use notify::{NotifyAction, NotifyRecord};
+pub use posix::{FsPosixInfo, PosixPart};
 pub use reparse::{ReparseHead, SymbolicLink, SymlinkError};
 pub use set_info::{EaEntry, RenameInfo, SetInfoPayload};
 pub use upcase::upcase;

@@ -95,7 +95,7 @@ const MODELLED_FSCTLS: [Fsctl; 16] = [
     Fsctl::VALIDATE_NEGOTIATE_INFO,
 ];
 
-const QUERIED: [FileInfoClass; 18] = [
+const QUERIED: [FileInfoClass; 19] = [
     FileInfoClass::BASIC,
     FileInfoClass::STANDARD,
     FileInfoClass::INTERNAL,
@@ -114,9 +114,10 @@ const QUERIED: [FileInfoClass; 18] = [
     FileInfoClass::NETWORK_OPEN,
     FileInfoClass::ATTRIBUTE_TAG,
     FileInfoClass::ID,
+    FileInfoClass::POSIX,
 ];
 
-const VOLUME_QUERIED: [FsInfoClass; 8] = [
+const VOLUME_QUERIED: [FsInfoClass; 9] = [
     FsInfoClass::VOLUME,
     FsInfoClass::SIZE,
     FsInfoClass::DEVICE,
@@ -125,6 +126,7 @@ const VOLUME_QUERIED: [FsInfoClass; 8] = [
     FsInfoClass::FULL_SIZE,
     FsInfoClass::OBJECT_ID,
     FsInfoClass::SECTOR_SIZE,
+    FsInfoClass::POSIX,
 ];
 
 const SET: [FileInfoClass; 13] = [
@@ -143,7 +145,7 @@ const SET: [FileInfoClass; 13] = [
     FileInfoClass::VALID_DATA_LENGTH,
 ];
 
-const LISTED: [FileInfoClass; 12] = [
+const LISTED: [FileInfoClass; 13] = [
     FileInfoClass::DIRECTORY,
     FileInfoClass::FULL_DIRECTORY,
     FileInfoClass::BOTH_DIRECTORY,
@@ -156,6 +158,7 @@ const LISTED: [FileInfoClass; 12] = [
     FileInfoClass::ID_64_EXTD_BOTH_DIRECTORY,
     FileInfoClass::ID_ALL_EXTD_DIRECTORY,
     FileInfoClass::ID_ALL_EXTD_BOTH_DIRECTORY,
+    FileInfoClass::POSIX,
 ];
 
 #[cfg(test)]

@@ -62,8 +62,8 @@ pub use logoff::{LogoffRequest, LogoffResponse};
 pub use message::{Decoded, Message};
 pub use negotiate::{NegotiateRequest, NegotiateResponse};
 pub use negotiate_context::{
-    Cipher, CompressionAlgorithm, CompressionFlags, HashAlgorithm, NegotiateContext, RdmaTransform,
-    SigningAlgorithm, TransportFlags,
+    Cipher, CompressionAlgorithm, CompressionFlags, HashAlgorithm, NegotiateContext,
+    POSIX_EXTENSIONS, RdmaTransform, SigningAlgorithm, TransportFlags,
 };
 pub use oplock_break::{
     LeaseBreakAck, LeaseBreakNotification, LeaseBreakResponse, OplockBreak, OplockBreakAck,

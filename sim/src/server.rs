@@ -39,6 +39,7 @@ mod notify;
 mod open;
 mod parents;
 mod plant;
+mod posix;
 mod query_info;
 mod ranges;
 mod recorded;
@@ -298,7 +299,9 @@ impl Server {
     ///
     /// [`SeedError`] when the share or the path cannot be.
     pub fn mkdir(&mut self, share: &str, path: &str) -> Result<(), SeedError> {
-        self.seed(share, path, true).map(|_| ())
+        // No directory is a stream: what could be one is a name of POSIX extensions.
+        let plain = Path::parse(path).is_ok_and(|path| !path.names_data);
+        self.seed(share, path, true, !plain).map(|_| ())
     }
 
     /// Makes a file, or replaces its content, and what is missing above it. `path:name` is a
@@ -308,11 +311,12 @@ impl Server {
     ///
     /// [`SeedError`] when the share or the path cannot be.
     pub fn put_file(&mut self, share: &str, path: &str, data: &[u8]) -> Result<(), SeedError> {
-        self.put_parts(share, path, len64(data.len()), [(0, data)])
+        self.put_parts(share, path, false, len64(data.len()), [(0, data)])
     }
 
     /// As [`Self::put_file`], of `size` bytes of which only `parts` are held: pairs of offset and
-    /// content. All else reads as zeros.
+    /// content. All else reads as zeros. With `posix` the path is that of a file, whatever letters are in it, and
+    /// its case matters.
     ///
     /// # Errors
     ///
@@ -321,13 +325,14 @@ impl Server {
         &mut self,
         share: &str,
         path: &str,
+        posix: bool,
         size: u64,
         parts: impl IntoIterator<Item = (u64, T)>,
     ) -> Result<(), SeedError> {
         let bad = || SeedError::BadPath {
             path: path.to_owned(),
         };
-        let (node, stream) = self.seed(share, path, false)?;
+        let (node, stream) = self.seed(share, path, false, posix)?;
         let put = self.fs.change(node, stream, |data| {
             *data = Data::default();
             for (offset, part) in parts {
@@ -348,7 +353,7 @@ impl Server {
         let root = self.disk_root(share).ok_or_else(|| SeedError::NoShare {
             share: share.to_owned(),
         })?;
-        let found = Path::parse(path).and_then(|path| self.fs.find(root, &path.parts));
+        let found = Path::parse(path).and_then(|path| self.fs.find(root, &path.parts, false));
         let put = match found {
             Ok(Found::Node(child)) => {
                 let buffer = reparse::buffer_of(link);
@@ -377,7 +382,7 @@ impl Server {
         let bad = || SeedError::BadPath {
             path: path.to_owned(),
         };
-        let (node, stream) = self.seed(share, path, false)?;
+        let (node, stream) = self.seed(share, path, false, false)?;
         let put = self.fs.change(node, stream, |data| {
             *data = Data::from_source(source, size);
         });
@@ -391,7 +396,7 @@ impl Server {
         let parsed = Path::parse(path).ok();
         let found = root
             .zip(parsed)
-            .map(|(root, it)| self.fs.find(root, &it.parts));
+            .map(|(root, it)| self.fs.find(root, &it.parts, false));
         matches!(found, Some(Ok(Found::Node(_))))
     }
 
@@ -407,6 +412,7 @@ impl Server {
         share: &str,
         path: &str,
         is_dir: bool,
+        posix: bool,
     ) -> Result<(NodeId, StreamId), SeedError> {
         let bad = || SeedError::BadPath {
             path: path.to_owned(),
@@ -414,12 +420,12 @@ impl Server {
         let mut at = self.disk_root(share).ok_or_else(|| SeedError::NoShare {
             share: share.to_owned(),
         })?;
-        let parsed = Path::parse(path).map_err(|_| bad())?;
+        let parsed = Path::read(path, posix).map_err(|_| bad())?;
         self.has_versions |= is_previous_version(path);
         let now = self.filetime();
         for (index, part) in parsed.parts.iter().enumerate() {
             let last = index.saturating_add(1) == parsed.parts.len();
-            let found = self.fs.find(at, std::slice::from_ref(part));
+            let found = self.fs.find(at, std::slice::from_ref(part), posix);
             at = match found.map_err(|_| bad())? {
                 Found::Node(child) => child.node,
                 Found::Free { parent, name } => {

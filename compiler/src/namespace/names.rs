@@ -131,6 +131,19 @@ impl Names {
         takes.then_some(place)
     }
 
+    /// The place that a request names with POSIX semantics.
+    pub(super) fn posix_place(&mut self, share: usize, name: &str, op: OpId) -> Option<Place> {
+        let path = name.trim_matches('\\');
+        let takes = self.takes(odd_path(path), name, op);
+        takes.then(|| Place::exact(share, path))
+    }
+
+    /// Whether a file has a name of POSIX extensions.
+    pub(super) fn is_posix(&self, file: usize) -> bool {
+        let place = self.files.get(self.real(file)).map(|file| &file.place);
+        place.is_some_and(|place| place.as_ref().is_some_and(Place::is_posix))
+    }
+
     /// Whether a name in a folder is taken; counted if not.
     pub(super) fn takes_inside(&mut self, name: &str, op: OpId) -> bool {
         self.takes(odd_name(name), name, op)
@@ -148,6 +161,9 @@ impl Names {
     /// Where a rename of `file` to `name` leads; none when that cannot be said, or is not taken.
     pub(super) fn target(&mut self, file: usize, name: &str, op: OpId) -> Option<Place> {
         let from = self.files.get(self.real(file))?.place.as_ref()?;
+        if from.is_posix() {
+            return self.posix_place(from.share, name, op);
+        }
         if !name.starts_with(':') {
             return self.place(from.share, name, false, op);
         }
@@ -330,7 +346,12 @@ impl Names {
         if self.spent.has_looked_enough() {
             return self.problem(NOT_FOLLOWED, proof.op);
         }
-        for separator in ['\\', ':'] {
+        let separators: &[char] = if from.is_posix() {
+            &['\\']
+        } else {
+            &['\\', ':']
+        };
+        for &separator in separators {
             self.move_below(&from, separator, to, since);
         }
     }
@@ -354,7 +375,7 @@ impl Names {
             let Some(child) = child else { continue };
             let old = self.path_of(child).to_owned();
             let rest = old.get(from.path.len()..).unwrap_or_default();
-            let place = Place::plain(to.share, &format!("{}{rest}", to.path));
+            let place = to.elsewhere(&format!("{}{rest}", to.path));
             self.settle(child, place, since);
         }
     }
@@ -494,7 +515,7 @@ impl Names {
             };
             // The folder may have had another name.
             let rest = place.path.get(above.path.len()..).unwrap_or_default();
-            was = Place::plain(place.share, &format!("{}{rest}", entry.path));
+            was = place.elsewhere(&format!("{}{rest}", entry.path));
             if let Some(odd) = odd_path(&was.path) {
                 self.problem(odd, proof.op);
                 return self.appear(place, proof);
@@ -540,6 +561,7 @@ impl Names {
         if let Some(Some(entry)) = entry.and_then(|entry| self.entries.get_mut(entry))
             && proof.exact
             && entry.path != place.path
+            && !place.is_posix()
             && upcase(&entry.path) == place.key
         {
             entry.path.clone_from(&place.path);
@@ -556,7 +578,8 @@ impl Names {
             && let Some(entry) = entry.take()
             && let Some(place) = &known.place
         {
-            self.initial.remove(&(place.share, upcase(&entry.path)));
+            let key = place.elsewhere(&entry.path).key;
+            self.initial.remove(&(place.share, key));
         }
     }
 }

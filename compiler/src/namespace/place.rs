@@ -43,10 +43,12 @@ pub(super) struct Place {
     pub(super) share: usize,
     /// As it was written.
     pub(super) path: String,
-    /// In upper case: servers do not tell case apart. [MS-FSA] 2.1.1.1
+    /// In upper case: servers do not tell case apart. [MS-FSA] 2.1.1.1 With POSIX extensions they do.
     pub(super) key: String,
     /// It is a stream of a file.
     stream: bool,
+    /// It is a name of POSIX extensions, in which a colon is a letter.
+    posix: bool,
 }
 
 impl Place {
@@ -57,7 +59,31 @@ impl Place {
             path: path.to_owned(),
             key: upcase(path),
             stream: names_stream(path),
+            posix: false,
         }
+    }
+
+    /// The same with POSIX semantics.
+    pub(super) fn exact(share: usize, path: &str) -> Self {
+        Self {
+            share,
+            path: path.to_owned(),
+            key: path.to_owned(),
+            stream: false,
+            posix: true,
+        }
+    }
+
+    /// A path in the same share, and of the same semantics.
+    pub(super) fn elsewhere(&self, path: &str) -> Self {
+        match self.posix {
+            true => Self::exact(self.share, path),
+            false => Self::plain(self.share, path),
+        }
+    }
+
+    pub(super) fn is_posix(&self) -> bool {
+        self.posix
     }
 
     /// The place that a request names. With `is_dfs` the path begins with server and share.
@@ -79,18 +105,19 @@ impl Place {
 
     /// The file that a stream belongs to, or the folder that something is in; none for the root.
     pub(super) fn above(&self) -> Option<Self> {
-        let path = above(&self.path)?;
+        let path = above(&self.path, self.posix)?;
         Some(Self {
             share: self.share,
             path: path.to_owned(),
             key: self.key_above()?.to_owned(),
-            stream: names_stream(path),
+            stream: !self.posix && names_stream(path),
+            posix: self.posix,
         })
     }
 
     /// The key of [`Place::above`].
     pub(super) fn key_above(&self) -> Option<&str> {
-        above(&self.key)
+        above(&self.key, self.posix)
     }
 
     pub(super) fn is_stream(&self) -> bool {
@@ -99,9 +126,10 @@ impl Place {
 }
 
 /// The file that a stream belongs to, or the folder that a name is in; none for the root.
-fn above(path: &str) -> Option<&str> {
+fn above(path: &str, posix: bool) -> Option<&str> {
     let name = last_name(path);
-    let end = match memchr(b':', path.get(name..)?.as_bytes()) {
+    let colon = memchr(b':', path.get(name..)?.as_bytes()).filter(|_| !posix);
+    let end = match colon {
         Some(colon) => name + colon,
         None => name.saturating_sub(1),
     };
@@ -129,8 +157,11 @@ pub(super) struct Inside {
 
 impl Inside {
     /// The folder `above` of a share; the empty one is the root.
-    pub(super) fn of(share: usize, above: &str) -> Self {
-        let mut place = Place::plain(share, above);
+    pub(super) fn of(share: usize, above: &str, posix: bool) -> Self {
+        let mut place = match posix {
+            true => Place::exact(share, above),
+            false => Place::plain(share, above),
+        };
         if !above.is_empty() {
             place.path.push('\\');
             place.key.push('\\');
@@ -143,9 +174,10 @@ impl Inside {
     }
 
     /// Whether it is the folder `above` of a share.
-    pub(super) fn is_of(&self, share: usize, above: &str) -> bool {
+    pub(super) fn is_of(&self, share: usize, above: &str, posix: bool) -> bool {
         let path = self.place.path.get(..self.path).unwrap_or_default();
-        self.place.share == share && path.strip_suffix('\\').unwrap_or(path) == above
+        (self.place.share, self.place.posix) == (share, posix)
+            && path.strip_suffix('\\').unwrap_or(path) == above
     }
 
     /// Where something of that name is.
@@ -154,6 +186,10 @@ impl Inside {
         place.path.truncate(self.path);
         place.path.push_str(name);
         place.key.truncate(self.key);
+        if place.posix {
+            place.key.push_str(name);
+            return place;
+        }
         if name.is_ascii() {
             place.key.push_str(name);
             if let Some(key) = place.key.get_mut(self.key..) {
@@ -199,16 +235,29 @@ mod tests {
     #[test]
     fn places_inside_are_plain_places() {
         for above in ["", "Team", "ΣΑΣ", "a\\b\u{130}"] {
-            let mut inside = Inside::of(3, above);
-            assert!(inside.is_of(3, above) && !inside.is_of(2, above) && !inside.is_of(3, "z"));
+            let mut inside = Inside::of(3, above, false);
+            assert!(
+                inside.is_of(3, above, false)
+                    && !inside.is_of(2, above, false)
+                    && !inside.is_of(3, "z", false)
+            );
             for name in ["Plan.XLSX", "", "ÄΣ", "x", "\u{130}\u{3a3}"] {
                 let path = match above {
                     "" => name.to_owned(),
                     above => format!("{above}\\{name}"),
                 };
                 assert_eq!(*inside.place(name), Place::plain(3, &path));
-                assert!(inside.is_of(3, above));
+                assert!(inside.is_of(3, above, false) && !inside.is_of(3, above, true));
             }
         }
+    }
+
+    #[test]
+    fn with_posix_extensions_case_matters_and_a_colon_does_not() {
+        let place = Place::exact(1, "D\\a:b");
+        assert_eq!((place.key.as_str(), place.is_stream()), ("D\\a:b", false));
+        assert_eq!(place.above(), Some(Place::exact(1, "D")));
+        assert_eq!(*Inside::of(1, "D", true).place("a:b"), place);
+        assert_ne!(place.key, Place::exact(1, "d\\A:B").key);
     }
 }

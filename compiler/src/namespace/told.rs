@@ -100,6 +100,15 @@ impl Namespace {
                 };
                 known(proof, it.attributes, times, it.end_of_file)
             }),
+            FileInfoClass::POSIX => DirectoryEntry::from_posix_info(output).map(|it| {
+                let times = Times {
+                    created: it.creation_time,
+                    accessed: it.last_access_time,
+                    written: it.last_write_time,
+                    changed: it.change_time,
+                };
+                known(proof, it.attributes, times, it.end_of_file)
+            }),
             FileInfoClass::ATTRIBUTE_TAG => AttributeTagInfo::decode(output).map(|it| {
                 self.tagged(op, it.reparse_tag);
                 Proof {
@@ -167,9 +176,10 @@ impl Namespace {
         let Ok(entries) = DirectoryEntry::list(class, entries) else {
             return self.names.problem(odd, op.id);
         };
-        let path = self.names.path_of(folder);
-        let last = self.listed.take().filter(|it| it.is_of(share, path));
-        let mut inside = last.unwrap_or_else(|| Inside::of(share, path));
+        let (path, posix) = (self.names.path_of(folder), self.names.is_posix(folder));
+        let last = self.listed.take();
+        let last = last.filter(|it| it.is_of(share, path, posix));
+        let mut inside = last.unwrap_or_else(|| Inside::of(share, path, posix));
         let mut above_is_known = false;
         for entry in entries {
             let Ok(entry) = entry else {
@@ -241,7 +251,8 @@ impl Namespace {
         }
         let share = self.names.share_of(folder);
         if let Some(share) = share.filter(|_| self.names.takes_inside(name, op.id)) {
-            let mut inside = Inside::of(share, self.names.path_of(folder));
+            let posix = self.names.is_posix(folder);
+            let mut inside = Inside::of(share, self.names.path_of(folder), posix);
             self.names.missing(inside.place(name), &proof(op, span));
         }
     }
@@ -339,7 +350,7 @@ fn standard(proof: Proof, it: &StandardInfo) -> Proof {
 /// Length of FileBasicInformation. [MS-FSCC] 2.4.7
 const BASIC: usize = 40;
 /// Classes that tell about the beginning, or the number of a file.
-const TELLING: [FileInfoClass; 8] = [
+const TELLING: [FileInfoClass; 9] = [
     FileInfoClass::BASIC,
     FileInfoClass::STANDARD,
     FileInfoClass::ALL,
@@ -348,4 +359,5 @@ const TELLING: [FileInfoClass; 8] = [
     FileInfoClass::ATTRIBUTE_TAG,
     FileInfoClass::INTERNAL,
     FileInfoClass::ID,
+    FileInfoClass::POSIX,
 ];

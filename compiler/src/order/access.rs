@@ -9,7 +9,7 @@ use smbench_core::{
     confine::created_path,
     fscc::upcase,
     ids::OpenRef,
-    smb2::{Command, InfoType, LeaseState, NtStatus, OplockLevel, Request},
+    smb2::{Command, CreateContext, InfoType, LeaseState, NtStatus, OplockLevel, Request},
     workload::{Action, Expect, Operation, Workload},
 };
 
@@ -162,7 +162,11 @@ impl Names {
                 };
                 // What goes on keeps its name, whatever the request says. [MS-SMB2] 3.3.5.9.7
                 let kept = op.reclaims.and_then(|old| self.of_open(old));
-                let (name, parent) = kept.unwrap_or_else(|| self.name(share, &path));
+                let posix = CreateContext::posix_mode(&create.contexts).is_some();
+                let (name, parent) = kept.unwrap_or_else(|| match posix {
+                    true => self.posix_name(share, &path),
+                    false => self.name(share, &path),
+                });
                 if let Some(open) = op.open {
                     self.of_open.put(open.index(), Some((name, parent)));
                 }
@@ -314,6 +318,14 @@ impl Names {
         let found = self.folded_name(share, &folded);
         self.folded = folded;
         found
+    }
+
+    /// With POSIX extensions names compare letter by letter, and have no streams.
+    fn posix_name(&mut self, share: &str, path: &str) -> (NameId, Option<NameId>) {
+        let path = path.trim_matches('\\');
+        let parent = path.rsplit_once('\\').map_or("", |(above, _)| above);
+        let parent = (!path.is_empty()).then(|| self.intern(share, parent));
+        (self.intern(share, path), parent)
     }
 
     fn folded_name(&mut self, share: &str, folded: &str) -> (NameId, Option<NameId>) {

@@ -1,6 +1,7 @@
 //! Directory entries, in every form QUERY_DIRECTORY asks for. [MS-FSCC] 2.4.
 
-use super::wire::{Cursor, Field, entries, link};
+use super::posix::{self, PosixPart};
+use super::wire::{Cursor, Field, entries, link, put_name32};
 use crate::smb2::wire::{len32, to_usize};
 use crate::smb2::{FileAttributes, FileInfoClass, Guid, Name, WireError};
 
@@ -35,6 +36,8 @@ pub struct DirectoryEntry {
     pub file_id: u64,
     /// 128-bit number of the file.
     pub file_id_128: Guid,
+    /// What POSIX extensions add, at their level.
+    pub posix: PosixPart,
     /// The name.
     pub name: Name,
 }
@@ -101,7 +104,12 @@ enum Id {
     None,
     Padded16,
     Padded32,
-    Extended { of_64: bool, of_128: bool },
+    Extended {
+        of_64: bool,
+        of_128: bool,
+    },
+    /// Level 0x64 of the POSIX extensions has its own order of all fields.
+    Posix,
 }
 
 const EXTENDED: Id = Id::Extended {
@@ -129,6 +137,7 @@ fn shape(class: FileInfoClass) -> Option<Shape> {
         })
     };
     match class {
+        FileInfoClass::POSIX => shape(false, false, false, Id::Posix),
         FileInfoClass::NAMES => shape(false, false, false, Id::None),
         FileInfoClass::DIRECTORY => shape(true, false, false, Id::None),
         FileInfoClass::FULL_DIRECTORY => shape(true, true, false, Id::None),
@@ -158,6 +167,7 @@ impl Shape {
             Id::Extended { of_64, of_128 } => {
                 4 + if of_64 { 8 } else { 0 } + if of_128 { 16 } else { 0 }
             }
+            Id::Posix => posix::FIXED + 2 * posix::LEAST_SID,
         };
         12 + times + ea_size + short_name + id
     }
@@ -222,6 +232,11 @@ impl DirectoryEntry {
             file_index: cursor.get()?,
             ..Self::default()
         };
+        if shape.id == Id::Posix {
+            entry.read_posix(&mut cursor)?;
+            entry.name = cursor.name32()?;
+            return Ok(entry);
+        }
         if shape.times {
             entry.creation_time = cursor.get()?;
             entry.last_access_time = cursor.get()?;
@@ -239,7 +254,7 @@ impl DirectoryEntry {
             entry.short_name = ShortName::read(&mut cursor)?;
         }
         match shape.id {
-            Id::None => {}
+            Id::None | Id::Posix => {}
             Id::Padded16 => {
                 entry.reserved = u32::from(cursor.get::<u16>()?);
                 entry.file_id = cursor.get()?;
@@ -267,6 +282,10 @@ impl DirectoryEntry {
 
     fn write(&self, shape: Shape, out: &mut Vec<u8>) {
         self.file_index.write(out);
+        if shape.id == Id::Posix {
+            self.write_posix(out);
+            return put_name32(&self.name, out);
+        }
         if shape.times {
             self.creation_time.write(out);
             self.last_access_time.write(out);
@@ -284,7 +303,7 @@ impl DirectoryEntry {
             self.short_name.write(out);
         }
         match shape.id {
-            Id::None => {}
+            Id::None | Id::Posix => {}
             Id::Padded16 => {
                 u16::try_from(self.reserved & 0xffff)
                     .unwrap_or_default()
@@ -336,7 +355,11 @@ impl DirectoryWriter {
 
     /// Appends an entry, and says whether there was room for it.
     pub fn push(&mut self, entry: &DirectoryEntry) -> bool {
-        let len = self.shape.fixed_len().saturating_add(entry.name.wire_len());
+        let mut len = self.shape.fixed_len().saturating_add(entry.name.wire_len());
+        if self.shape.id == Id::Posix {
+            let least = 2 * posix::LEAST_SID;
+            len = (len - least).saturating_add(entry.posix.sids_len());
+        }
         if self.out.len().next_multiple_of(8).saturating_add(len) > self.limit {
             return false;
         }

@@ -72,6 +72,19 @@ tags! {
     POSIX = Guid(0x93AD_2550_9CB4_11E7_B423_83DE_968B_CD7C_u128.to_be_bytes()) => "POSIX",
 }
 
+impl CreateContext {
+    /// The permissions that a POSIX context of a request asks for; it opens with POSIX semantics: names compare letter
+    /// by letter, and a colon is one like any other.
+    #[must_use]
+    pub fn posix_mode(contexts: &[Self]) -> Option<u32> {
+        let posix = contexts.iter().find(|it| it.tag == ContextTag::POSIX)?;
+        let ContextData::Raw(data) = &posix.data else {
+            return None;
+        };
+        Some(u32::from_le_bytes(data.as_slice().try_into().ok()?))
+    }
+}
+
 impl ContextTag {
     /// The tag of wire bytes.
     #[must_use]

@@ -113,6 +113,9 @@ raw! {
     RawRdma { count: U16, reserved1: U16, reserved2: U32 }
 }
 
+/// ContextType of the POSIX extensions; its data is the GUID that is also the tag of their create context.
+pub const POSIX_EXTENSIONS: u16 = 0x100;
+
 impl NegotiateContext {
     /// ContextType.
     #[must_use]

@@ -109,6 +109,7 @@ numbers! {
         ID_64_EXTD_BOTH_DIRECTORY = 79 => "FileId64ExtdBothDirectory",
         ID_ALL_EXTD_DIRECTORY = 80 => "FileIdAllExtdDirectory",
         ID_ALL_EXTD_BOTH_DIRECTORY = 81 => "FileIdAllExtdBothDirectory",
+        POSIX = 100 => "FilePosix",
     }
 
     /// Class of file system information, with [`InfoType::FILESYSTEM`]. [MS-FSCC] 2.5.
@@ -122,6 +123,7 @@ numbers! {
         FULL_SIZE = 7 => "FsFullSize",
         OBJECT_ID = 8 => "FsObjectId",
         SECTOR_SIZE = 11 => "FsSectorSize",
+        POSIX = 100 => "FsPosix",
     }
 
     /// Function of an IOCTL. [MS-SMB2] 2.2.31.

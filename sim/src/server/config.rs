@@ -132,6 +132,8 @@ pub struct ServerConfig {
     pub after_failed_create: AfterFailedCreate,
     /// When a name goes that is deleted with POSIX semantics.
     pub posix_delete: PosixDelete,
+    /// Whether clients get the SMB 3.1.1 POSIX extensions that offer them.
+    pub posix_extensions: bool,
     /// How long a break waits for its acknowledgement, in milliseconds. [MS-SMB2] 3.3.2.1.
     pub break_timeout_ms: u64,
     /// How long a durable handle outlives its connection by default, in milliseconds.
@@ -179,6 +181,7 @@ impl Default for ServerConfig {
             interfaces: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             after_failed_create: AfterFailedCreate::default(),
             posix_delete: PosixDelete::default(),
+            posix_extensions: false,
             break_timeout_ms: 30_000,
             durable_timeout_ms: 60_000,
             max_credits: 8_192,

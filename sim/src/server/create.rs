@@ -4,8 +4,9 @@ use smbench_core::confine::below_share;
 use smbench_core::smb2::create_context::{DurableReconnect, DurableReconnectV2, DurableRequestV2};
 use smbench_core::smb2::version::previous_version;
 use smbench_core::smb2::{
-    AccessMask, ContextData, ContextTag, CreateAction, CreateDisposition, CreateOptions,
-    CreateRequest, Dialect, FileAttributes, ImpersonationLevel, Lease, NtStatus, OplockLevel,
+    AccessMask, ContextData, ContextTag, CreateAction, CreateContext, CreateDisposition,
+    CreateOptions, CreateRequest, Dialect, FileAttributes, ImpersonationLevel, Lease, NtStatus,
+    OplockLevel,
 };
 
 use super::answer::{Cx, Handled, Stop};
@@ -32,11 +33,16 @@ pub(super) struct Asked {
     pub(super) lease: Option<Lease>,
     security: Option<Vec<u8>>,
     eas: Option<Vec<u8>>,
+    /// Permissions of a new file; the open has POSIX semantics.
+    pub(super) posix: Option<u32>,
 }
 
 impl Asked {
     fn of(body: &CreateRequest) -> Result<Self, NtStatus> {
-        let mut asked = Self::default();
+        let mut asked = Self {
+            posix: CreateContext::posix_mode(&body.contexts),
+            ..Self::default()
+        };
         for context in &body.contexts {
             match &context.data {
                 ContextData::MaximalAccessRequest(_) => asked.maximal_access = true,
@@ -90,7 +96,8 @@ pub(super) struct Want<'a> {
 
 impl Server {
     pub(super) fn create(&mut self, cx: &Cx, body: &CreateRequest) -> Handled {
-        let asked = Asked::of(body)?;
+        let mut asked = Asked::of(body)?;
+        asked.posix = asked.posix.filter(|_| self.config.posix_extensions);
         if asked.reconnect.is_some() || asked.reconnect_v2.is_some() {
             return self.reconnect(cx, body, &asked);
         }
@@ -112,7 +119,8 @@ impl Server {
         check_request(body)?;
         let name = self.name_in_share(cx, body)?;
         let version = previous_version(name, body.version_time());
-        let path = Path::parse(version.as_deref().unwrap_or(name))?;
+        let posix = asked.posix.is_some();
+        let path = Path::read(version.as_deref().unwrap_or(name), posix)?;
         if version.is_some() {
             self.check_version(root, &path, body)?;
         }
@@ -120,7 +128,7 @@ impl Server {
             return Err(NtStatus::NOT_A_DIRECTORY.into());
         }
         self.check_links(cx, body, root, &path)?;
-        let found = self.fs.find(root, &path.parts)?;
+        let found = self.fs.find(root, &path.parts, posix)?;
         let oplock = self.effective_oplock(cx, body, &asked);
         let access = self.effective_access(cx, body, &found)?;
         let want = Want {
@@ -294,6 +302,7 @@ impl Server {
         self.fs.set_extras(node, eas, security)?;
         let found = self.fs.node_mut(node)?;
         found.attributes = want.body.file_attributes & SETTABLE;
+        found.mode = want.asked.posix.map(|mode| mode & PERMISSIONS);
         if !is_dir {
             // [MS-FSA] 2.1.5.1.1: a new file wants to be archived.
             found.attributes |= FileAttributes::ARCHIVE;
@@ -341,6 +350,7 @@ impl Server {
             wrote: false,
             delete_on_close: options.contains(CreateOptions::DELETE_ON_CLOSE),
             posix_delete: false,
+            posix: want.asked.posix.is_some(),
             durable: None,
             scan: None,
             watch: None,
@@ -406,6 +416,9 @@ pub(super) fn may_delete(access: AccessMask, attributes: FileAttributes) -> Resu
     }
     Ok(())
 }
+
+/// Permissions of chmod.
+const PERMISSIONS: u32 = 0o7777;
 
 /// Attributes that a client may set. [MS-FSCC] 2.6.
 pub(super) const SETTABLE: FileAttributes = FileAttributes::from_bits_retain(0x0000_3127);

@@ -58,6 +58,7 @@ impl Server {
             });
         }
         contexts.extend(self.lease_context(id, want.asked.lease.as_ref()));
+        contexts.extend(self.posix_context(id));
         self.created(id, action, contexts)
     }
 

@@ -67,12 +67,16 @@ impl Server {
         if pattern.contains('\\') {
             return Err(NtStatus::OBJECT_NAME_INVALID.into());
         }
-        let dir = self.open(id)?.node;
+        let (dir, posix) = (open.node, open.posix);
+        let level = body.file_information_class;
+        if level == FileInfoClass::POSIX && !posix {
+            return Err(NtStatus::INVALID_INFO_CLASS.into());
+        }
         let mut scan = self.open_mut(id)?.scan.take();
         if scan.is_none() || flags.intersects(again) {
             // [MS-SMB2] 3.3.5.18: an empty pattern on a restart means the one before.
             let old = scan.map(|scan| scan.pattern).filter(|_| pattern.is_empty());
-            let pattern = old.unwrap_or_else(|| Pattern::new(&pattern));
+            let pattern = old.unwrap_or_else(|| Pattern::new(&pattern, posix));
             if pattern.len() > LONGEST_PATTERN {
                 return Err(NtStatus::OBJECT_NAME_INVALID.into());
             }
@@ -207,10 +211,13 @@ impl Search<'_> {
                 }
             }
             let index = u32::try_from(scan.index).unwrap_or(u32::MAX);
-            let Some(entry) = entry(self.fs, &name, node, index) else {
+            let Some(mut entry) = entry(self.fs, &name, node, index) else {
                 scan.step(behind); // `..` of what has no name any more
                 continue;
             };
+            if class == FileInfoClass::POSIX {
+                entry.posix = super::posix::part(self.fs, node);
+            }
             if !out.push(&entry) {
                 if out.is_empty() {
                     // Not even one name fits.
@@ -246,7 +253,7 @@ impl Scan {
 
 /// One entry; none when the file is gone. The number of a file has 64 bits here, with zeros where there is room
 /// for 128.
-fn entry(fs: &Fs, name: &str, node: NodeId, index: u32) -> Option<DirectoryEntry> {
+pub(super) fn entry(fs: &Fs, name: &str, node: NodeId, index: u32) -> Option<DirectoryEntry> {
     let found = fs.node(node).ok()?;
     let times = found.times;
     // [MS-FSCC] 2.4.8: of a reparse point its tag.

@@ -81,6 +81,7 @@ impl Server {
             FileInfoClass::ID => {
                 out.u64(super::create_reply::VOLUME_ID).u64(node).u64(0);
             }
+            FileInfoClass::POSIX => return self.posix_info(id),
             FileInfoClass::FULL_EA => {
                 if !open.may(AccessMask::READ_EA) {
                     return Err(NtStatus::ACCESS_DENIED);

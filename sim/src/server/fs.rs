@@ -62,7 +62,8 @@ pub(super) struct Times {
 pub(super) struct Node {
     /// Its names: one for a directory; none when it has lost the last one, and lives as long as it is open.
     pub(super) links: Vec<Link>,
-    /// Children by folded name; none for a file.
+    /// Children by folded name; none for a file. Of names that differ in case alone, as POSIX extensions make them,
+    /// all but one have themselves behind that (see [`case_key`]).
     pub(super) children: Option<BTreeMap<String, Child>>,
     pub(super) data: Data,
     /// AllocationSize asked for; what is reported is never below the size.
@@ -70,6 +71,8 @@ pub(super) struct Node {
     pub(super) named: Vec<NamedStream>,
     pub(super) attributes: FileAttributes,
     pub(super) times: Times,
+    /// Permissions, where POSIX extensions gave them.
+    pub(super) mode: Option<u32>,
     /// Extended attributes: name, value.
     pub(super) eas: Vec<(Vec<u8>, Vec<u8>)>,
     /// Security descriptor as it was set.
@@ -224,7 +227,7 @@ impl Fs {
         let mut at = root;
         for (index, part) in parts.iter().enumerate() {
             let children = self.nodes.get(&at)?.children.as_ref()?;
-            at = children.get(&fold(part))?.node;
+            at = self.child(children, part, false)?.node;
             if self.nodes.get(&at)?.reparse.is_some() {
                 return Some((at, index.saturating_add(1)));
             }
@@ -278,6 +281,7 @@ impl Fs {
             named: Vec::new(),
             attributes: FileAttributes::empty(),
             times,
+            mode: None,
             eas: Vec::new(),
             security: None,
             reparse: None,
@@ -296,7 +300,12 @@ impl Fs {
             parent.times.written = now;
             parent.times.changed = now;
             if let Some(children) = &mut parent.children {
-                children.insert(fold(name), child);
+                let key = fold(name);
+                let key = match children.contains_key(&key) {
+                    true => case_key(&key, name),
+                    false => key,
+                };
+                children.insert(key, child);
             }
         }
     }
@@ -323,25 +332,47 @@ impl Fs {
     /// # Errors
     ///
     /// OBJECT_PATH_NOT_FOUND when a directory on the way is not there or no directory.
-    pub(super) fn find(&self, root: NodeId, parts: &[String]) -> Result<Found, NtStatus> {
+    pub(super) fn find(
+        &self,
+        root: NodeId,
+        parts: &[String],
+        posix: bool,
+    ) -> Result<Found, NtStatus> {
         let Some((last, dirs)) = parts.split_last() else {
             return Ok(Found::Node(Child::only(root)));
         };
         let mut at = root;
         for part in dirs {
             let children = self.node(at)?.children.as_ref();
-            let child = children.and_then(|children| children.get(&fold(part)));
+            let child = children.and_then(|children| self.child(children, part, posix));
             at = child.ok_or(NtStatus::OBJECT_PATH_NOT_FOUND)?.node;
         }
         let children = self.node(at)?.children.as_ref();
         let children = children.ok_or(NtStatus::OBJECT_PATH_NOT_FOUND)?;
-        Ok(match children.get(&fold(last)) {
-            Some(child) => Found::Node(*child),
+        Ok(match self.child(children, last, posix) {
+            Some(child) => Found::Node(child),
             None => Found::Free {
                 parent: at,
                 name: last.clone(),
             },
         })
+    }
+
+    /// What a directory has under a name; with `posix` under exactly that one.
+    fn child(&self, children: &BTreeMap<String, Child>, name: &str, posix: bool) -> Option<Child> {
+        let fits = |child: &&Child| {
+            let node = self.nodes.get(&child.node);
+            let link = node.and_then(|node| node.link(child.link));
+            !posix || link.is_some_and(|link| link.name == name)
+        };
+        let key = fold(name);
+        let others = || {
+            let behind = case_key(&key, "");
+            let others = children.range(behind.clone()..);
+            let mut others = others.take_while(|(other, _)| other.starts_with(&behind));
+            others.find_map(|(_, child)| Some(child).filter(fits))
+        };
+        children.get(&key).filter(fits).or_else(others).copied()
     }
 
     /// The stream of a file with that name; the unnamed one for an empty name.
@@ -470,7 +501,7 @@ impl Fs {
             self.more_links = self.more_links.saturating_sub(1);
             self.recount(cost_of(&gone.name), 0);
         }
-        self.leave(gone.parent, &gone.name, now);
+        self.leave(&gone, now);
     }
 
     /// Takes a file's names out of their directories and forgets it, streams included.
@@ -490,16 +521,21 @@ impl Fs {
         let more = node.links.len().saturating_sub(1);
         self.more_links = self.more_links.saturating_sub(more);
         for link in &node.links {
-            self.leave(link.parent, &link.name, now);
+            self.leave(link, now);
         }
     }
 
-    fn leave(&mut self, parent: NodeId, name: &str, now: u64) {
-        if let Some(parent) = self.nodes.get_mut(&parent) {
+    fn leave(&mut self, link: &Link, now: u64) {
+        if let Some(parent) = self.nodes.get_mut(&link.parent) {
             parent.times.written = now;
             parent.times.changed = now;
             if let Some(children) = &mut parent.children {
-                children.remove(&fold(name));
+                let key = fold(&link.name);
+                let own = |child: &Child| child.link == link.id;
+                match children.get(&key).is_some_and(own) {
+                    true => children.remove(&key),
+                    false => children.remove(&case_key(&key, &link.name)),
+                };
             }
         }
     }
@@ -512,11 +548,15 @@ impl Fs {
         let Some(link) = node.links.iter_mut().find(|it| it.id == child.link) else {
             return;
         };
-        let old_parent = std::mem::replace(&mut link.parent, parent);
-        let old_name = std::mem::replace(&mut link.name, name.to_owned());
+        let new = Link {
+            id: link.id,
+            parent,
+            name: name.to_owned(),
+        };
+        let old = std::mem::replace(link, new);
         node.times.changed = now;
-        self.recount(cost_of(&old_name), cost_of(name));
-        self.leave(old_parent, &old_name, now);
+        self.recount(cost_of(&old.name), cost_of(name));
+        self.leave(&old, now);
         self.enter(parent, name, child, now);
     }
 
@@ -584,6 +624,11 @@ impl Fs {
             format!("{dir}\\{}", link.name)
         }
     }
+}
+
+/// The key of a name beside one that is found by the same `key`. No name has a NUL in it.
+fn case_key(key: &str, name: &str) -> String {
+    format!("{key}\0{name}")
 }
 
 /// Bytes of a file or stream of that name: its entry, its name, and its name as it is found by.

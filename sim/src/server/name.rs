@@ -16,6 +16,29 @@ pub(super) struct Path {
 }
 
 impl Path {
+    /// Takes a path apart: with POSIX semantics names have any letter but the separators and NUL, and no streams.
+    ///
+    /// # Errors
+    ///
+    /// As [`Path::parse`].
+    pub(super) fn read(text: &str, posix: bool) -> Result<Self, NtStatus> {
+        if !posix {
+            return Self::parse(text);
+        }
+        if text.starts_with('\\') {
+            return Err(NtStatus::INVALID_PARAMETER);
+        }
+        let mut path = Self::default();
+        for part in text.split('\\').filter(|part| !part.is_empty()) {
+            let bad = part.contains(['/', '\0']) || part.encode_utf16().count() > 255;
+            if bad {
+                return Err(NtStatus::OBJECT_NAME_INVALID);
+            }
+            path.push(part)?;
+        }
+        Ok(path)
+    }
+
     /// Takes a path apart.
     ///
     /// # Errors
@@ -103,15 +126,19 @@ pub(super) struct Pattern {
     text: Vec<char>,
     /// Without wildcards: the one name that matches.
     is_name: bool,
+    /// With POSIX semantics: it is not folded, and stands for itself letter by letter.
+    posix: bool,
 }
 
 impl Pattern {
-    pub(super) fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str, posix: bool) -> Self {
         if matches!(text, "" | "*" | "*.*" | "<.>") {
             return Self::default();
         }
-        let text: Vec<char> = fold(text).chars().collect();
+        let folded = if posix { text.to_owned() } else { fold(text) };
+        let text: Vec<char> = folded.chars().collect();
         Self {
+            posix,
             is_name: !text
                 .iter()
                 .any(|c| matches!(c, '*' | '?' | '<' | '>' | '"')),
@@ -126,7 +153,8 @@ impl Pattern {
 
     /// The one name that matches, folded; none where several may.
     pub(super) fn name(&self) -> Option<String> {
-        self.is_name.then(|| self.text.iter().collect())
+        let one = self.is_name && !self.posix;
+        one.then(|| self.text.iter().collect())
     }
 
     /// Comparisons that it takes to match a name, at most.
@@ -139,10 +167,15 @@ impl Pattern {
         if self.text.is_empty() {
             return true;
         }
+        let name = if self.posix {
+            name.to_owned()
+        } else {
+            fold(name)
+        };
         if self.is_name {
-            return fold(name).chars().eq(self.text.iter().copied());
+            return name.chars().eq(self.text.iter().copied());
         }
-        let name: Vec<char> = fold(name).chars().collect();
+        let name: Vec<char> = name.chars().collect();
         // One row of the table "pattern up to here matches name up to there" at a time, so that no
         // pattern costs more than its length times the name's.
         let last_dot = name.iter().rposition(|c| *c == '.');
@@ -250,6 +283,22 @@ mod tests {
     }
 
     #[test]
+    fn posix_paths_have_any_letter_and_no_streams() {
+        let path = Path::read("d*\\a:b?c", true).unwrap();
+        assert_eq!(path.parts, ["d*", "a:b?c"]);
+        assert_eq!((path.stream.as_str(), path.names_data), ("", false));
+        for (text, want) in [
+            ("a/b", NtStatus::OBJECT_NAME_INVALID),
+            ("a\0", NtStatus::OBJECT_NAME_INVALID),
+            ("..", NtStatus::OBJECT_PATH_SYNTAX_BAD),
+            ("\\a", NtStatus::INVALID_PARAMETER),
+        ] {
+            assert_eq!(Path::read(text, true), Err(want), "{text:?}");
+        }
+        assert!(Path::read("a*", false).is_err());
+    }
+
+    #[test]
     fn short_names_are_short() {
         assert_eq!(short("Ab.txt"), "Ab.txt");
         for name in ["a long name.text", "ünïcode", "x.y.z", ".hidden"] {
@@ -277,12 +326,12 @@ mod tests {
             ("ünï", "ÜNÏ", true),
         ] {
             assert_eq!(
-                Pattern::new(pattern).matches(name),
+                Pattern::new(pattern, false).matches(name),
                 want,
                 "{pattern} {name}"
             );
         }
         let long = "a".repeat(200);
-        assert!(!Pattern::new(&"*a".repeat(100)).matches(&format!("{long}b")));
+        assert!(!Pattern::new(&"*a".repeat(100), false).matches(&format!("{long}b")));
     }
 }

@@ -2,9 +2,9 @@
 
 use smbench_core::seal::spnego::{OID_NTLMSSP, neg_token_init2};
 use smbench_core::smb2::{
-    Body, Capabilities, Cipher, Command, Dialect, Guid, HashAlgorithm, Header, HeaderFlags,
-    Message, NegotiateContext, NegotiateRequest, NegotiateResponse, NtStatus, SecurityMode,
-    SigningAlgorithm,
+    Body, Capabilities, Cipher, Command, ContextTag, Dialect, Guid, HashAlgorithm, Header,
+    HeaderFlags, Message, NegotiateContext, NegotiateRequest, NegotiateResponse, NtStatus,
+    POSIX_EXTENSIONS, SecurityMode, SigningAlgorithm,
 };
 
 use super::answer::{Answer, Cx, Handled, Stop};
@@ -170,6 +170,12 @@ impl Server {
                     out.push(NegotiateContext::Signing {
                         algorithms: vec![known.copied().unwrap_or(SigningAlgorithm::AES_CMAC)],
                     });
+                }
+                NegotiateContext::Raw {
+                    kind: POSIX_EXTENSIONS,
+                    data,
+                } if self.config.posix_extensions && *data == ContextTag::POSIX.as_bytes() => {
+                    out.push(context.clone());
                 }
                 _ => {}
             }

@@ -51,6 +51,8 @@ pub(super) struct Open {
     pub(super) delete_on_close: bool,
     /// It wants the name to go with its own CLOSE, whoever has it open ([MS-FSCC] 2.4.12, POSIX semantics).
     pub(super) posix_delete: bool,
+    /// It was opened with POSIX semantics.
+    pub(super) posix: bool,
     pub(super) durable: Option<Durable>,
     pub(super) scan: Option<Scan>,
     pub(super) watch: Option<Watch>,

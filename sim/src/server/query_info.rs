@@ -82,6 +82,7 @@ impl Server {
             FsInfoClass::OBJECT_ID => {
                 out.bytes(&self.config.server_guid).zeros(48);
             }
+            FsInfoClass::POSIX => return self.posix_fs_info(id, VOLUME_CLUSTERS, free),
             FsInfoClass::SECTOR_SIZE => {
                 out.u32(512)
                     .u32(4_096)
@@ -130,6 +131,7 @@ fn file_fixed(class: FileInfoClass) -> usize {
         FileInfoClass::COMPRESSION => 16,
         FileInfoClass::NETWORK_OPEN => 56,
         FileInfoClass::ID => 24,
+        FileInfoClass::POSIX => 80,
         _ => 0,
     }
 }
@@ -144,6 +146,7 @@ fn fs_fixed(class: FsInfoClass) -> usize {
         FsInfoClass::FULL_SIZE => 32,
         FsInfoClass::OBJECT_ID => 64,
         FsInfoClass::SECTOR_SIZE => 28,
+        FsInfoClass::POSIX => 56,
         _ => 0,
     }
 }

@@ -95,20 +95,21 @@ impl Server {
         let new = NewName::of(class, bytes)?;
         let open = self.open(id)?;
         let (node, link, stream) = (open.node, open.link, open.stream);
-        let child = Child { node, link };
+        let (child, posix) = (Child { node, link }, open.posix);
         // [MS-FSA] 2.1.5.15.12 wants DELETE; Samba takes the right to write attributes as well.
         if !open.may(AccessMask::DELETE | AccessMask::WRITE_ATTRIBUTES) {
             return Err(NtStatus::ACCESS_DENIED.into());
         }
         let left = self.fs.node(node)?.link(link).map(|link| link.parent);
-        if let Some(stream_name) = new.name.strip_prefix(':') {
+        let stream_name = new.name.strip_prefix(':').filter(|_| !posix);
+        if let Some(stream_name) = stream_name {
             self.check_parent(cx, left.unwrap_or(node))?;
             return Ok(self.rename_stream(id, stream_name, new.taken.replace)?);
         }
         if stream != node {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
-        let target = self.target(cx, &new.name)?;
+        let target = self.target(cx, id, &new.name)?;
         let left = left.filter(|left| *left != node);
         let left = left.ok_or(NtStatus::ACCESS_DENIED)?;
         let is_dir = self.fs.node(node)?.is_dir();
@@ -171,7 +172,7 @@ impl Server {
         if share.is_some_and(|share| share.read_only) {
             return Err(NtStatus::ACCESS_DENIED);
         }
-        let target = self.target(cx, &new.name)?;
+        let target = self.target(cx, id, &new.name)?;
         if found.links.len() >= MOST_LINKS {
             return Err(TOO_MANY_LINKS);
         }
@@ -190,15 +191,16 @@ impl Server {
         Ok(())
     }
 
-    fn target(&self, cx: &Cx, name: &str) -> Result<Target, NtStatus> {
-        let path = Path::parse(name)?;
+    fn target(&self, cx: &Cx, id: OpenId, name: &str) -> Result<Target, NtStatus> {
+        let posix = self.open(id)?.posix;
+        let path = Path::read(name, posix)?;
         if path.names_data || path.parts.is_empty() {
             return Err(NtStatus::OBJECT_NAME_INVALID);
         }
         let share = self.shares.get(cx.share);
         let share = share.ok_or(NtStatus::NETWORK_NAME_DELETED)?;
         self.check_target(share.root, &path.parts)?;
-        Ok(match self.fs.find(share.root, &path.parts)? {
+        Ok(match self.fs.find(share.root, &path.parts, posix)? {
             Found::Free { parent, name } => Target {
                 parent,
                 last: name,

@@ -13,6 +13,7 @@ mod links;
 mod login;
 mod parents;
 mod pipes;
+mod posix;
 mod replay;
 mod sharing;
 mod tables;

@@ -19,13 +19,13 @@ impl Server {
         body: &CreateRequest,
     ) -> Result<(), NtStatus> {
         let top = path.parts.get(..1).unwrap_or_default();
-        if !matches!(self.fs.find(root, top), Ok(Found::Node(_))) {
+        if !matches!(self.fs.find(root, top, false), Ok(Found::Node(_))) {
             return Err(NtStatus::OBJECT_NAME_NOT_FOUND);
         }
         let opens = match body.create_disposition {
             CreateDisposition::OPEN => true,
             CreateDisposition::OPEN_IF => {
-                matches!(self.fs.find(root, &path.parts), Ok(Found::Node(_)))
+                matches!(self.fs.find(root, &path.parts, false), Ok(Found::Node(_)))
             }
             _ => false,
         };

@@ -815,3 +815,60 @@ fn links_of_dfs_are_where_nothing_else_was_seen() {
     );
     assert_eq!(coverage.problems, Default::default());
 }
+
+#[test]
+fn with_posix_extensions_a_colon_is_a_letter_and_case_matters() {
+    let mut story = Story::new();
+    let asks = |story: &mut Story, path: &str, open: Option<u32>, options: &str| {
+        story.asks(
+            "CREATE",
+            open,
+            json!({"name": path, "access": "0x1", "share": "rwd", "disposition": "open",
+                   "options": options, "contexts": [{"POSIX": "00000000"}]}),
+        )
+    };
+    let asked = asks(&mut story, "d\\a:b", Some(0), "0x40");
+    story.gets(&asked, &opened(1, 0x20, 100));
+    let asked = asks(&mut story, "d\\A:B", None, "0x40");
+    story.gets(&asked, &said(NtStatus::OBJECT_NAME_NOT_FOUND));
+    let asked = asks(&mut story, "d", Some(1), "0x1");
+    story.gets(&asked, &opened(1, 0x10, 0));
+    let asked = story.asks(
+        "QUERY_DIRECTORY",
+        Some(1),
+        json!({"file_information_class": 100, "pattern": "*", "output_buffer_length": 4096}),
+    );
+    let mut writer = DirectoryWriter::new(FileInfoClass::POSIX, 4096).unwrap();
+    for name in ["a:b", "x", "X"] {
+        let mut entry = DirectoryEntry {
+            attributes: FileAttributes::ARCHIVE,
+            end_of_file: 100,
+            name: Name::from(name),
+            ..DirectoryEntry::default()
+        };
+        entry.posix.owner = vec![1, 0, 0, 0, 0, 0, 0, 5];
+        entry.posix.group = entry.posix.owner.clone();
+        assert!(writer.push(&entry));
+    }
+    let listing = writer.finish();
+    story
+        .namespace
+        .listed(&story.workload, &asked.0, asked.1, &listing);
+    let (entries, coverage) = story.end();
+    assert!(coverage.problems.is_empty(), "{coverage:?}");
+    let mut seen: Vec<_> = entries
+        .iter()
+        .map(|it| (it.path.as_str(), it.kind, it.size))
+        .collect();
+    seen.sort_unstable_by_key(|it| it.0);
+    let file = EntryKind::File;
+    assert_eq!(
+        seen,
+        [
+            ("d", EntryKind::Directory, 0),
+            ("d\\X", file, 100),
+            ("d\\a:b", file, 100),
+            ("d\\x", file, 100),
+        ]
+    );
+}

@@ -176,7 +176,9 @@ fn seeds_and_snapshots_agree() {
         ..config()
     });
     server.put_file("DATA", "e\\f:s", b"22").unwrap();
-    server.put_parts("data", "g", 4, [(1, b"x")]).unwrap();
+    server
+        .put_parts("data", "g", false, 4, [(1, b"x")])
+        .unwrap();
     let entries = server.snapshot("data").into_iter();
     let paths: Vec<_> = entries.map(|entry| (entry.path, entry.data)).collect();
     let want = [
