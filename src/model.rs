@@ -31,6 +31,7 @@ pub(crate) fn model_of(
         multi_channel: recorded.multi_channel,
         after_failed_create: recorded.after_failed_create,
         posix_delete: recorded.posix_delete,
+        unknown: recorded.unknown,
         denials: recorded.denials,
         functions: recorded.functions,
         plants: plants.iter().copied().collect(),

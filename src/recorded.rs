@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smbench_core::confine::is_dfs;
 use smbench_core::fscc::SetInfoPayload;
+use smbench_core::function::Function;
 use smbench_core::ids::{OpId, OpenRef, TreeRef};
 use smbench_core::smb2::{Capabilities, Command, Dialect, FileAttributes, NtStatus, Request};
 use smbench_core::workload::{Action, Connection, Operation, Tree, Workload};
@@ -26,6 +27,8 @@ pub(crate) struct Recorded {
     pub(crate) after_failed_create: AfterFailedCreate,
     /// When a name goes that is deleted with POSIX semantics.
     pub(crate) posix_delete: PosixDelete,
+    /// Information that it did not know.
+    pub(crate) unknown: BTreeMap<Function, NtStatus>,
     /// What it refused for lack of rights.
     pub(crate) denials: Vec<Denial>,
     /// What was said on its pipes.
@@ -73,6 +76,7 @@ impl Recorded {
                 AfterFailedCreate::SameStatus
             },
             posix_delete: seen.posix_delete,
+            unknown: functions.unknown(),
             denials: rights.denials(),
             pipes: said.pipes,
             functions: functions.answers,
@@ -88,12 +92,14 @@ fn unknown_capabilities(workload: &Workload) -> bool {
 }
 
 // What lines that tell something of the server have in them.
-/// ACCESS_DENIED, by name or number, and FileDispositionInformationEx.
-const ASKED: [&str; 4] = [
+/// ACCESS_DENIED, by name or number, FileDispositionInformationEx, and information that is not known.
+const ASKED: [&str; 6] = [
     "ACCESS_DENIED",
     "c0000022",
     "C0000022",
     "\"file_info_class\":64",
+    "INVALID_INFO_CLASS",
+    "NOT_SUPPORTED",
 ];
 /// Something is related to what is before it, or SMB2_FLAGS_DFS_OPERATIONS, with and without that of a replay.
 const RELATED: [&str; 3] = ["\"related\"", "\"0x100000", "\"0x300000"];

@@ -50,6 +50,17 @@ impl Function {
         }
     }
 
+    /// Whether it is information of a file or volume that is asked for or set.
+    #[must_use]
+    pub fn is_information(self) -> bool {
+        let commands = [
+            Command::QUERY_INFO,
+            Command::SET_INFO,
+            Command::QUERY_DIRECTORY,
+        ];
+        commands.contains(&self.command)
+    }
+
     /// Whether the model server knows by itself what to answer, be it that there is no such thing.
     #[must_use]
     pub fn is_modelled(self) -> bool {

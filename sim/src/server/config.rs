@@ -1,9 +1,13 @@
 //! What a model server is told at its start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use smbench_core::{seal::Secret, smb2::Dialect};
+use smbench_core::{
+    function::Function,
+    seal::Secret,
+    smb2::{Dialect, NtStatus},
+};
 
 use super::denials::Denial;
 use super::functions::RecordedFunction;
@@ -132,6 +136,8 @@ pub struct ServerConfig {
     pub after_failed_create: AfterFailedCreate,
     /// When a name goes that is deleted with POSIX semantics.
     pub posix_delete: PosixDelete,
+    /// Information that it does not know although the model does, and what it answers then.
+    pub unknown: BTreeMap<Function, NtStatus>,
     /// Whether clients get the SMB 3.1.1 POSIX extensions that offer them.
     pub posix_extensions: bool,
     /// How long a break waits for its acknowledgement, in milliseconds. [MS-SMB2] 3.3.2.1.
@@ -181,6 +187,7 @@ impl Default for ServerConfig {
             interfaces: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             after_failed_create: AfterFailedCreate::default(),
             posix_delete: PosixDelete::default(),
+            unknown: BTreeMap::new(),
             posix_extensions: false,
             break_timeout_ms: 30_000,
             durable_timeout_ms: 60_000,

@@ -191,6 +191,7 @@ impl Server {
         }
         self.check_rights(&cx, req)?;
         self.check_changes(&cx, req)?;
+        self.check_known(&cx, req)?;
         if let Some(handled) = self.as_recorded(&cx, req) {
             return handled;
         }

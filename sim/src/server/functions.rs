@@ -55,6 +55,23 @@ impl RecordedFunctions {
 }
 
 impl Server {
+    /// Refuses what the recorded server never knew, though the model does.
+    pub(super) fn check_known(&self, cx: &Cx, req: &Req) -> Result<(), NtStatus> {
+        let unknown = &self.config.unknown;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let Some(status) = unknown.get(&Function::of(&req.body)) else {
+            return Ok(());
+        };
+        // What is of no open is refused for that.
+        let open = req.file(cx).map(|file| self.find_open(cx, file));
+        match open {
+            Some(Ok(_)) => Err(*status),
+            _ => Ok(()),
+        }
+    }
+
     /// Answers what the model does not compute, where it was recorded.
     pub(super) fn as_recorded(&mut self, cx: &Cx, req: &Req) -> Option<Handled> {
         let function = Function::of(&req.body);

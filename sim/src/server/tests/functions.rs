@@ -144,3 +144,41 @@ fn what_no_model_computes_is_answered_as_recorded() {
     };
     assert_eq!(on(gone).0, NtStatus::FILE_CLOSED);
 }
+
+#[test]
+fn what_the_recorded_server_did_not_know_is_refused_as_there() {
+    let list = |file_id| QueryDirectoryRequest {
+        file_information_class: FileInfoClass::ID_BOTH_DIRECTORY,
+        file_id,
+        pattern: "*".into(),
+        output_buffer_length: 4_096,
+        ..QueryDirectoryRequest::default()
+    };
+    let set = |class: FileInfoClass, file_id| SetInfoRequest {
+        info_type: InfoType::FILE,
+        file_info_class: class.into(),
+        buffer: vec![1, 0, 0, 0],
+        file_id,
+        ..SetInfoRequest::default()
+    };
+    let (listed, deleted): (Request, Request) = (
+        list(FileId::RELATED).into(),
+        set(FileInfoClass::DISPOSITION_EX, FileId::RELATED).into(),
+    );
+    let mut config = config();
+    config.unknown.extend([
+        (Function::of(&listed), NtStatus::INVALID_INFO_CLASS),
+        (Function::of(&deleted), NtStatus::NOT_SUPPORTED),
+    ]);
+    let mut net = Net::with(config);
+    let mut a = net.client("a");
+    let dir = net.call(&mut a, directory("")).created().file_id;
+    let file = net.open(&mut a, "f");
+    let got = net.call(&mut a, list(dir)).status();
+    assert_eq!(got, NtStatus::INVALID_INFO_CLASS);
+    let mut set = |class, file| net.call(&mut a, set(class, file)).status();
+    let deletion = FileInfoClass::DISPOSITION_EX;
+    assert_eq!(set(deletion, file), NtStatus::NOT_SUPPORTED);
+    assert_eq!(set(deletion, FileId::default()), NtStatus::FILE_CLOSED);
+    assert_eq!(set(FileInfoClass::DISPOSITION, file), NtStatus::SUCCESS);
+}
