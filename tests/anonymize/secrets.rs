@@ -283,8 +283,9 @@ fn pipe_data(folder: &Path) -> HashSet<Digest> {
             .tree
             .and_then(|tree| reader.workload().trees.get(tree.index()));
         if tree.is_some_and(|it| it.share_type == 2 || it.share().eq_ignore_ascii_case("IPC$")) {
-            let read = op.expect.and_then(|it| it.data);
-            found.extend(op.data.into_iter().chain(read).map(|it| it.blake3));
+            let told = op.expect.map(|it| [it.data, it.output]);
+            let told = told.into_iter().flatten().flatten();
+            found.extend(op.data.into_iter().chain(told).map(|it| it.blake3));
         }
     }
     found
