@@ -9,7 +9,7 @@ use smbench_core::smb2::{NtStatus, Request};
 use smbench_core::workload::{Action, Operation};
 use smbench_sim::server::RecordedFunction;
 
-use crate::exit::{Failure, OrFail};
+use crate::exit::Failure;
 use crate::load::Loaded;
 
 /// Recorded answers, in the order of their requests.
@@ -41,8 +41,8 @@ impl Functions {
             return Ok(());
         };
         let output = match expect.output {
-            Some(output) => loaded.blobs.get(&output.blake3),
-            None => Ok(Vec::new()),
+            Some(output) => loaded.told(output, operation)?,
+            None => Vec::new(),
         };
         let path = operation.open.and_then(|open| self.paths.get(&open));
         self.answers.push(RecordedFunction {
@@ -50,7 +50,7 @@ impl Functions {
             path: path.cloned().unwrap_or_default(),
             function,
             status: expect.status,
-            output: output.or_environment("cannot read what was answered")?,
+            output,
         });
         Ok(())
     }

@@ -103,6 +103,23 @@ impl Loaded {
         Ok(outlines.map(|outline| outline.map_err(|error| self.unreadable(error))))
     }
 
+    /// What came back to an operation: `data` of it, whole.
+    pub(crate) fn told(&self, data: DataRef, operation: &Operation) -> Result<Vec<u8>, Failure> {
+        let context = || format!("cannot read what came back to operation {}", operation.id.0);
+        let bytes = self.blobs.get(&data.blake3).or_environment(context())?;
+        if bytes.len() as u64 == u64::from(data.len) {
+            return Ok(bytes);
+        }
+        let why = format!(
+            "operation {} of {} tells of {} bytes that came back, and {} are there",
+            operation.id.0,
+            self.shown.display(),
+            data.len,
+            bytes.len()
+        );
+        Err(self.remedied(Failure::environment(why)))
+    }
+
     /// The operations that stalled in the recording or in the run that `tally` has counted.
     pub(crate) fn stalls(&self, tally: &Tally) -> Result<Vec<Stall>, Failure> {
         let recorded = Waits::recorded(tally.recorded());

@@ -68,7 +68,14 @@ pub(crate) fn losses(summary: &Summary) -> Vec<Loss> {
         );
         lose(text, None);
     }
-    let without = funnel.answered - funnel.compared - funnel.copied;
+    if funnel.uncomputed > 0 {
+        let copied = funnel.uncomputed;
+        let text = format!(
+            "not compared: {copied} that the model does not compute: it answers them as they were recorded"
+        );
+        lose(text, Some("replay them onto a server"));
+    }
+    let without = funnel.answered - funnel.compared - funnel.copied - funnel.uncomputed;
     if without > 0 {
         lose(
             format!("not compared: {without} without a recorded answer"),

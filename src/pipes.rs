@@ -9,7 +9,7 @@ use smbench_core::smb2::{NtStatus, Request};
 use smbench_core::workload::{Action, Operation, Workload};
 use smbench_sim::server::{RecordedAnswer, RecordedPipe};
 
-use crate::exit::{Failure, OrFail};
+use crate::exit::Failure;
 use crate::load::Loaded;
 
 /// The recorded conversations of a workload, in the order in which they began.
@@ -49,13 +49,13 @@ impl Conversations {
             return Ok(());
         };
         let data = match expect.data.or(expect.output) {
-            Some(data) => loaded.blobs.get(&data.blake3),
-            None => Ok(Vec::new()),
+            Some(data) => loaded.told(data, operation)?,
+            None => Vec::new(),
         };
         pipe.answers.push(RecordedAnswer {
             command: operation.cmd,
             status: expect.status,
-            data: data.or_environment("cannot read what was said on pipes")?,
+            data,
         });
         Ok(())
     }

@@ -357,19 +357,21 @@ impl Tally {
     fn funnel(&self, basis: Basis) -> Funnel {
         let answered = (0u32..).map(OpId).zip(self.recorded.iter());
         let (mut count, mut equal, mut copied, mut copies) = (0, 0, 0, 0);
+        let mut uncomputed = 0;
         for (op, it) in answered.filter(|(_, it)| it.is_answered) {
-            let copies_it = is_of_service(it) || !it.is_modelled && !self.has(op, fate::UNEQUAL);
-            let is_copied = self.copies && copies_it;
-            copies += u64::from(is_copied);
+            let of_service = self.copies && is_of_service(it);
+            copies += u64::from(of_service);
             if !self.has(op, fate::ANSWERED) {
                 continue;
             }
-            if is_copied {
+            if of_service {
                 copied += 1;
-                continue;
+            } else if self.copies && !it.is_modelled && !self.has(op, fate::UNEQUAL) {
+                uncomputed += 1;
+            } else {
+                count += 1;
+                equal += u64::from(!self.has(op, fate::UNEQUAL));
             }
-            count += 1;
-            equal += u64::from(!self.has(op, fate::UNEQUAL));
         }
         let compiled = self.recorded.requests() - self.recorded.reconstructed();
         Funnel {
@@ -379,6 +381,7 @@ impl Tally {
             reconstructed: self.recorded.reconstructed(),
             copies,
             copied,
+            uncomputed,
             with_answer: self.recorded.answers() - copies,
             refused: self.refused_answers,
             sent: self.issued - self.reconstructed.0,
@@ -415,7 +418,7 @@ impl Tally {
             stray: self.stray,
             unwanted: run.unwanted,
             unanswered,
-            answered_from_recording: funnel.copied,
+            answered_from_recording: funnel.copied + funnel.uncomputed,
             ops_per_s: if seconds > 0.0 {
                 (self.finished as f64 / seconds).round()
             } else {
@@ -520,7 +523,7 @@ pub(crate) struct Summary {
     pub(crate) unwanted: u64,
     /// Requests sent and never answered, though the recording has an answer.
     pub(crate) unanswered: u64,
-    /// Answers that a model copied from the recording: neither compared nor in `coverage`.
+    /// Answers that a model copied from the recording: not compared. Of those on pipes `coverage` is none.
     pub(crate) answered_from_recording: u64,
     /// Answers a second.
     pub(crate) ops_per_s: f64,

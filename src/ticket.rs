@@ -41,7 +41,10 @@ pub(crate) fn lines(run: &Results) -> Vec<String> {
     let why = summary.inconclusive.iter().cloned();
     let refused: u64 = summary.refused.values().sum();
     let refused = (refused > 0).then(|| format!("{refused} requests were refused, and not sent"));
-    let told = why.chain(notices(run)).chain(refused).take(NOTICES);
+    let copied = summary.answered_from_recording;
+    let copied = (copied > 0).then(|| format!("{copied} answers were copied from the recording"));
+    let told = why.chain(notices(run)).chain(refused).chain(copied);
+    let told = told.take(NOTICES);
     lines.extend(told.map(|it| plain(&it)));
     let mut causes = run.causes();
     causes.retain(|it| it.allowed.is_none());

@@ -31,6 +31,7 @@ pub use self::{
 };
 pub(crate) use self::{
     gate::{NO_FILE, NO_SESSION, NO_TREE},
+    name::leads_down,
     plan::{Confined, Ground, confine},
 };
 

@@ -131,6 +131,22 @@ pub(super) fn goes_down(part: &str) -> bool {
     !part.contains(|letter| LOOKALIKES.contains(&letter)) && meaning(part) == Step::Down
 }
 
+/// Whether `path` names something below what it is relative to, under every reading, and not that itself.
+pub(crate) fn leads_down(path: &str) -> bool {
+    READINGS.iter().all(|separators| {
+        let parts = path.split(|letter| separators.contains(&letter));
+        let mut depth = 0usize;
+        for part in parts {
+            match meaning(part) {
+                Step::Up => depth = depth.saturating_sub(1),
+                Step::Stay => {}
+                Step::Down => depth += 1,
+            }
+        }
+        depth > 0
+    })
+}
+
 /// Walks down the components. Each is taken for the least that some server may take it for.
 fn resolve<'a>(components: impl Iterator<Item = &'a str>) -> Result<(), NameError> {
     let (mut depth, mut count) = (0usize, 0usize);

@@ -23,6 +23,7 @@ use smbench_core::event::{
     AuthStep, Divergence, Effect, Input, Output, Report, Seal, TokenOutcome,
 };
 use smbench_core::frame::{Digest, Frame};
+use smbench_core::fscc::SymbolicLink;
 use smbench_core::ids::{ConnId, LogicalTime};
 use smbench_core::smb2::{Body, Command, Message, Request};
 use smbench_core::workload::{Operation, Workload};
@@ -298,6 +299,45 @@ fn what_was_opened_by_its_number_is_opened_by_its_path() {
         _ => None,
     });
     assert_eq!(options.collect::<Vec<_>>(), [0x40]);
+}
+
+/// Where a link leads counts from the folder that it is in: that of the top is not ours.
+#[test]
+fn what_is_at_the_top_is_made_no_link() {
+    let link = SymbolicLink {
+        substitute: "victim".into(),
+        print: "victim".into(),
+        relative: true,
+    };
+    let input = hex(&link.encode());
+    let set = |id, open: Option<u32>| {
+        let request = json!({"ctl_code": "SET_REPARSE_POINT", "input": input, "flags": "0x1"});
+        line(id, "IOCTL", &request, &json!({"open": open}))
+    };
+    let mut lines = set_up("\\\\10.1.0.9\\data");
+    let mut wanted = Vec::new();
+    let names = [
+        ("d\\link", true),
+        ("a\\..\\b", true),
+        ("", false),
+        (".", false),
+        ("a\\..", false),
+        ("@GMT-2023.11.14-22.13.20", false),
+    ];
+    for (name, goes) in names {
+        let id = u32::try_from(lines.len()).unwrap();
+        lines.push(create(id, name, &json!({})));
+        lines.push(set(id + 1, Some(id)));
+        if !goes {
+            wanted.push((id + 1, Refusal::Fsctl));
+        }
+    }
+    // Nobody knows what that would be.
+    let id = u32::try_from(lines.len()).unwrap();
+    lines.push(set(id, None));
+    wanted.push((id, Refusal::Fsctl));
+    let ran = run(&lines, Policy::strict(), (DISK, DISK), vec![]);
+    assert_eq!(ran.refused(), wanted);
 }
 
 #[test]

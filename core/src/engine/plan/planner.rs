@@ -15,7 +15,7 @@ use crate::{
     event::Milestone,
     ids::OpId,
     order::{Arc, OrderBuilder, OrderError},
-    smb2::{Command, NtStatus},
+    smb2::{Command, Fsctl, NtStatus},
     workload::{DataRef, Edge, Rule, ShareKind, Workload},
 };
 
@@ -25,6 +25,10 @@ pub struct Planner {
     plan: Plan,
     order: OrderMode,
     policy: Policy,
+    /// Where names of each tree are put.
+    roots: Vec<String>,
+    /// Requests that make something a link.
+    links: Vec<OpId>,
     /// Pipes on which something is refused, and the first such operation.
     silenced: BTreeMap<u32, OpId>,
     /// Related requests of compounds, where that matters.
@@ -58,6 +62,8 @@ impl Planner {
             plan,
             order: config.order,
             policy: config.policy.clone(),
+            roots: roots(workload, config),
+            links: Vec::new(),
             silenced: BTreeMap::new(),
             spoken: BTreeMap::new(),
             related: Vec::new(),
@@ -142,6 +148,7 @@ impl Planner {
         follow_logins(&mut plan);
         if self.policy.confined {
             refuse::torn_compounds(&mut plan, &self.related);
+            refuse::links_on_top(&mut plan, &self.links, &self.roots);
             refuse::more_passwords(&mut plan, &self.policy);
             refuse::what_pipes_lack(&mut plan, &self.silenced);
         }
@@ -173,6 +180,9 @@ impl Planner {
         }
         let related = draft.related && self.policy.confined;
         self.related.extend(related.then_some(draft.id));
+        if self.makes_link(draft, body) {
+            self.links.push(draft.id);
+        }
         self.count(draft);
         if let (Some(Refusal::RpcCall | Refusal::RpcAuth), Some(open)) =
             (draft.rare.refused, draft.open)
@@ -210,6 +220,7 @@ impl Planner {
         let is_rare = is_long
             || draft.related
             || speaks && self.is_on_pipe(draft)
+            || self.makes_link(draft, body)
             || is_leg
             || rare != ordinary;
         if is_rare {
@@ -233,6 +244,14 @@ impl Planner {
             group: 1,
             is_rare,
         }
+    }
+
+    /// Whether it is a request that may turn out to make the top of its ground a link.
+    fn makes_link(&self, draft: &Draft, body: &[u8]) -> bool {
+        let function = body.get(CTL_CODE_AT..).and_then(<[u8]>::first_chunk);
+        self.policy.confined
+            && draft.head.cmd == Command::IOCTL
+            && function.map(|it| u32::from_le_bytes(*it)) == Some(Fsctl::SET_REPARSE_POINT.0)
     }
 
     /// Operations on pipes may turn out to mean nothing: [`refuse::what_pipes_lack`] says so in their
@@ -413,3 +432,15 @@ fn follow_logins(plan: &mut Plan) {
     }
     plan.legs = legs;
 }
+
+/// The folder that names of each tree are put under; empty for none.
+fn roots(workload: &Workload, config: &RunConfig) -> Vec<String> {
+    let trees = workload.trees.iter().enumerate();
+    let targets = trees.map(|(at, tree)| config.target(at, &tree.path));
+    targets
+        .map(|target| target.map_or_else(String::new, |target| target.root.clone()))
+        .collect()
+}
+
+/// Where an IOCTL's body says its function. [MS-SMB2] 2.2.31
+const CTL_CODE_AT: usize = 4;

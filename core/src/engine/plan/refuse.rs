@@ -1,13 +1,13 @@
 //! What is refused because of other operations: wrong passwords beyond a number, and what a pipe means
 //! without a call that is not sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Plan, op::Rare};
 use crate::{
-    confine::{Policy, Refusal},
+    confine::{Policy, Refusal, leads_down},
     ids::OpId,
-    smb2::{Command, NtStatus},
+    smb2::{Command, HEADER_LEN, Name, NtStatus},
 };
 
 /// Refuses the recorded logins with a wrong password that are too many for their account.
@@ -69,6 +69,51 @@ pub(super) fn torn_compounds(plan: &mut Plan, related: &[OpId]) {
     }
 }
 
+/// Refuses to make a link of the top of a ground: where it leads counts from the folder that the link is in, and that
+/// is not ours. The same where nobody knows what is made a link.
+pub(super) fn links_on_top(plan: &mut Plan, links: &[OpId], roots: &[String]) {
+    if links.is_empty() {
+        return;
+    }
+    let mut inner = BTreeSet::new();
+    let mut tops = BTreeSet::new();
+    for id in (0u32..).take(plan.len()).map(OpId) {
+        let Some(op) = plan.op(id).filter(|op| op.cmd == Command::CREATE) else {
+            continue;
+        };
+        let root = op.tree.and_then(|tree| roots.get(tree.index()));
+        let name = name_of(plan.body_of(&op));
+        let down = name.is_some_and(|name| {
+            let below = name.strip_prefix(root.map_or("", String::as_str));
+            below.is_some_and(leads_down)
+        });
+        if let Some(open) = op.open {
+            if down { &mut inner } else { &mut tops }.insert(open);
+        }
+    }
+    for link in links {
+        let open = plan.op(*link).and_then(|op| op.open);
+        let is_inner = open.is_some_and(|open| inner.contains(&open) && !tops.contains(&open));
+        if !is_inner && let Some(rare) = rare_mut(plan, *link) {
+            rare.refused = rare.refused.or(Some(Refusal::Fsctl));
+        }
+    }
+}
+
+/// The name in a CREATE's body. [MS-SMB2] 2.2.13
+fn name_of(body: &[u8]) -> Option<String> {
+    let half = |at: usize| {
+        let bytes = body.get(at..)?.first_chunk::<2>()?;
+        Some(usize::from(u16::from_le_bytes(*bytes)))
+    };
+    let start = half(NAME_OFFSET_AT)?.checked_sub(HEADER_LEN)?;
+    let name = body.get(start..start.checked_add(half(NAME_OFFSET_AT + 2)?)?)?;
+    Name::from_wire(name).as_text().map(str::to_owned)
+}
+
+/// Where a CREATE's body says where its name begins; its length follows.
+const NAME_OFFSET_AT: usize = 44;
+
 /// Says of what was done on a pipe after a refused call, and of READs that waited for its answer, that
 /// they mean nothing without it.
 pub(super) fn what_pipes_lack(plan: &mut Plan, silenced: &BTreeMap<u32, OpId>) {
@@ -101,7 +146,7 @@ fn rare_mut(plan: &mut Plan, op: OpId) -> Option<&mut Rare> {
     let found = at.ok().and_then(|at| plan.rares.get_mut(at));
     debug_assert!(
         found.is_some(),
-        "every SESSION_SETUP, related request and operation on a pipe is rare"
+        "every SESSION_SETUP, related request, link and operation on a pipe is rare"
     );
     found.map(|(_, rare)| rare)
 }
