@@ -360,13 +360,14 @@ impl Tally {
         let mut uncomputed = 0;
         for (op, it) in answered.filter(|(_, it)| it.is_answered) {
             let of_service = self.copies && is_of_service(it);
-            copies += u64::from(of_service);
+            let is_copied = self.copies && !it.is_modelled && !self.has(op, fate::UNEQUAL);
+            copies += u64::from(of_service || is_copied);
             if !self.has(op, fate::ANSWERED) {
                 continue;
             }
             if of_service {
                 copied += 1;
-            } else if self.copies && !it.is_modelled && !self.has(op, fate::UNEQUAL) {
+            } else if is_copied {
                 uncomputed += 1;
             } else {
                 count += 1;
@@ -523,7 +524,7 @@ pub(crate) struct Summary {
     pub(crate) unwanted: u64,
     /// Requests sent and never answered, though the recording has an answer.
     pub(crate) unanswered: u64,
-    /// Answers that a model copied from the recording: not compared. Of those on pipes `coverage` is none.
+    /// Answers that a model copied from the recording: neither compared nor in `coverage`.
     pub(crate) answered_from_recording: u64,
     /// Answers a second.
     pub(crate) ops_per_s: f64,

@@ -23,14 +23,13 @@ pub(crate) struct Funnel {
     /// Of those, refused: they would have reached what a run may not reach.
     #[serde(skip)]
     pub(crate) refused: u64,
-    /// On pipes, with a recorded answer that the model copies: there is nothing to compare.
+    /// With a recorded answer that the model copies: there is nothing to compare.
     #[serde(skip)]
     pub(crate) copies: u64,
-    /// Of `copies`, answered.
+    /// Of `copies`, answered on pipes.
     #[serde(skip)]
     pub(crate) copied: u64,
-    /// With a recorded answer that was copied, because the model does not compute such: could be compared with a
-    /// server's.
+    /// Of `copies`, answered because the model does not compute such: a server's answers are compared.
     #[serde(skip)]
     pub(crate) uncomputed: u64,
     #[serde(skip)]

@@ -150,10 +150,10 @@ fn names_are_compared_by_an_upcase_table() {
 fn previous_versions_are_there_and_enumerated_as_recorded() {
     let scratch = Scratch::new();
     let told = simulated(&scratch, &trial("B9_snapshots.pcap"));
-    // Two of 19 were not compared, which is too much to say more.
-    assert_eq!(told["verdict"], "inconclusive", "{told:#}");
-    assert_eq!(told["divergences"].as_array().map(Vec::len), Some(0));
-    assert_eq!(told["coverage"].as_f64(), Some(17.0 / 19.0));
+    assert_eq!(told["verdict"], "as_recorded", "{told:#}");
+    let ran = scratch.run(["sim", "w", "--speed", "max"]);
+    let words = "not compared: 2 that the model does not compute";
+    assert!(ran.out.contains(words), "{ran:?}");
     let ticket = scratch.run(["sim", "w", "--speed", "max", "--ticket"]);
     let words = "2 answers were copied from the recording";
     assert!(ticket.out.contains(words), "{ticket:?}");
