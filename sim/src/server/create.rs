@@ -1,8 +1,10 @@
 //! CREATE: what is asked, and where it leads. [MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1.
 
+use std::borrow::Cow;
+
 use smbench_core::confine::below_share;
 use smbench_core::smb2::create_context::{DurableReconnect, DurableReconnectV2, DurableRequestV2};
-use smbench_core::smb2::version::previous_version;
+use smbench_core::smb2::version::{is_previous_version, previous_version};
 use smbench_core::smb2::{
     AccessMask, ContextData, ContextTag, CreateAction, CreateContext, CreateDisposition,
     CreateOptions, CreateRequest, Dialect, FileAttributes, ImpersonationLevel, Lease, NtStatus,
@@ -118,10 +120,9 @@ impl Server {
         let root = share.root;
         check_request(body)?;
         let name = self.name_in_share(cx, body)?;
-        let version = previous_version(name, body.version_time());
         let posix = asked.posix.is_some();
-        let path = Path::read(version.as_deref().unwrap_or(name), posix)?;
-        if version.is_some() {
+        let path = Path::read(&name, posix)?;
+        if is_previous_version(&name) {
             self.check_version(root, &path, body)?;
         }
         if path.names_data && body.create_options.contains(CreateOptions::DIRECTORY_FILE) {
@@ -153,21 +154,24 @@ impl Server {
 
     /// What a CREATE names below its share: where that is one of DFS and the request says so, the name
     /// begins with server and share. [MS-SMB2] 3.3.5.9, [MS-DFSC] 3.2.4.1. No such name is empty: as
-    /// Windows.
+    /// Windows. The token of the version that it asks for is in front.
     pub(super) fn name_in_share<'a>(
         &self,
         cx: &Cx,
         body: &'a CreateRequest,
-    ) -> Result<&'a str, NtStatus> {
+    ) -> Result<Cow<'a, str>, NtStatus> {
         let text = body.name.as_text().ok_or(NtStatus::OBJECT_NAME_INVALID)?;
         let share = self.shares.get(cx.share);
-        if !cx.is_dfs || !share.is_some_and(|share| share.is_dfs) {
-            return Ok(text);
-        }
-        if text.is_empty() {
+        let is_dfs = cx.is_dfs && share.is_some_and(|share| share.is_dfs);
+        if is_dfs && text.is_empty() {
             return Err(NtStatus::INVALID_PARAMETER);
         }
-        Ok(below_share(text, true))
+        let name = match is_dfs {
+            true => below_share(text, true),
+            false => text,
+        };
+        let version = previous_version(name, body.version_time());
+        Ok(version.map_or(Cow::Borrowed(name), Cow::Owned))
     }
 
     /// Leases need dialect 2.1 and a lease context. [MS-SMB2] 3.3.5.9.

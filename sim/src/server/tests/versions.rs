@@ -3,7 +3,8 @@
 use smbench_core::smb2::create_context::Timewarp;
 use smbench_core::smb2::*;
 
-use super::client::{Net, create, directory};
+use super::client::{Net, config, create, directory};
+use crate::server::{Denial, Denied, ServerConfig};
 
 const THEN: &str = "@GMT-2023.11.14-22.13.20";
 const FILETIME: u64 = 133_444_736_000_000_000;
@@ -95,4 +96,27 @@ fn no_listing_shows_versions() {
     };
     let text = String::from_utf8_lossy(&listed.output).replace('\0', "");
     assert!(text.contains("docs") && !text.contains("GMT"), "{text}");
+}
+
+#[test]
+fn who_may_not_open_a_version_may_open_what_is_there_now() {
+    let denial = Denial {
+        share: "share".to_owned(),
+        path: format!("{THEN}\\docs\\f"),
+        user: "a".to_owned(),
+        what: Denied::Create(AccessMask::READ_DATA),
+    };
+    let mut net = Net::with(ServerConfig {
+        denials: vec![denial],
+        ..config()
+    });
+    net.server.put_file("share", "docs\\f", b"new").unwrap();
+    let then = format!("{THEN}\\docs\\f");
+    net.server.put_file("share", &then, b"old").unwrap();
+    let mut a = net.client("a");
+    net.call(&mut a, open("docs\\f", None)).ok();
+    for denied in [open("docs\\f", Some(FILETIME)), open(&then, None)] {
+        let got = net.call(&mut a, denied).status();
+        assert_eq!(got, NtStatus::ACCESS_DENIED);
+    }
 }
