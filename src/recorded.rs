@@ -46,11 +46,14 @@ impl Recorded {
         let workload = loaded.workload();
         let (mut seen, mut said) = (Seen::default(), Conversations::default());
         let (mut rights, mut functions) = (Rights::default(), Functions::default());
-        let has_pipes = workload.trees.iter().any(Tree::holds_pipes);
+        let asks_more = asks_more || workload.trees.iter().any(Tree::holds_pipes);
         // Most workloads tell nothing of it, which is known from their text in a tenth of the time.
-        let lines = loaded.lines()?;
+        let lines = match asks_more {
+            true => String::new(),
+            false => loaded.lines()?,
+        };
         let tells = |marks: &[&str]| marks.iter().any(|mark| lines.contains(mark));
-        if asks_more || has_pipes || tells(&ASKED) {
+        if asks_more || tells(&ASKED) {
             for operation in loaded.operations()? {
                 let operation = operation?;
                 seen.note(workload, &operation);

@@ -33,6 +33,16 @@ impl Function {
         }
     }
 
+    /// That of an IOCTL.
+    #[must_use]
+    pub const fn of_ioctl(function: Fsctl) -> Self {
+        Self {
+            command: Command::IOCTL,
+            info_type: 0,
+            code: function.0,
+        }
+    }
+
     /// That of a request whose body is encoded. [MS-SMB2] 2.2.31, 2.2.33, 2.2.37, 2.2.39.
     #[must_use]
     pub fn of_body(command: Command, body: &[u8]) -> Self {

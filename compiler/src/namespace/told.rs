@@ -100,15 +100,9 @@ impl Namespace {
                 };
                 known(proof, it.attributes, times, it.end_of_file)
             }),
-            FileInfoClass::POSIX => DirectoryEntry::from_posix_info(output).map(|it| {
-                let times = Times {
-                    created: it.creation_time,
-                    accessed: it.last_access_time,
-                    written: it.last_write_time,
-                    changed: it.change_time,
-                };
-                known(proof, it.attributes, times, it.end_of_file)
-            }),
+            FileInfoClass::POSIX => {
+                DirectoryEntry::from_posix_info(output).map(|it| of_entry(proof, &it))
+            }
             FileInfoClass::ATTRIBUTE_TAG => AttributeTagInfo::decode(output).map(|it| {
                 self.tagged(op, it.reparse_tag);
                 Proof {
@@ -194,13 +188,7 @@ impl Namespace {
             let proof = if entry.attributes.is_empty() {
                 proof
             } else {
-                let times = Times {
-                    created: entry.creation_time,
-                    accessed: entry.last_access_time,
-                    written: entry.last_write_time,
-                    changed: entry.change_time,
-                };
-                known(proof, entry.attributes, times, entry.end_of_file)
+                of_entry(proof, &entry)
             };
             let number = number_in(&entry);
             let file = match entry.name.as_text() {
@@ -323,6 +311,17 @@ fn known(proof: Proof, attributes: FileAttributes, times: Times, size: u64) -> P
         size: Some(size),
         ..proof
     }
+}
+
+/// What an entry of a listing proves.
+fn of_entry(proof: Proof, it: &DirectoryEntry) -> Proof {
+    let times = Times {
+        created: it.creation_time,
+        accessed: it.last_access_time,
+        written: it.last_write_time,
+        changed: it.change_time,
+    };
+    known(proof, it.attributes, times, it.end_of_file)
 }
 
 fn basic(proof: Proof, it: &BasicInfo) -> Proof {

@@ -134,21 +134,13 @@ pub(super) fn goes_down(part: &str) -> bool {
 /// Whether `path` names something below what it is relative to, under every reading, and not that itself.
 pub(crate) fn leads_down(path: &str) -> bool {
     READINGS.iter().all(|separators| {
-        let parts = path.split(|letter| separators.contains(&letter));
-        let mut depth = 0usize;
-        for part in parts {
-            match meaning(part) {
-                Step::Up => depth = depth.saturating_sub(1),
-                Step::Stay => {}
-                Step::Down => depth += 1,
-            }
-        }
-        depth > 0
+        let depth = resolve(path.split(|letter| separators.contains(&letter)));
+        depth.is_ok_and(|depth| depth > 0)
     })
 }
 
-/// Walks down the components. Each is taken for the least that some server may take it for.
-fn resolve<'a>(components: impl Iterator<Item = &'a str>) -> Result<(), NameError> {
+/// Walks down the components; how deep that leads. Each is taken for the least that some server may take it for.
+fn resolve<'a>(components: impl Iterator<Item = &'a str>) -> Result<usize, NameError> {
     let (mut depth, mut count) = (0usize, 0usize);
     for component in components {
         match meaning(component) {
@@ -163,7 +155,7 @@ fn resolve<'a>(components: impl Iterator<Item = &'a str>) -> Result<(), NameErro
     if count > MAX_DEPTH {
         return Err(NameError::TooDeep { depth: count });
     }
-    Ok(())
+    Ok(depth)
 }
 
 /// Where a component may lead, the least first.

@@ -225,6 +225,28 @@ impl DirectoryEntry {
         Ok(list.map(move |entry| Self::read(shape, entry?)))
     }
 
+    /// Times, sizes and attributes, which stand one behind the other in every class that tells them.
+    pub(super) fn read_basics(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
+        self.creation_time = cursor.get()?;
+        self.last_access_time = cursor.get()?;
+        self.last_write_time = cursor.get()?;
+        self.change_time = cursor.get()?;
+        self.end_of_file = cursor.get()?;
+        self.allocation_size = cursor.get()?;
+        self.attributes = cursor.get()?;
+        Ok(())
+    }
+
+    pub(super) fn write_basics(&self, out: &mut Vec<u8>) {
+        self.creation_time.write(out);
+        self.last_access_time.write(out);
+        self.last_write_time.write(out);
+        self.change_time.write(out);
+        self.end_of_file.write(out);
+        self.allocation_size.write(out);
+        self.attributes.write(out);
+    }
+
     fn read(shape: Shape, bytes: &[u8]) -> Result<Self, WireError> {
         let mut cursor = Cursor::new(bytes, "DirectoryEntry");
         let _next: u32 = cursor.get()?;
@@ -238,13 +260,7 @@ impl DirectoryEntry {
             return Ok(entry);
         }
         if shape.times {
-            entry.creation_time = cursor.get()?;
-            entry.last_access_time = cursor.get()?;
-            entry.last_write_time = cursor.get()?;
-            entry.change_time = cursor.get()?;
-            entry.end_of_file = cursor.get()?;
-            entry.allocation_size = cursor.get()?;
-            entry.attributes = cursor.get()?;
+            entry.read_basics(&mut cursor)?;
         }
         let name_len: u32 = cursor.get()?;
         if shape.ea_size {
@@ -287,13 +303,7 @@ impl DirectoryEntry {
             return put_name32(&self.name, out);
         }
         if shape.times {
-            self.creation_time.write(out);
-            self.last_access_time.write(out);
-            self.last_write_time.write(out);
-            self.change_time.write(out);
-            self.end_of_file.write(out);
-            self.allocation_size.write(out);
-            self.attributes.write(out);
+            self.write_basics(out);
         }
         len32(self.name.wire_len()).write(out);
         if shape.ea_size {

@@ -65,13 +65,7 @@ impl DirectoryEntry {
     }
 
     pub(super) fn read_posix(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
-        self.creation_time = cursor.get()?;
-        self.last_access_time = cursor.get()?;
-        self.last_write_time = cursor.get()?;
-        self.change_time = cursor.get()?;
-        self.end_of_file = cursor.get()?;
-        self.allocation_size = cursor.get()?;
-        self.attributes = cursor.get()?;
+        self.read_basics(cursor)?;
         self.file_id = cursor.get()?;
         self.posix.device = cursor.get()?;
         self.posix.reserved = cursor.get()?;
@@ -84,13 +78,7 @@ impl DirectoryEntry {
     }
 
     pub(super) fn write_posix(&self, out: &mut Vec<u8>) {
-        self.creation_time.write(out);
-        self.last_access_time.write(out);
-        self.last_write_time.write(out);
-        self.change_time.write(out);
-        self.end_of_file.write(out);
-        self.allocation_size.write(out);
-        self.attributes.write(out);
+        self.write_basics(out);
         self.file_id.write(out);
         self.posix.device.write(out);
         self.posix.reserved.write(out);

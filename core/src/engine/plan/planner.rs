@@ -13,6 +13,7 @@ use crate::{
     confine::{Policy, Refusal},
     engine::config::{OrderMode, Pace, RunConfig},
     event::Milestone,
+    function::Function,
     ids::OpId,
     order::{Arc, OrderBuilder, OrderError},
     smb2::{Command, Fsctl, NtStatus},
@@ -248,10 +249,7 @@ impl Planner {
 
     /// Whether it is a request that may turn out to make the top of its ground a link.
     fn makes_link(&self, draft: &Draft, body: &[u8]) -> bool {
-        let function = body.get(CTL_CODE_AT..).and_then(<[u8]>::first_chunk);
-        self.policy.confined
-            && draft.head.cmd == Command::IOCTL
-            && function.map(|it| u32::from_le_bytes(*it)) == Some(Fsctl::SET_REPARSE_POINT.0)
+        self.policy.confined && Function::of_body(draft.head.cmd, body) == MAKES_LINK
     }
 
     /// Operations on pipes may turn out to mean nothing: [`refuse::what_pipes_lack`] says so in their
@@ -442,5 +440,4 @@ fn roots(workload: &Workload, config: &RunConfig) -> Vec<String> {
         .collect()
 }
 
-/// Where an IOCTL's body says its function. [MS-SMB2] 2.2.31
-const CTL_CODE_AT: usize = 4;
+const MAKES_LINK: Function = Function::of_ioctl(Fsctl::SET_REPARSE_POINT);
